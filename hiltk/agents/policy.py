@@ -1,0 +1,152 @@
+"""The policy: torso and actor, as they are pre-trained, trained, saved, evaluated and deployed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from hiltk.agents.encoders import build_encoder
+from hiltk.agents.networks import GaussianActor, Observations, Torso
+from hiltk.config import AgentConf, EncoderConf
+from hiltk.errors import UserError
+from hiltk.observation import Observation
+from hiltk.spec import STATE_KEY, ActionSpec, GripperFormat, Spec
+
+WEIGHTS, CONFIG, SPEC = "policy.safetensors", "policy.yaml", "hiltk_spec.yaml"
+
+
+class Policy(nn.Module):
+    """Observation in, action out. Behaviour cloning and reinforcement learning train this same object."""
+
+    def __init__(self, agent: AgentConf, encoder: EncoderConf, spec: Spec) -> None:
+        super().__init__()
+        if STATE_KEY not in spec.stats:
+            raise UserError(
+                "the spec has no statistics of the state",
+                where=f"stats.{STATE_KEY}",
+                fix="record or repair the dataset again",
+            )
+        self.agent_conf, self.encoder_conf, self.spec = agent, encoder, spec
+        images = spec.images if encoder.name != "none" else []
+        self.torso = Torso(build_encoder(encoder, images), spec.stats[STATE_KEY])
+        self.actor = GaussianActor(
+            self.torso.out_features,
+            len(spec.action.dims),
+            agent.hidden,
+            agent.activation,
+        )
+
+    @torch.no_grad()
+    def act(self, observation: Observation, deterministic: bool = True) -> np.ndarray:
+        """The action (A,) float32 for one observation as the observation pipeline returns it."""
+        features = self.torso(
+            to_tensors({k: v[None] for k, v in observation.items()}, self.device)
+        )
+        action = (
+            self.actor.mode(features)
+            if deterministic
+            else self.actor.sample(features)[0]
+        )
+        return quantise(action[0].cpu().numpy(), self.spec.action)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def save(self, folder: Path) -> None:
+        """Write weights, config and spec into an existing folder."""
+        save_file(
+            {k: v.contiguous() for k, v in self.state_dict().items()}, folder / WEIGHTS
+        )
+        config = {
+            "agent": asdict(self.agent_conf),
+            "encoder": asdict(self.encoder_conf),
+        }
+        OmegaConf.save(OmegaConf.create(config), folder / CONFIG)
+        self.spec.save(folder / SPEC)
+
+    @staticmethod
+    def load(folder: Path) -> Policy:
+        """Read a policy artifact; no code from the file is ever run.
+
+        Raises:
+            UserError: a file is missing or damaged, or the weights do not fit the config.
+        """
+        if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
+            raise UserError(
+                "this is not a policy",
+                where=str(folder),
+                fix=f"a policy folder holds {WEIGHTS} and {CONFIG}",
+            )
+        config = OmegaConf.load(folder / CONFIG)
+        policy = Policy(
+            _typed(AgentConf, config.get("agent", {})),
+            _typed(EncoderConf, config.get("encoder", {})),
+            Spec.load(folder / SPEC),
+        )
+        policy.load_weights(folder)
+        return policy.eval()
+
+    def load_weights(self, folder: Path) -> None:
+        """Take over the weights of another policy artifact; every parameter must fit.
+
+        Raises:
+            UserError: naming the parameters that are missing, unknown or of another shape.
+        """
+        try:
+            weights = load_file(folder / WEIGHTS)
+        except (OSError, SafetensorError) as error:
+            raise UserError(
+                f"the weights cannot be read: {error}", where=str(folder / WEIGHTS)
+            ) from error
+        own = self.state_dict()
+        problems = [f"missing: {k}" for k in own if k not in weights] + [
+            f"unknown: {k}" for k in weights if k not in own
+        ]
+        problems += [
+            f"shape: {k} is {tuple(weights[k].shape)} in the file, {tuple(own[k].shape)} here"
+            for k in own
+            if k in weights and weights[k].shape != own[k].shape
+        ]
+        if problems:
+            listing = "\n".join(f"    {p}" for p in problems[:10])
+            raise UserError(
+                f"the policy does not fit this configuration ({len(problems)} parameters differ):\n{listing}",
+                where=str(folder),
+                fix="use the same agent.*, encoder.* and cameras as the run that made it",
+            )
+        self.load_state_dict(weights)
+
+
+def to_tensors(
+    observation: dict[str, np.ndarray], device: torch.device | str = "cpu"
+) -> Observations:
+    """A batch of numpy observations to tensors; frames (B, H, W, C) become (B, C, H, W) views, still uint8."""
+    out: Observations = {}
+    for key, value in observation.items():
+        tensor = torch.from_numpy(value).to(device, non_blocking=True)
+        out[key] = tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor
+    return out
+
+
+def quantise(action: np.ndarray, spec: ActionSpec) -> np.ndarray:
+    """Snap the gripper of an action (..., A) to -1, 0 or +1 where the spec says it is three-way."""
+    if spec.gripper is not GripperFormat.discrete3:
+        return action
+    action = action.copy()
+    action[..., -1] = np.where(
+        np.abs(action[..., -1]) < 0.5, 0.0, np.sign(action[..., -1])
+    )
+    return action
+
+
+def _typed(schema: type, data: Any) -> Any:
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), data))

@@ -1,0 +1,225 @@
+"""Soft actor-critic in RLPD style, as HIL-SERL runs it: demonstrations and online data half and half.
+
+Read beside: Haarnoja et al. 2018 (SAC, arXiv 1812.05905), Ball et al. 2023 (RLPD, arXiv 2302.02948), Luo et al.
+2024 (HIL-SERL, arXiv 2410.21845). What is ours, and can be switched off in the config: TD targets clipped to the
+range the reward rule allows (``clip_target``), and an imitation term on human transitions (``imitation_weight``).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hiltk.agents.networks import CriticEnsemble
+from hiltk.agents.policy import Policy
+from hiltk.config import AgentConf
+from hiltk.data.replay import Batch
+from hiltk.spec import RewardSpec
+
+Metrics = dict[str, float]
+
+
+class SacAgent:
+    """Actor, critic ensemble, targets, temperature and their optimizers.
+
+    Args:
+        policy: torso and actor; trained in place.
+        conf: hyper-parameters.
+        reward: the reward rule, for the range Q can have.
+        horizon: longest episode in steps; bounds Q when every step pays.
+    """
+
+    def __init__(
+        self, policy: Policy, conf: AgentConf, reward: RewardSpec, horizon: int
+    ) -> None:
+        self.policy, self.conf = policy, conf
+        actions = len(policy.spec.action.dims)
+        self.critic = CriticEnsemble(
+            conf.critics,
+            policy.torso.out_features,
+            actions,
+            conf.hidden,
+            conf.activation,
+        )
+        self.critic.to(policy.device)
+        self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
+        self.target_torso = (
+            copy.deepcopy(policy.torso).requires_grad_(False)
+            if conf.target_encoder
+            else policy.torso
+        )
+        self.log_alpha = torch.tensor(
+            math.log(conf.temperature), device=policy.device, requires_grad=True
+        )
+        self.target_entropy = (
+            -actions / 2 if conf.target_entropy is None else conf.target_entropy
+        )
+        self.q_low, self.q_high = q_bounds(reward, conf.discount, horizon)
+        # One optimizer owns the torso: the critic's. The actor sees its features detached.
+        critic_parameters = [*self.critic.parameters(), *policy.torso.parameters()]
+        self.critic_optimizer = torch.optim.Adam(
+            critic_parameters, lr=conf.lr, fused=True
+        )
+        self.actor_optimizer = torch.optim.Adam(
+            policy.actor.parameters(), lr=conf.lr, fused=True
+        )
+        self.alpha_optimizer = torch.optim.Adam([self.log_alpha], lr=conf.lr)
+        self.updates = 0
+
+    def update(self, batch: Batch, *, actor: bool = True) -> Metrics:
+        """One critic step, and with ``actor`` one step of actor and temperature, on the same features.
+
+        Images of ``batch.observation`` are encoded once here and shared by every head.
+        """
+        features = self.policy.torso(batch.observation)
+        metrics = self._update_critic(batch, features)
+        if actor:
+            metrics |= self._update_actor(batch, features.detach())
+        self._update_targets()
+        self.updates += 1
+        return metrics
+
+    # ------------------------------------------------------------------ critic
+
+    def _update_critic(self, batch: Batch, features: Tensor) -> Metrics:
+        target = self._td_target(batch)
+        q = self.critic(features, batch.action)  # (E, B)
+        loss = (q - target).square().mean()
+        self.critic_optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.critic_optimizer.step()
+        return {
+            "critic_loss": loss.item(),
+            "q_mean": q.mean().item(),
+            "q_max": q.max().item(),
+            "target_mean": target.mean().item(),
+        }
+
+    @torch.no_grad()
+    def _td_target(self, batch: Batch) -> Tensor:
+        """r + discount * bootstrap * min over target critics of Q(s', a'), a' from the current actor; (B,)."""
+        target_features = self.target_torso(batch.next_observation)
+        next_action, log_prob = self.policy.actor.sample(target_features)
+        q = self.target_critic(target_features, next_action)
+        if self.conf.target_critics < self.conf.critics:  # RLPD: a random subset
+            q = q[torch.randperm(self.conf.critics)[: self.conf.target_critics]]
+        value = q.min(dim=0).values
+        if self.conf.backup_entropy:
+            value = value - self.log_alpha.exp() * log_prob
+        target = batch.reward + batch.discount * value
+        return (
+            target.clamp(self.q_low, self.q_high) if self.conf.clip_target else target
+        )
+
+    # ------------------------------------------------------------------ actor and temperature
+
+    def _update_actor(self, batch: Batch, features: Tensor) -> Metrics:
+        action, log_prob = self.policy.actor.sample(features)
+        q = self.critic(features, action)
+        value = q.mean(dim=0) if self.conf.actor_q == "mean" else q.min(dim=0).values
+        alpha = self.log_alpha.exp().detach()
+        imitation, samples = self._imitation(batch, features)
+        weight = self.imitation_weight
+        loss = (alpha * log_prob - value).mean() + weight * imitation
+        self.actor_optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.actor_optimizer.step()
+        self._update_alpha(log_prob.detach())
+        return {
+            "actor_loss": loss.item(),
+            "alpha": alpha.item(),
+            "entropy": -log_prob.mean().item(),
+            "imitation_loss": imitation.item(),
+            "imitation_samples": float(samples),
+            "imitation_weight": weight,
+            "saturation": (action.detach().abs() > 0.95).float().mean().item(),
+        }
+
+    def _imitation(self, batch: Batch, features: Tensor) -> tuple[Tensor, int]:
+        """Squared error of the deterministic action on human transitions, and how many there were."""
+        rows = batch.human
+        samples = int(rows.sum())
+        if samples == 0 or self.imitation_weight == 0:
+            return features.new_zeros(()), 0
+        error = (self.policy.actor.mode(features[rows]) - batch.action[rows]).square()
+        return error.mean(), samples
+
+    @property
+    def imitation_weight(self) -> float:
+        """The scheduled weight: linear from ``imitation_weight`` to ``imitation_end`` over ``imitation_steps`` updates."""
+        progress = min(1.0, self.updates / max(1, self.conf.imitation_steps))
+        return self.conf.imitation_weight + progress * (
+            self.conf.imitation_end - self.conf.imitation_weight
+        )
+
+    def _update_alpha(self, log_prob: Tensor) -> None:
+        loss = -(self.log_alpha.exp() * (log_prob + self.target_entropy)).mean()
+        self.alpha_optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.alpha_optimizer.step()
+
+    @torch.no_grad()
+    def _update_targets(self) -> None:
+        online, target = (
+            list(self.critic.parameters()),
+            list(self.target_critic.parameters()),
+        )
+        if self.conf.target_encoder:
+            online += list(self.policy.torso.parameters())
+            target += list(self.target_torso.parameters())
+        torch._foreach_lerp_(target, online, self.conf.tau)
+
+    # ------------------------------------------------------------------ state
+
+    def sync_targets(self) -> None:
+        """Copy the torso into its target, after a warm start replaced its weights."""
+        self.target_torso.load_state_dict(self.policy.torso.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on bit for bit: networks, targets, optimizers, temperature, counter."""
+        return {
+            "policy": self.policy.state_dict(),
+            "critic": self.critic.state_dict(),
+            "target_critic": self.target_critic.state_dict(),
+            "target_torso": self.target_torso.state_dict(),
+            "log_alpha": self.log_alpha.detach().clone(),
+            "critic_optimizer": self.critic_optimizer.state_dict(),
+            "actor_optimizer": self.actor_optimizer.state_dict(),
+            "alpha_optimizer": self.alpha_optimizer.state_dict(),
+            "updates": self.updates,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.policy.load_state_dict(state["policy"])
+        for name in (
+            "critic",
+            "target_critic",
+            "target_torso",
+            "critic_optimizer",
+            "actor_optimizer",
+            "alpha_optimizer",
+        ):
+            getattr(self, name).load_state_dict(state[name])
+        with torch.no_grad():
+            self.log_alpha.copy_(state["log_alpha"])
+        self.updates = state["updates"]
+
+
+def q_bounds(reward: RewardSpec, discount: float, horizon: int) -> tuple[float, float]:
+    """The lowest and highest discounted return the reward rule can pay from any state.
+
+    An episode ends at success, which pays ``success_value`` once; every other step pays ``step_value``. Waiting costs
+    or pays at most ``step_value`` for ``horizon`` steps. The entropy bonus is left out: it is not backed up by default.
+    """
+    waiting = reward.step_value * (1 - discount**horizon) / (1 - discount)
+    values = (
+        0.0,
+        waiting,
+        reward.success_value,
+        reward.step_value + discount * reward.success_value,
+    )
+    return min(values), max(values)

@@ -1,0 +1,177 @@
+"""What ``run.yaml`` says about how an artifact came to be, and the key by which an equal run is recognised."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from hiltk.artifacts.fingerprint import PACKAGE, code_fingerprint, hash_file
+
+PACKAGES = ("hiltk", "torch", "lerobot", "mujoco", "numpy")
+
+# Config keys that hold references to artifacts, and the kind they mean ("" = any).
+REFERENCES = {
+    "dataset": "datasets",
+    "datasets": "datasets",
+    "demos": "datasets",
+    "init": "policies",
+    "policies": "policies",
+    "reward.classifier": "classifiers",
+    "artifacts": "",
+}
+# Where and how fast a step runs, not what it computes.
+VOLATILE = ("root", "name", "threads", "device", "resume")
+
+
+def step_module(step: str) -> str:
+    """``train-classifier`` -> ``hiltk.steps.train_classifier``."""
+    return f"hiltk.steps.{step.replace('-', '_')}"
+
+
+def plain_config(cfg: Any) -> dict[str, Any]:
+    """A config (dataclass, DictConfig or mapping) as plain containers with enums by name; unset keys are ``"???"``.
+
+    Interpolations are resolved where they can be.
+    """
+    node = cfg if isinstance(cfg, DictConfig) else _to_node(cfg)
+    try:
+        return OmegaConf.to_container(node, resolve=True, enum_to_str=True)  # type: ignore[return-value]
+    except OmegaConfBaseException:
+        return OmegaConf.to_container(node, resolve=False, enum_to_str=True)  # type: ignore[return-value]
+
+
+def _to_node(cfg: Any) -> DictConfig:
+    # A structured node refuses values of a subclass's extra fields; plain data has no such trouble.
+    data = dataclasses.asdict(cfg) if dataclasses.is_dataclass(cfg) and not isinstance(cfg, type) else cfg
+    return OmegaConf.create(data)
+
+
+def _get(config: dict[str, Any], dotted: str) -> Any:
+    node: Any = config
+    for part in dotted.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
+
+
+def _set(config: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    for part in parents:
+        config = config[part]
+    config[last] = value
+
+
+def references(config: dict[str, Any]) -> list[tuple[str, str, list[str]]]:
+    """``(key, kind, references)`` of every config key that names artifacts and is set."""
+    found = []
+    for key, kind in REFERENCES.items():
+        value = _get(config, key)
+        values = [value] if isinstance(value, str) else value
+        if isinstance(values, list) and (names := [str(v) for v in values if v and v != "???"]):
+            found.append((key, kind, names))
+    return found
+
+
+def _external_files(config: dict[str, Any]) -> dict[str, str]:
+    """Hashes of files a config points to by a key that ends in ``_path``, e.g. a robot model."""
+    found = {}
+    for key, value in _flatten(config):
+        if key.endswith("_path") and isinstance(value, str) and value and Path(value).is_file():
+            found[key] = hash_file(Path(value))
+    return found
+
+
+def _flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    out: list[tuple[str, Any]] = []
+    for key, value in config.items():
+        dotted = f"{prefix}{key}"
+        out += _flatten(value, f"{dotted}.") if isinstance(value, dict) else [(dotted, value)]
+    return out
+
+
+def step_key(step: str, cfg: Any, root: str | Path) -> str:
+    """Sixteen hex digits that two runs of ``step`` share when they must give equivalent artifacts.
+
+    Covers the config (without `VOLATILE` keys), the meaning of the code the step can reach, and the content of
+    its inputs, which replaces their names and versions.
+
+    Raises:
+        UserError: an input does not exist.
+    """
+    from hiltk.artifacts.store import resolve
+
+    config = plain_config(cfg)
+    for key, kind, names in references(config):
+        _set(config, key, [resolve(name, kind, root).fingerprint for name in names])
+    record = {
+        "step": step,
+        "config": {k: v for k, v in config.items() if k not in VOLATILE},
+        "files": _external_files(config),
+        "code": code_fingerprint(step_module(step)),
+    }
+    return hashlib.sha256(json.dumps(record, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of a git command in the checkout this code runs from; None outside a checkout or without git."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(PACKAGE.parent), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _in_own_checkout() -> bool:
+    """False for an installed wheel that happens to lie inside somebody else's repository."""
+    top = _git("rev-parse", "--show-toplevel")
+    return top is not None and Path(top).resolve() == PACKAGE.parent
+
+
+def code_version() -> dict[str, Any]:
+    """The commit and whether the tree differs from it; empty when the code is not in its git checkout."""
+    if not _in_own_checkout():
+        return {}
+    changes = _git("status", "--porcelain")
+    return {"commit": _git("rev-parse", "--verify", "HEAD") or "", "dirty": bool(changes)}
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that decide results, read from their metadata without importing them."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = ""
+    return found
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def started_record(step: str, cfg: Any, inputs: list[dict[str, str]], seed: int, root: str | Path) -> dict[str, Any]:
+    """The part of ``run.yaml`` that is known before the work starts."""
+    return {
+        "step": step,
+        "status": "unfinished",
+        "key": step_key(step, cfg, root),
+        "argv": list(sys.argv),
+        "seed": seed,
+        "config": plain_config(cfg),
+        "inputs": inputs,
+        "code": code_version(),
+        "packages": package_versions(),
+        "started": now(),
+    }

@@ -1,0 +1,226 @@
+"""The `hiltk` command: Typer owns the verbs, their help, completion and exit codes; Hydra owns each verb's settings.
+
+Nothing heavier than Typer is imported here, so that help and completion answer at once. (No postponed annotations in
+this file: Typer cannot look up the names of a closure's annotations.)
+"""
+
+import importlib
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from hiltk.composing import documented_keys, header, typed, words_to_overrides
+from hiltk.errors import ConfigError, HiltkError
+from hiltk.steps import VERBS, Verb
+
+TRACEBACK = "HILTK_TRACEBACK"
+INTERNAL, INTERRUPTED = 70, 130  # exit codes besides 1 (bad input) and 2 (config mistake)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Human-in-the-loop robot learning: record, repair, classify, clone, train, evaluate.",
+    epilog="First run: [bold]hiltk run quickstart[/bold]. Each command explains itself: hiltk train --help",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"hiltk {version('hiltk')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Options of `hiltk` itself."""
+
+
+# ---------------------------------------------------------------- running a step
+
+
+@contextmanager
+def messages() -> Iterator[None]:
+    """Turn exceptions into one message on stderr and an exit code.
+
+    `HiltkError` carries its own code (1 or 2); Ctrl-C gives 130; anything else is our fault, 70. With
+    ``HILTK_TRACEBACK=1`` the full trace is shown instead.
+    """
+    try:
+        yield
+    except (typer.Exit, typer.Abort):
+        raise
+    except BaseException as error:
+        if os.environ.get(TRACEBACK) == "1" or isinstance(error, SystemExit):
+            raise
+        text, code = _describe(error)
+        typer.secho(text, fg="red", err=True)
+        raise typer.Exit(code) from None
+
+
+def _describe(error: BaseException) -> tuple[str, int]:
+    if isinstance(error, HiltkError):
+        kind = "config error" if isinstance(error, ConfigError) else "error"
+        return f"{kind}: {error}", error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", INTERRUPTED
+    text = f"internal error: {type(error).__name__}: {error}".splitlines()[0]
+    return f"{text}\n  fix:   {TRACEBACK}=1 shows where; this is a fault of hiltk, not of your input", INTERNAL
+
+
+@contextmanager
+def _process_state(argv: list[str]) -> Iterator[None]:
+    """What Hydra reads from the process, put back afterwards: a command may run again in the same process."""
+    before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = argv
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come to us instead of ending in Hydra's own sys.exit
+    try:
+        yield
+    finally:
+        sys.argv = before
+        if full is None:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full
+
+
+def _task(verb: Verb, failures: list[BaseException]) -> Callable[[Any], Any]:
+    """What Hydra calls with a composed config."""
+
+    def task(cfg: Any) -> None:
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+
+        try:
+            importlib.import_module(verb.module).run(typed(verb, cfg))
+        except Exception as error:
+            # In a sweep Hydra must see the failure, to say which job it was and to go on with the others.
+            if HydraConfig.get().mode != RunMode.RUN:
+                raise
+            failures.append(error)
+
+    return task
+
+
+def run_step(verb: Verb, words: list[str]) -> None:
+    """Run one verb with Hydra's command-line semantics.
+
+    Raises:
+        ConfigError: the words do not fit the verb's schema.
+        UserError: the step could not do its work.
+    """
+    import hydra
+
+    from hiltk.composing import explained, register, shipped
+
+    failures: list[BaseException] = []
+    argv = [f"hiltk {verb.name}", *words_to_overrides(verb, words)]
+    register()
+    with _process_state(argv), explained(verb):
+        hydra.main(config_path=str(shipped("conf")), config_name=verb.config, version_base="1.3")(_task(verb, failures))()
+    if failures:
+        raise failures[0]
+
+
+# ---------------------------------------------------------------- the verbs
+
+
+def _help(verb: Verb) -> str:
+    """Help of a verb, from the comments of its YAML: what it reads and writes, commands, settings."""
+    about = header(verb.config)
+    commands = [line for line in about if line.startswith("hiltk ")]
+    words = [line for line in about[1:] if line not in commands]
+    sections = [
+        "\n".join(words).strip(),
+        "\n".join(["Examples", *(f"  {c}" for c in commands)]),
+        "\n".join(["Settings, with the value they have now", *_settings_table(verb)]),
+        _MECHANICS,
+    ]
+    # Typer keeps the line breaks of paragraphs that open with \b; rich would take [..] for markup.
+    text = "\n\n".join(section.replace("\n\n", "\n\n\b\n") for section in (sections[0], *("\b\n" + s for s in sections[1:])))
+    return text.replace("[", "\\[")
+
+
+def _settings_table(verb: Verb) -> list[str]:
+    keys = documented_keys(verb.config)
+    width = max(len(f"{key}={value}") for key, value, _ in keys)
+    lines = []
+    for key, value, comment in keys:
+        first, *more = textwrap.wrap(comment, 74 - width)
+        lines += [f"  {f'{key}={value}':<{width}}  {first}", *(f"  {'':<{width}}  {line}" for line in more)]
+    return lines
+
+
+_MECHANICS = """\
+More
+  env.image_height=96  a setting of a group, by its dotted name
+  --cfg job            show the whole composed config and stop
+  -m seed=0,1,2        one run per combination
+  --config-dir DIR     your own YAML files, laid out like conf/
+  --hydra-help         everything else Hydra offers"""
+
+
+def _complete(verb: Verb) -> Callable[..., list[str]]:
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        from hiltk.completion import complete
+
+        return complete(verb, ctx.params.get("overrides") or [], incomplete)
+
+    return complete
+
+
+def _add(verb: Verb) -> None:
+    settings = typer.Argument(
+        help="Settings key=value and Hydra's own options.",
+        autocompletion=_complete(verb),
+        show_default=False,
+        metavar=f"{f'[{verb.words.upper()}] ' if verb.words else ''}KEY=VALUE",
+    )
+
+    def command(ctx: typer.Context, overrides: Annotated[list[str] | None, settings] = None) -> None:
+        with messages():
+            run_step(verb, [*(overrides or []), *ctx.args])
+
+    app.command(
+        verb.name,
+        help=_help(verb),
+        short_help=verb.help,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )(command)
+
+
+for _verb in VERBS.values():
+    _add(_verb)
+
+
+@app.command("run", short_help="Run a pipeline: a chain of commands.")
+def run_pipeline(
+    name: Annotated[str, typer.Argument(help="A pipeline that ships with hiltk, or a YAML file.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="e.g. seeds=[0] jobs=1 root=/tmp/x vars.image=84 train.episodes=50")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run and what would be skipped.")] = False,
+) -> None:
+    """Run a chain of commands, feeding artifacts from step to step.
+
+    Steps whose settings, code and inputs are unchanged are skipped.
+    """
+    with messages():
+        from hiltk.steps.pipeline import run
+
+        run(name, settings or [], dry_run=dry_run)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

@@ -1,0 +1,354 @@
+"""Typed schemas of every command and config group: what Hydra checks overrides against.
+
+The YAML in ``conf/`` holds the values people read and change; the types, defaults and the meaning of each key are
+here. Keys carry their unit in the name where they have one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from omegaconf import MISSING
+
+from hiltk.spec import GripperFormat
+
+
+class Renderer(Enum):
+    auto = "auto"  # gl where a GL library works, cpu otherwise
+    cpu = "cpu"  # ray casting with MuJoCo itself; no GL library, no display
+    gl = "gl"  # MuJoCo's OpenGL renderer
+
+
+class Fault(Enum):
+    none = "none"
+    zero_actions = "zero_actions"  # the joints are mirrored, the stored actions are zeros (devlog 044)
+
+
+class Schedule(Enum):
+    brief = "brief"  # explore first, then corrections of at most `max_steps`, rarer as the policy succeeds
+    never = "never"
+    always = "always"
+    long = "long"  # the paper's anti-pattern: rare takeovers that carry the episode to success
+
+
+# ---------------------------------------------------------------- groups
+
+
+@dataclass
+class EnvConf:
+    """What the policy acts in (group ``env``)."""
+
+    name: str = MISSING
+    fps: float = 10.0
+
+
+@dataclass
+class JitterConf:
+    """Strength of the per-episode appearance jitter, 0 (off) to 1 (strong)."""
+
+    lighting: float = 0.0
+    color: float = 0.0
+    camera: float = 0.0
+
+
+@dataclass
+class So101SimConf(EnvConf):
+    """The simulated SO-101 (``env=so101_sim``)."""
+
+    name: str = "so101_sim"
+    cameras: list[str] = field(default_factory=lambda: ["wrist"])  # of: wrist, front
+    image_height: int = 64
+    image_width: int = 64
+    renderer: Renderer = Renderer.auto
+    supersample: int = 1
+    action_scale_m: float = 0.02  # metres per step at full action
+    gripper: GripperFormat = GripperFormat.continuous
+    gripper_step: float = 15.0  # of 0..100 per step at full action
+    gripper_max: float = 50.0  # widest opening used, of 0..100
+    workspace_low_m: list[float] = field(default_factory=lambda: [0.12, -0.16, 0.008])
+    workspace_high_m: list[float] = field(default_factory=lambda: [0.36, 0.16, 0.22])
+    reset_ee_m: list[float] = field(default_factory=lambda: [0.20, 0.0, 0.09])
+    reset_noise_m: list[float] = field(default_factory=lambda: [0.02, 0.02, 0.01])
+    physics_timestep_s: float = 0.005
+    model_path: str = ""  # the official or your own MJCF/URDF; empty: the built-in primitive model
+    jitter: JitterConf = field(default_factory=JitterConf)
+
+
+@dataclass
+class GymnasiumConf(EnvConf):
+    """Any registered Gymnasium environment (``env=gymnasium env.id=...``)."""
+
+    name: str = "gymnasium"
+    fps: float = 0.0  # 0: the environment's own
+    id: str = MISSING
+    module: str = ""  # imported first, so that it can register the id
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    state_keys: list[str] = field(default_factory=list)  # dotted observation keys, concatenated; empty: all vectors
+    image_keys: list[str] = field(default_factory=list)  # dotted observation keys; empty: all (H, W, 3) uint8
+    image_height: int = 0  # 0: native size
+    image_width: int = 0
+    success_key: str = "is_success"  # in `info`; absent: reward > 0 at termination
+
+
+@dataclass
+class TaskConf:
+    """What counts as success and where the cube appears (group ``task``)."""
+
+    name: str = "lift"  # reach | grasp | lift
+    time_limit_s: float = 5.0
+    hold_steps: int = 2  # consecutive steps the predicate must hold
+    stratum: str = "all"  # all | near | far | left_edge | right_edge | yaw
+    spawn_x_m: list[float] = field(default_factory=lambda: [0.18, 0.28])
+    spawn_y_m: list[float] = field(default_factory=lambda: [-0.08, 0.08])
+    spawn_yaw_deg: list[float] = field(default_factory=lambda: [-45.0, 45.0])
+    near_far_x_m: float = 0.23
+    edge_y_m: float = 0.05
+    yaw_deg: float = 30.0
+
+
+@dataclass
+class HumanConf:
+    """Who demonstrates and corrects (group ``human``)."""
+
+    name: str = "scripted"
+    noise: float = 0.2  # standard deviation of the action noise at full speed, in action units
+    skill: float = 1.0  # 1: as good as the script gets; lower: slower and sloppier
+
+
+@dataclass
+class InterventionConf:
+    """When the human takes over (group ``intervention``)."""
+
+    schedule: Schedule = Schedule.brief
+    explore_steps: int = 12  # steps the policy has before the first takeover, and between two
+    max_steps: int = 10  # longest takeover
+    probability: float = 1.0  # of a takeover when it is due, while the policy never succeeds
+    window: int = 20  # episodes over which autonomous success is averaged; the probability falls with it
+
+
+@dataclass
+class RewardConf:
+    """Where reward comes from (group ``reward``). With a classifier, its artifact holds threshold and hold rule."""
+
+    source: str = "predicate"  # predicate | classifier | env
+    classifier: str = ""  # artifact reference
+    hold_steps: int = 0  # 0: the task's (predicate) or the artifact's (classifier)
+    min_steps: int = 0
+    success_value: float = 1.0
+    step_value: float = 0.0
+    timeout: str = "truncated"  # truncated | terminal
+
+
+@dataclass
+class EncoderConf:
+    """What turns images into features (group ``encoder``)."""
+
+    name: str = "cnn"  # cnn | none
+    channels: list[int] = field(default_factory=lambda: [16, 32, 32])
+    kernels: list[int] = field(default_factory=lambda: [5, 3, 3])
+    strides: list[int] = field(default_factory=lambda: [4, 2, 2])
+    features: int = 64  # per camera, after the projection
+    shift_pad: int = 4  # random-shift augmentation, pixels; 0 turns it off
+
+
+@dataclass
+class AgentConf:
+    """The learner (group ``agent``): SAC in RLPD style."""
+
+    name: str = "sac"
+    hidden: list[int] = field(default_factory=lambda: [256, 256])
+    activation: str = "tanh"  # tanh | relu
+    critics: int = 2
+    target_critics: int = 2  # the target takes the minimum over this many, drawn at random
+    actor_q: str = "mean"  # mean | min over the ensemble in the actor loss
+    discount: float = 0.97
+    tau: float = 0.005
+    lr: float = 3e-4
+    temperature: float = 0.01
+    target_entropy: float | None = None  # null: -dim(action)/2
+    backup_entropy: bool = False
+    target_encoder: bool = True  # EMA copy of the encoder for the target critics
+    clip_target: bool = True  # keep TD targets inside the range the reward rule allows
+    imitation_weight: float = 1.0  # weight of the imitation term on human transitions; 0: off
+    imitation_end: float = 1.0  # weight reached after `imitation_steps` updates
+    imitation_steps: int = 1
+    gripper_penalty: float = 0.0
+
+
+@dataclass
+class TrackerConf:
+    """Where metrics go besides the CSV that is always written (group ``tracker``)."""
+
+    name: str = "csv"
+
+
+# ---------------------------------------------------------------- commands
+
+
+@dataclass
+class StepConf:
+    """Keys every command has."""
+
+    root: str = "outputs"  # folder of all artifacts
+    name: str = MISSING  # name of the artifact this step writes
+    seed: int = 0
+    threads: int = 1  # CPU threads of this process; more is slower beside another process
+    device: str = "auto"  # auto | cpu | cuda
+
+
+@dataclass
+class RecordConf(StepConf):
+    """`hiltk record`."""
+
+    env: EnvConf = MISSING
+    task: TaskConf = field(default_factory=TaskConf)
+    human: HumanConf = field(default_factory=HumanConf)
+    reward: RewardConf = field(default_factory=RewardConf)
+    episodes: int = 20
+    keep: str = "successes"  # successes | all
+    steps_after_success: int = 0  # keep recording: more positive frames for a reward classifier
+    fault: Fault = Fault.none
+    video: bool = False  # store cameras as video (small, lossy) instead of exact images
+
+
+@dataclass
+class ForeignConf:
+    """Conventions of a dataset made elsewhere, stated until a spec can be inferred."""
+
+    joint_unit: str = "degrees"  # degrees | radians
+    joints: list[str] = field(default_factory=list)  # empty: the six of the SO-101, in order
+    gripper_unit: str = "percent"  # percent (0..100) | unit (0..1) | radians
+    cameras: dict[str, str] = field(default_factory=dict)  # ours: theirs, e.g. wrist: observation.images.gripper_cam
+    success_last_frames: int = 0  # the last N frames of every episode show success
+    successful_episodes: list[int] = field(default_factory=list)  # empty: all
+    task: str = ""
+    image_height: int = 0  # size the networks get; 0: native
+    image_width: int = 0
+
+
+@dataclass
+class FixActionsConf(StepConf):
+    """`hiltk fix-actions`."""
+
+    dataset: str = MISSING
+    action_scale_m: float = 0.02
+    gripper_step: float = 15.0
+    gripper: GripperFormat = GripperFormat.continuous
+    gripper_threshold: float = 0.3  # part of gripper_step that counts as closing or opening (discrete3 only)
+    model_path: str = ""
+    zero_below: float = 1e-6
+    foreign: ForeignConf = field(default_factory=ForeignConf)
+    force: bool = False  # rebuild every action, even in an intact dataset
+
+
+@dataclass
+class ClassifierConf(StepConf):
+    """`hiltk train-classifier`."""
+
+    datasets: list[str] = MISSING
+    cameras: list[str] = field(default_factory=list)  # empty: all
+    encoder: EncoderConf = field(default_factory=EncoderConf)
+    hidden: int = 64  # width of the head
+    dropout: float = 0.1
+    color_jitter: float = 0.1  # strength of the brightness, contrast and tint augmentation, 0 (off) to 1
+    steps: int = 600  # at most; the weights with the lowest held-out loss are kept
+    patience: int = 10  # evaluations (every 25 steps) without a lower held-out loss before stopping
+    batch_size: int = 64  # half of it successes
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    held_out: float = 0.2  # fraction of episodes
+    max_false_positive_rate: float = 0.01  # per frame, on held-out episodes: decides the threshold
+    min_threshold: float = 0.5  # whatever the held-out episodes say
+    hold_steps: int = 2
+    min_steps: int = 0
+
+
+@dataclass
+class BcConf(StepConf):
+    """`hiltk bc-pretrain`."""
+
+    datasets: list[str] = MISSING
+    agent: AgentConf = MISSING
+    encoder: EncoderConf = field(default_factory=EncoderConf)
+    loss: str = "mean"  # mean: squared error of tanh(mean); likelihood: of the squashed Gaussian
+    steps: int = 1200
+    batch_size: int = 128
+    lr: float = 5e-4
+    held_out: float = 0.1  # fraction of episodes
+    init: str = ""
+
+
+@dataclass
+class TrainConf(StepConf):
+    """`hiltk train`."""
+
+    env: EnvConf = MISSING
+    task: TaskConf = field(default_factory=TaskConf)
+    human: HumanConf = field(default_factory=HumanConf)
+    intervention: InterventionConf = field(default_factory=InterventionConf)
+    agent: AgentConf = MISSING
+    encoder: EncoderConf = field(default_factory=EncoderConf)
+    reward: RewardConf = field(default_factory=RewardConf)
+    tracker: TrackerConf = field(default_factory=TrackerConf)
+    demos: list[str] = field(default_factory=list)
+    init: str = ""  # policy to start from
+    episodes: int = 150
+    utd: float = 2.0  # updates per environment step
+    batch_size: int = 128
+    demo_fraction: float = 0.5  # share of each batch drawn from demonstrations and interventions
+    learning_starts: int = 100  # environment steps before the first update
+    capacity: int = 50_000  # online transitions
+    checkpoint_every: int = 25  # episodes
+    resume: bool = False
+
+
+@dataclass
+class EvalConf(StepConf):
+    """`hiltk eval`."""
+
+    policies: list[str] = MISSING  # one, or two to compare on the same seeds
+    env: EnvConf = MISSING
+    task: TaskConf = field(default_factory=TaskConf)
+    strata: list[str] = field(default_factory=list)  # empty: all the environment has
+    episodes: int = 40  # per stratum
+    stochastic: bool = False
+    videos: int = 3  # successes and failures filmed, each
+
+
+@dataclass
+class ReportConf(StepConf):
+    """`hiltk report`."""
+
+    title: str = ""
+    artifacts: list[str] = MISSING
+
+
+def register() -> None:
+    """Make the schemas known to Hydra; called once per process before composing."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    for name, node in {
+        "record": RecordConf,
+        "fix_actions": FixActionsConf,
+        "train_classifier": ClassifierConf,
+        "bc_pretrain": BcConf,
+        "train": TrainConf,
+        "eval": EvalConf,
+        "report": ReportConf,
+    }.items():
+        store.store(name=f"{name}_schema", node=node)
+    for group, name, group_node in (
+        ("env", "so101_sim", So101SimConf),
+        ("env", "gymnasium", GymnasiumConf),
+        ("task", "task", TaskConf),
+        ("human", "human", HumanConf),
+        ("intervention", "intervention", InterventionConf),
+        ("agent", "agent", AgentConf),
+        ("encoder", "encoder", EncoderConf),
+        ("reward", "reward", RewardConf),
+        ("tracker", "tracker", TrackerConf),
+    ):
+        store.store(group=group, name=f"{name}_schema", node=group_node)

@@ -1,0 +1,256 @@
+"""The files of a LeRobotDataset v3, read directly: tables with pyarrow, cameras decoded once from front to back.
+
+Needs neither LeRobot nor torch, so it starts at once; LeRobot's own reader opens the same files. Format: LeRobot
+0.6, ``datasets/utils.py`` and ``datasets/dataset_metadata.py`` (codebase version v3.0).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hiltk.errors import UserError
+
+CAMERA_TYPES = ("image", "video")
+RECORD_AGAIN = "record or download it again; `lerobot-edit-dataset` can drop single episodes"
+
+
+@dataclass(frozen=True)
+class VideoSegment:
+    """Where the frames of one episode lie: a file, the time of the first frame (s), and how many frames."""
+
+    file: Path
+    start_s: float
+    length: int
+
+
+class LeRobotFiles:
+    """One LeRobotDataset v3 on disk, read-only.
+
+    Attributes:
+        path: the dataset's folder, the one with ``meta/`` in it.
+        fps: frames per second.
+        features: LeRobot's feature table, by column name: ``dtype``, ``shape``, ``names``.
+
+    Raises:
+        UserError: the folder is not a LeRobotDataset v3, is empty, or lacks files.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        info = _read_info(self.path)
+        self.fps = float(info["fps"])
+        self.features: dict[str, dict[str, Any]] = info["features"]
+        self._video_path = info.get("video_path") or ""
+        self.data_files = sorted((self.path / "data").glob("*/*.parquet"))
+        if not int(info.get("total_episodes", 0)) or not self.data_files:
+            raise UserError(
+                "the dataset is empty: it has no episodes", where=str(self.path), fix="record some episodes first"
+            )
+        self.bounds = self._episode_bounds(int(info["total_frames"]))
+
+    @property
+    def cameras(self) -> list[str]:
+        """Keys of all cameras, stored as images or as video."""
+        return [k for k, f in self.features.items() if f["dtype"] in CAMERA_TYPES]
+
+    def names(self, column: str) -> list[str]:
+        """Names of a vector column's dimensions; empty where the dataset has none."""
+        names = self.features[column].get("names") or []
+        if isinstance(names, dict):  # LeRobot also writes {"motors": [...]}
+            names = [n for group in names.values() for n in group]
+        return [str(n) for n in names]
+
+    def column(self, name: str) -> np.ndarray:
+        """A numeric or text column over all rows, (N,) or (N, D).
+
+        Raises:
+            UserError: the column is absent or its file is damaged.
+        """
+        if name not in self.features:
+            present = ", ".join(self.features)
+            raise UserError(f"the dataset has no column '{name}'", where=f"{self.path}; it has: {present}")
+        try:
+            return _to_numpy(self._table([name]).column(name))
+        except (pa.ArrowException, ValueError) as error:
+            raise UserError(
+                f"column '{name}' has empty or uneven rows", where=str(self.path), fix=RECORD_AGAIN
+            ) from error
+
+    def tasks(self) -> list[str]:
+        """The sentences that describe the tasks."""
+        file = self.path / "meta" / "tasks.parquet"
+        if not file.is_file():
+            return []
+        with _damaged(file):
+            frame = pq.read_table(file).to_pandas()
+        return [str(t) for t in (frame["task"] if "task" in frame.columns else frame.index)]
+
+    def frames(self, camera: str) -> Iterator[np.ndarray]:
+        """Every frame of one camera in row order, each (H, W, 3) uint8 RGB, decoded in one pass.
+
+        Raises:
+            UserError: a file is missing or damaged, or holds too few frames.
+        """
+        stored = self.features[camera]["dtype"]
+        return self._video_frames(camera) if stored == "video" else self._image_frames(camera)
+
+    def first_frame(self, camera: str) -> np.ndarray:
+        """The first frame of one camera, (H, W, 3) uint8 RGB."""
+        return next(self.frames(camera))
+
+    # ------------------------------------------------------------------ tables
+
+    def _table(self, columns: list[str]) -> pa.Table:
+        parts = []
+        for file in self.data_files:
+            with _damaged(file):
+                parts.append(pq.read_table(file, columns=columns, partitioning=None).select(columns))
+        return pa.concat_tables(parts)
+
+    def _episode_bounds(self, total: int) -> list[tuple[int, int]]:
+        table = self._table(["episode_index", "frame_index"])
+        episode, frame = (_to_numpy(table.column(n)) for n in ("episode_index", "frame_index"))
+        if len(episode) != total:
+            raise UserError(
+                f"the dataset announces {total} frames but its tables hold {len(episode)}",
+                where=str(self.path / "data"),
+                fix=RECORD_AGAIN,
+            )
+        edges = np.flatnonzero(np.diff(episode)) + 1
+        starts, stops = np.r_[0, edges], np.r_[edges, len(episode)]
+        if not np.array_equal(frame, np.arange(len(frame)) - np.repeat(starts, stops - starts)):
+            raise UserError(
+                "rows are missing or out of order inside an episode", where=str(self.path / "data"), fix=RECORD_AGAIN
+            )
+        return list(zip(starts.tolist(), stops.tolist(), strict=True))
+
+    # ------------------------------------------------------------------ cameras
+
+    def _image_frames(self, camera: str) -> Iterator[np.ndarray]:
+        for file in self.data_files:
+            with _damaged(file):
+                for batch in pq.ParquetFile(file).iter_batches(batch_size=256, columns=[camera]):
+                    for cell in batch.column(0):
+                        yield self._decode_image(cell.as_py(), camera)
+
+    def _decode_image(self, cell: dict[str, Any], camera: str) -> np.ndarray:
+        data = cell["bytes"]
+        if data is None:  # not embedded: the row names a file beside the tables
+            data = (self.path / cell["path"]).read_bytes()
+        frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        if frame is None:
+            raise UserError(f"a frame of {camera} cannot be decoded", where=str(self.path), fix=RECORD_AGAIN)
+        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+    def _video_frames(self, camera: str) -> Iterator[np.ndarray]:
+        for file, group in groupby(self._segments(camera), key=lambda s: s.file):
+            segments = list(group)
+            wanted = np.concatenate([s.start_s * self.fps + np.arange(s.length) for s in segments])
+            yield from _decode_video(file, np.rint(wanted).astype(np.int64), self.fps)
+
+    def _segments(self, camera: str) -> list[VideoSegment]:
+        prefix = f"videos/{camera}/"
+        columns = ["episode_index", "length", *(prefix + n for n in ("chunk_index", "file_index", "from_timestamp"))]
+        rows: list[dict[str, Any]] = []
+        for file in sorted((self.path / "meta" / "episodes").glob("*/*.parquet")):
+            with _damaged(file):
+                rows += pq.read_table(file, columns=columns, partitioning=None).to_pylist()
+        rows.sort(key=lambda r: r["episode_index"])
+        return [self._segment(camera, row, prefix) for row in rows]
+
+    def _segment(self, camera: str, row: dict[str, Any], prefix: str) -> VideoSegment:
+        place = {n: int(row[prefix + n]) for n in ("chunk_index", "file_index")}
+        file = self.path / self._video_path.format(video_key=camera, **place)
+        return VideoSegment(file, float(row[prefix + "from_timestamp"]), int(row["length"]))
+
+
+def _decode_video(file: Path, wanted: np.ndarray, fps: float) -> Iterator[np.ndarray]:
+    """The frames with the given numbers (ascending, counted from the file's start), RGB, in one pass."""
+    import av
+
+    if not file.is_file():
+        raise UserError("a video file is missing", where=str(file), fix=RECORD_AGAIN)
+    pending = iter(wanted)
+    need = next(pending, None)
+    with _damaged(file), av.open(str(file)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        for frame in container.decode(stream):
+            if need is None:
+                return
+            # Timestamps rather than a count: concatenated files may repeat or skip a frame at the seam.
+            if frame.time is not None and round(frame.time * fps) == need:
+                yield frame.to_ndarray(format="rgb24")
+                need = next(pending, None)
+    if need is not None:
+        raise UserError(f"the video ends before frame {need}", where=str(file), fix=RECORD_AGAIN)
+
+
+def _read_info(path: Path) -> dict[str, Any]:
+    """``meta/info.json``, checked to be of LeRobot's version 3."""
+    file = path / "meta" / "info.json"
+    if not path.exists():
+        raise UserError("no such dataset", where=str(path))
+    if not file.is_file():
+        raise UserError(
+            "this is not a LeRobotDataset: meta/info.json is missing",
+            where=str(path),
+            fix="give the folder that contains meta/ and data/",
+        )
+    try:
+        info = json.loads(file.read_text())
+        version, _ = (str(info["codebase_version"]), (info["features"], info["fps"], info["total_frames"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"meta/info.json cannot be read: {error!r}", where=str(file), fix=RECORD_AGAIN) from error
+    if not version.startswith("v3"):
+        raise UserError(
+            f"the dataset has LeRobot version {version}, hiltk reads v3",
+            where=str(path),
+            fix="convert it with LeRobot's own script: python -m lerobot.scripts.convert_dataset_v21_to_v30 --help",
+        )
+    return info
+
+
+@contextmanager
+def _damaged(file: Path) -> Iterator[None]:
+    """Turn what pyarrow and PyAV raise on damaged files into one message that names the file."""
+    import av.error
+
+    try:
+        yield
+    except (pa.ArrowException, av.error.FFmpegError, OSError, KeyError, ValueError) as error:
+        reason = (str(error).splitlines() or [repr(error)])[0]
+        raise UserError(f"a file of the dataset is damaged: {reason}", where=str(file), fix=RECORD_AGAIN) from error
+
+
+def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of numbers, text or equally long lists as one array."""
+    array = column.combine_chunks()
+    if not (pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type)):
+        return array.to_numpy(zero_copy_only=False)
+    flat = array.flatten()
+    values = flat.to_numpy(zero_copy_only=False)
+    return values.reshape(len(array), len(flat) // max(1, len(array)))
+
+
+def take(frames: Iterator[np.ndarray], count: int) -> list[np.ndarray]:
+    """The next ``count`` frames.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    taken = list(islice(frames, count))
+    if len(taken) < count:
+        raise UserError(f"a camera has {count - len(taken)} frames too few in one episode", fix=RECORD_AGAIN)
+    return taken

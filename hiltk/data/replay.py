@@ -1,0 +1,376 @@
+"""Replay that never lies: every frame stored once, every next state the true one, views instead of copies.
+
+A `FrameStore` is a ring of rows in time order. Each row holds one observation and, if an action was taken from it,
+the transition that starts there. An episode of T transitions fills T+1 rows: its last observation is kept as a row of
+its own, from which no transition starts. The next state of row i is therefore row i+1, always, for terminal
+steps, time-outs and the edges of interventions alike (LeRobot 0.6.1 and the original HIL-SERL get these wrong).
+
+Rows are addressed by an absolute number that only grows; row n lies at n modulo the size of the arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hiltk.agents.augment import random_shift
+from hiltk.data.episode import Episode, Source
+from hiltk.errors import UserError
+from hiltk.observation import Observation
+from hiltk.spec import IMAGE_PREFIX, Spec
+
+
+@dataclass
+class Batch:
+    """B transitions, ready for a network.
+
+    Attributes:
+        observation, next_observation: per key (B, D) float32, or images (B, C, H, W) uint8.
+        action: (B, A), as executed.
+        reward: (B,), summed and discounted over the n steps.
+        discount: (B,), what multiplies the value of the next state: discount^n, 0 after a terminal step.
+        human: (B,) bool, a person chose the action (demonstration or intervention).
+    """
+
+    observation: dict[str, Tensor]
+    action: Tensor
+    reward: Tensor
+    next_observation: dict[str, Tensor]
+    discount: Tensor
+    human: Tensor
+
+    def __len__(self) -> int:
+        return len(self.action)
+
+
+class FrameStore:
+    """A ring of frames and transitions, in memory or memory-mapped.
+
+    Args:
+        capacity: transitions and last observations kept before the oldest rows are overwritten.
+        observation: one example observation; fixes keys, shapes and dtypes.
+        actions: size of the action vector.
+        path: folder for memory-mapped arrays; None keeps them in memory. An existing store is opened, and continues
+            where `load_state_dict` puts it: a checkpoint is a flush and not a conversion.
+        slack: rows that may be added after a checkpoint before one that it still holds is overwritten.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        observation: Mapping[str, np.ndarray],
+        actions: int,
+        path: Path | None = None,
+        slack: int = 0,
+    ) -> None:
+        self.capacity, self.path = capacity, path
+        self.end = 0  # absolute number of the next row
+        self._episode = -1
+        self._size = capacity + 1 + slack
+        if path is not None:
+            path.mkdir(parents=True, exist_ok=True)
+        layout = {k: (v.shape, v.dtype) for k, v in observation.items()}
+        self.frames = {
+            k: self._array(k, shape, dtype) for k, (shape, dtype) in layout.items()
+        }
+        self.action = self._array("action", (actions,), np.float32)
+        self.reward = self._array("reward", (), np.float32)
+        self.terminated = self._array("terminated", (), np.bool_)
+        self.truncated = self._array("truncated", (), np.bool_)
+        self.source = self._array("source", (), np.uint8)
+        self.is_intervention = self._array("is_intervention", (), np.bool_)
+        self.valid = self._array(
+            "valid", (), np.bool_
+        )  # a transition with a known action starts at this row
+        self.moves = self._array(
+            "moves", (), np.bool_
+        )  # a transition starts at this row
+        self.episode = self._array("episode", (), np.int64)
+        self.step = self._array("step", (), np.int32)
+
+    # ------------------------------------------------------------------ writing
+
+    def begin(self, observation: Observation) -> None:
+        """Start an episode with its first observation."""
+        self._episode += 1
+        self._write(observation, step=0)
+
+    def add(
+        self,
+        action: np.ndarray,
+        reward: float,
+        observation: Observation,
+        *,
+        terminated: bool,
+        truncated: bool,
+        source: Source,
+        is_intervention: bool = False,
+        valid: bool = True,
+    ) -> None:
+        """Add the transition from the newest row, and the observation it led to as the next row."""
+        row = (self.end - 1) % self._size
+        self.action[row], self.reward[row] = action, reward
+        self.terminated[row], self.truncated[row] = terminated, truncated
+        self.source[row], self.is_intervention[row] = source, is_intervention
+        self.valid[row], self.moves[row] = valid, True
+        self._write(observation, step=int(self.step[row]) + 1)
+
+    def add_episode(self, episode: Episode) -> None:
+        """Add a whole recorded episode."""
+        observations = [
+            {k: v[t] for k, v in episode.observations.items()}
+            for t in range(len(episode) + 1)
+        ]
+        self.begin(observations[0])
+        for t in range(len(episode)):
+            last = t == len(episode) - 1
+            self.add(
+                episode.actions[t],
+                float(episode.rewards[t]),
+                observations[t + 1],
+                terminated=last and episode.terminated,
+                truncated=last and episode.truncated,
+                source=Source(int(episode.source[t])),
+                is_intervention=bool(episode.is_intervention[t]),
+                valid=bool(episode.action_valid[t]),
+            )
+
+    def _write(self, observation: Observation, step: int) -> None:
+        row = self.end % self._size
+        for key, array in self.frames.items():
+            array[row] = observation[key]
+        self.episode[row], self.step[row] = self._episode, step
+        self.valid[row] = self.moves[row] = False
+        self.end += 1
+
+    # ------------------------------------------------------------------ reading
+
+    @property
+    def begin_row(self) -> int:
+        """The oldest row still held, as an absolute number."""
+        return max(0, self.end - self.capacity)
+
+    def transitions(self) -> np.ndarray:
+        """Absolute numbers of every row a usable transition starts from, oldest first."""
+        rows = np.arange(self.begin_row, self.end)
+        return rows[self.valid[rows % self._size]]
+
+    def interventions(self) -> np.ndarray:
+        """The view of executed human corrections: the policy's own steps around them are not in it."""
+        rows = self.transitions()
+        return rows[self.is_intervention[rows % self._size]]
+
+    def gather(
+        self, rows: np.ndarray, *, discount: float, n_step: int = 1, stack: int = 1
+    ) -> dict[str, Any]:
+        """The transitions starting at absolute ``rows`` as numpy arrays, keyed like `Batch`.
+
+        n-step sums stop at the episode's end and where control passes between human and policy; frame stacks repeat
+        the oldest frame of the episode that is still held. Both are by index: no frame is stored twice.
+        """
+        total = np.zeros(len(rows), np.float32)
+        last, going = rows.copy(), np.ones(len(rows), bool)
+        factor = np.ones(len(rows), np.float32)
+        human = self._human(rows)
+        for k in range(n_step):
+            row = rows + k
+            going &= (
+                (row < self.end)
+                & self.moves[row % self._size]
+                & (self._human(row) == human)
+            )
+            total += np.where(going, factor * self.reward[row % self._size], 0)
+            factor = np.where(going, factor * discount, factor)
+            last = np.where(going, row, last)
+            going &= (
+                ~(self.terminated | self.truncated)[row % self._size]
+                if n_step > 1
+                else going
+            )
+        at = rows % self._size
+        return {
+            "observation": self._stacked(rows, stack),
+            "action": self.action[at],
+            "reward": total,
+            "next_observation": self._stacked(last + 1, stack),
+            "discount": factor * ~self.terminated[last % self._size],
+            "human": human,
+        }
+
+    def _human(self, rows: np.ndarray) -> np.ndarray:
+        return self.source[rows % self._size] != Source.policy
+
+    def _stacked(self, rows: np.ndarray, stack: int) -> dict[str, np.ndarray]:
+        if stack == 1:
+            return {k: v[rows % self._size] for k, v in self.frames.items()}
+        first = np.maximum(rows - self.step[rows % self._size], self.begin_row)
+        picks = [
+            np.maximum(rows - back, first) % self._size
+            for back in reversed(range(stack))
+        ]
+        return {
+            k: np.concatenate([v[p] for p in picks], axis=-1)
+            for k, v in self.frames.items()
+        }
+
+    def nbytes(self) -> int:
+        """Bytes per row times the rows allocated."""
+        return sum(a.nbytes for a in self._arrays().values())
+
+    # ------------------------------------------------------------------ persistence
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the ring stands. Rows are on disk already (``path``), so this is all a checkpoint has to hold."""
+        return {"end": self.end, "episode": self._episode, "capacity": self.capacity}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go back to an earlier `state_dict`: rows added since are forgotten, rows overwritten since are still there.
+
+        Raises:
+            UserError: the store was made with another capacity.
+        """
+        if state["capacity"] != self.capacity:
+            raise UserError(
+                f"the replay store holds {state['capacity']} transitions, the config says {self.capacity}",
+                where=str(self.path),
+                fix=f"capacity={state['capacity']}",
+            )
+        self.end, self._episode = state["end"], state["episode"]
+
+    def _array(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        full = (self._size, *shape)
+        if self.path is None:
+            return np.zeros(full, dtype)
+        file = self.path / f"{name}.npy"
+        if not file.is_file():
+            return np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=full)
+        array = np.lib.format.open_memmap(file, mode="r+")
+        if array.shape != full or array.dtype != dtype:
+            raise UserError(
+                f"'{name}' in the replay store is {array.dtype}{array.shape}, this run needs {np.dtype(dtype)}{full}",
+                where=str(file),
+                fix="resume with the same env, cameras and capacity, or start under another name=",
+            )
+        return array
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        own = {k: v for k, v in vars(self).items() if isinstance(v, np.ndarray)}
+        return own | self.frames
+
+
+class ReplaySampler:
+    """Draws batches: a share from demonstrations and interventions, the rest from everything seen online.
+
+    Demonstrations live in a store of their own and are never evicted. Interventions are a view on the online store.
+    """
+
+    def __init__(
+        self,
+        demos: FrameStore,
+        online: FrameStore,
+        *,
+        discount: float,
+        pad: int,
+        rng: np.random.Generator,
+    ) -> None:
+        self.demos, self.online = demos, online
+        self.discount, self.pad, self.rng = discount, pad, rng
+        self._demo_rows = demos.transitions()
+
+    def sample(self, size: int, demo_fraction: float) -> Batch:
+        """A batch of ``size`` transitions, ``demo_fraction`` of them human; all of them while nothing else exists."""
+        online = self.online.transitions()
+        corrections = self.online.interventions()
+        human = round(size * demo_fraction) if len(online) else size
+        if not len(self._demo_rows) + len(corrections):
+            human = 0
+        from_demos = self._split(human, len(self._demo_rows), len(corrections))
+        parts = [
+            self._draw(self.demos, self._demo_rows, from_demos),
+            self._draw(self.online, corrections, human - from_demos),
+            self._draw(self.online, online, size - human),
+        ]
+        return to_batch(merge([p for p in parts if p is not None]), self.pad, self.rng)
+
+    def _split(self, count: int, demos: int, corrections: int) -> int:
+        """How many of ``count`` human rows come from demonstrations: each human transition is equally likely."""
+        return (
+            int(self.rng.binomial(count, demos / (demos + corrections)))
+            if demos + corrections
+            else 0
+        )
+
+    def _draw(
+        self, store: FrameStore, rows: np.ndarray, count: int
+    ) -> dict[str, Any] | None:
+        if count == 0:
+            return None
+        return store.gather(self.rng.choice(rows, count), discount=self.discount)
+
+
+def merge(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Concatenate gathered parts row by row."""
+    if len(parts) == 1:
+        return parts[0]
+    out: dict[str, Any] = {}
+    for field in fields(Batch):
+        values = [p[field.name] for p in parts]
+        if isinstance(values[0], dict):
+            out[field.name] = {
+                k: np.concatenate([v[k] for v in values]) for k in values[0]
+            }
+        else:
+            out[field.name] = np.concatenate(values)
+    return out
+
+
+def to_batch(data: dict[str, Any], pad: int, rng: np.random.Generator) -> Batch:
+    """Shift the frames at random, observation and next observation apart, and hand everything over to torch."""
+    return Batch(
+        observation=_tensors(data["observation"], pad, rng),
+        action=torch.from_numpy(data["action"]),
+        reward=torch.from_numpy(data["reward"]),
+        next_observation=_tensors(data["next_observation"], pad, rng),
+        discount=torch.from_numpy(data["discount"].astype(np.float32)),
+        human=torch.from_numpy(data["human"]),
+    )
+
+
+def _tensors(
+    observation: dict[str, np.ndarray], pad: int, rng: np.random.Generator
+) -> dict[str, Tensor]:
+    out = {}
+    for key, value in observation.items():
+        if key.startswith(IMAGE_PREFIX):
+            out[key] = torch.from_numpy(random_shift(value, pad, rng)).permute(
+                0, 3, 1, 2
+            )
+        else:
+            out[key] = torch.from_numpy(value)
+    return out
+
+
+def example_observation(spec: Spec) -> dict[str, np.ndarray]:
+    """An observation of zeros with the shapes and dtypes of a spec."""
+    from hiltk.spec import STATE_KEY
+
+    out: dict[str, np.ndarray] = {STATE_KEY: np.zeros(len(spec.state.dims), np.float32)}
+    for image in spec.images:
+        out[image.key] = np.zeros((image.height, image.width, 3), np.uint8)
+    return out
+
+
+def store_episodes(episodes: list[Episode]) -> FrameStore:
+    """A store that holds exactly these episodes, e.g. the demonstrations."""
+    rows = sum(len(e) + 1 for e in episodes)
+    example = {k: v[0] for k, v in episodes[0].observations.items()}
+    store = FrameStore(rows, example, episodes[0].actions.shape[1])
+    for episode in episodes:
+        store.add_episode(episode)
+    return store

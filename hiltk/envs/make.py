@@ -1,0 +1,143 @@
+"""Builds the environment that a config asks for, with its reward rule around it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hiltk.config import EnvConf, GymnasiumConf, RewardConf, So101SimConf, TaskConf
+from hiltk.envs.base import HilEnv
+from hiltk.envs.rewards import SOURCES, SuccessRule, check_rule, classifier_judge
+from hiltk.errors import ConfigError, nearest
+from hiltk.spec import RewardSpec
+
+if TYPE_CHECKING:
+    from hiltk.artifacts.store import Artifact
+    from hiltk.rewards.classifier import SuccessClassifier
+
+ENVS: dict[str, type[EnvConf]] = {"so101_sim": So101SimConf, "gymnasium": GymnasiumConf}
+
+
+def make_env(
+    env: EnvConf,
+    task: TaskConf,
+    reward: RewardConf,
+    *,
+    seed: int,
+    root: str = "outputs",
+    classifier: SuccessClassifier | None = None,
+) -> SuccessRule:
+    """The environment of ``env`` under the reward rule of ``reward``.
+
+    A hold of 0 steps means the task's own (``reward.source=predicate``) or the classifier's; so do 0 ``min_steps`` with
+    a classifier. The threshold is always the one stored with the classifier.
+
+    Args:
+        seed: of the first episode, where `reset` is not given one.
+        root: the folder of all artifacts, for ``reward.classifier``.
+        classifier: used instead of loading ``reward.classifier``.
+
+    Raises:
+        ConfigError: an unknown environment, reward source or value, a missing classifier, or a rule that no episode of
+            this task can satisfy.
+        UserError: the classifier does not exist, or was made for other images than this environment gives.
+    """
+    _check_source(reward, classifier)
+    bare = make_bare_env(env, task, seed=seed)
+    if reward.source != "classifier":
+        return _with_rule(bare, task, _rule(reward, task.hold_steps if reward.source == "predicate" else 1))
+    artifact = _resolve(reward.classifier, root) if reward.classifier else None
+    classifier = classifier or _load(artifact)
+    classifier.require_fits(bare.io_spec.images, name=f"env={env.name}")
+    rule = _rule(reward, classifier.hold_steps)
+    rule.min_steps = reward.min_steps or classifier.min_steps
+    rule.threshold = float(classifier.threshold)
+    rule.classifier = artifact.fingerprint if artifact else ""
+    return _with_rule(bare, task, rule, classifier)
+
+
+def make_bare_env(env: EnvConf, task: TaskConf, *, seed: int) -> HilEnv:
+    """The environment of ``env`` without a reward rule.
+
+    Raises:
+        ConfigError: its name is unknown, or its config is not the one of that name.
+    """
+    if env.name not in ENVS:
+        names = ", ".join(ENVS)
+        raise ConfigError(
+            f"there is no environment '{env.name}'; there are: {names}",
+            where=f"env.name={env.name}",
+            fix=nearest(env.name, list(ENVS)) or "other packages' environments: env=gymnasium env.id=<their id>",
+        )
+    if isinstance(env, So101SimConf):
+        from hiltk.envs.so101_sim import So101SimEnv
+
+        return So101SimEnv(env, task, seed)
+    if isinstance(env, GymnasiumConf):
+        from hiltk.envs.gymnasium_env import GymnasiumEnv
+
+        return GymnasiumEnv(env, task, seed)
+    raise ConfigError(f"'{env.name}' needs its own options", where="env", fix=f"select the group: env={env.name}")
+
+
+def episode_steps(env: HilEnv, task: TaskConf) -> int:
+    """Steps in the longest episode: the environment's own limit where it has one (``max_steps``), else the task's."""
+    return getattr(env, "max_steps", 0) or max(1, round(task.time_limit_s * env.io_spec.fps))
+
+
+def _check_source(reward: RewardConf, classifier: SuccessClassifier | None) -> None:
+    if reward.source not in SOURCES:
+        raise ConfigError(
+            f"unknown reward source '{reward.source}'; there are: {', '.join(SOURCES)}",
+            where=f"reward.source={reward.source}",
+            fix=nearest(reward.source, list(SOURCES)),
+        )
+    if reward.source == "classifier" and classifier is None and not reward.classifier:
+        raise ConfigError(
+            "reward.source=classifier needs a classifier",
+            where="reward.classifier is empty",
+            fix="reward.classifier=<name of one that `hiltk train-classifier` made>",
+        )
+
+
+def _rule(reward: RewardConf, hold_steps: int) -> RewardSpec:
+    return RewardSpec(
+        source=reward.source,
+        hold_steps=reward.hold_steps or hold_steps,
+        min_steps=reward.min_steps,
+        success_value=reward.success_value,
+        step_value=reward.step_value,
+        timeout=reward.timeout,
+    )
+
+
+def _with_rule(
+    bare: HilEnv, task: TaskConf, rule: RewardSpec, classifier: SuccessClassifier | None = None
+) -> SuccessRule:
+    check_rule(rule)
+    _check_reachable(bare, task, rule)
+    judge = classifier_judge(classifier) if classifier else None
+    return SuccessRule(bare, rule, judge, true_hold_steps=task.hold_steps)
+
+
+def _check_reachable(bare: HilEnv, task: TaskConf, rule: RewardSpec) -> None:
+    """Refuse a rule that every episode would time out under."""
+    steps = episode_steps(bare, task)
+    if max(rule.hold_steps, rule.min_steps) > steps:
+        raise ConfigError(
+            f"no episode is long enough for success: it ends after {steps} steps",
+            where=f"reward.hold_steps={rule.hold_steps}, reward.min_steps={rule.min_steps}",
+            fix="raise task.time_limit_s, or lower them",
+        )
+
+
+def _resolve(reference: str, root: str) -> Artifact:
+    from hiltk.artifacts.store import resolve
+
+    return resolve(reference, "classifiers", root)
+
+
+def _load(artifact: Artifact | None) -> SuccessClassifier:
+    from hiltk.rewards.classifier import SuccessClassifier
+
+    assert artifact is not None, "`_check_source` asks for a reference where there is no classifier"
+    return SuccessClassifier.load(artifact.path)

@@ -1,0 +1,230 @@
+"""The success rule: turns a judge's opinion of each observation into reward and the end of an episode."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+
+from hiltk.envs.base import HilEnv, Info
+from hiltk.errors import ConfigError, nearest
+from hiltk.observation import Observation, ObservationPipeline
+from hiltk.spec import STATE_KEY, RewardSpec, Spec
+
+Judge = Callable[[Observation, Info], bool]
+
+SOURCES = ("predicate", "classifier", "env")
+TIMEOUTS = ("truncated", "terminal")
+
+
+class Classifier(Protocol):
+    """What the rule needs of `hiltk.rewards.classifier.SuccessClassifier`."""
+
+    @property
+    def threshold(self) -> float: ...
+
+    def probability(self, observation: Observation) -> float: ...
+
+
+def predicate_judge(observation: Observation, info: Info) -> bool:
+    """The task's own predicate, ``info["success_now"]``.
+
+    Raises:
+        ConfigError: the environment has none.
+    """
+    if "success_now" not in info:
+        raise ConfigError(
+            "this environment does not say when its task is done",
+            where="reward.source=predicate",
+            fix="use reward.source=classifier or reward.source=env",
+        )
+    return bool(info["success_now"])
+
+
+def classifier_judge(classifier: Classifier) -> Judge:
+    """The classifier's probability against its own threshold; the number is left in ``info["success_probability"]``."""
+
+    def judge(observation: Observation, info: Info) -> bool:
+        info["success_probability"] = float(classifier.probability(observation))
+        return bool(info["success_probability"] >= classifier.threshold)
+
+    return judge
+
+
+@dataclass
+class Hold:
+    """Counts consecutive positive observations; `held` stays true once they were enough."""
+
+    needed: int
+    run: int = 0
+    held: bool = False
+
+    def see(self, positive: bool, *, last: bool = False, allowed: bool = True) -> bool:
+        """Take in one observation; True when success is held from this one on.
+
+        Args:
+            last: the environment ended the episode itself, so that no further observation can confirm this one;
+                a positive one is then enough.
+            allowed: False while it is too early for success; positive observations are counted all the same.
+        """
+        self.run = self.run + 1 if positive else 0
+        enough = self.run >= self.needed or (positive and last)
+        newly = enough and allowed and not self.held
+        self.held = self.held or newly
+        return newly
+
+
+class SuccessRule(HilEnv):
+    """An environment with reward: observations through the pipeline, success judged, held, paid once.
+
+    Success is declared at the first step that is not before ``min_steps`` (counted from 1) and whose observation ends a
+    run of ``hold_steps`` positive ones; the observation of `reset` does not count. It pays ``success_value`` once and
+    ends the episode; every other step pays ``step_value``, positive or not, so flicker pays nothing (devlog 072 paid
+    every positive frame, and hovering at the threshold beat finishing the task). Where the inner environment ends the
+    episode itself, its last observation decides alone. With ``source: env`` reward and end are the inner
+    environment's own.
+
+    Keys added to ``info``, also at `reset`: ``success`` (the verdict, true from then on), ``true_success`` (the task's
+    own predicate has held for ``true_hold_steps``, true from then on; None where there is no predicate),
+    ``timeout`` (bool), and with a classifier ``success_probability``.
+
+    Args:
+        env: pays nothing and does not end by success (or does, see above). Its attributes stay reachable through the rule.
+        spec: the rule; copied into ``io_spec.reward``.
+        judge: whether success shows in an observation; None: by ``spec.source``, the predicate.
+        end_on_success: False keeps the episode open after success, for recorders that want more positive frames.
+            May be changed between steps.
+        true_hold_steps: the task's own hold time in steps; 0: ``spec.hold_steps``.
+
+    Raises:
+        ConfigError: a value of the rule is unknown or out of range, or a classifier's judge is missing.
+    """
+
+    def __init__(
+        self,
+        env: HilEnv,
+        spec: RewardSpec,
+        judge: Judge | None = None,
+        *,
+        end_on_success: bool = True,
+        true_hold_steps: int = 0,
+    ) -> None:
+        check_rule(spec)
+        if judge is None and spec.source == "classifier":
+            raise ConfigError("reward.source=classifier needs a classifier", fix="set reward.classifier=<name>")
+        self.env = env
+        self.rule = spec
+        self.judge = judge or predicate_judge
+        self.end_on_success = end_on_success
+        self.io_spec = copy.deepcopy(env.io_spec)
+        self.io_spec.reward = copy.deepcopy(spec)
+        self.strata = env.strata
+        self.observation_space = observation_space(self.io_spec)
+        self.action_space = env.action_space
+        self.metadata, self.render_mode = env.metadata, env.render_mode
+        self._pipeline = ObservationPipeline(self.io_spec)
+        self._true_hold_steps = true_hold_steps or spec.hold_steps
+        self._start_episode()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "env":
+            raise AttributeError(name)
+        return getattr(self.env, name)
+
+    @property
+    def unwrapped(self) -> Any:
+        """The bare environment, e.g. the `So101SimEnv` a scripted expert looks into."""
+        return self.env.unwrapped
+
+    @property
+    def fps(self) -> float:
+        """Control rate, Hz."""
+        return self.io_spec.fps
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
+        raw, info = self.env.reset(seed=seed, options=options)
+        observation = self._pipeline(raw)
+        self._start_episode()
+        info = dict(info)
+        if self.rule.source != "env":
+            self.judge(observation, info)  # for the probability it may leave; what it says does not count
+        info |= {"success": False, "true_success": self._true_success(info), "timeout": False}
+        return observation, info
+
+    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, Info]:
+        raw, env_reward, ended, truncated, info = self.env.step(action)
+        observation, info = self._pipeline(raw), dict(info)
+        self._steps += 1
+        reward, terminated = self._judge(observation, info, float(env_reward), ended)
+        info["success"] = self._hold.held
+        if "success_now" in info:
+            self._true_hold.see(bool(info["success_now"]), last=ended)
+        info["true_success"] = self._true_success(info)
+        return observation, reward, *self._end(terminated, truncated, info), info
+
+    def render(self) -> Any:
+        return self.env.render()
+
+    def close(self) -> None:
+        self.env.close()
+
+    def _start_episode(self) -> None:
+        self._steps = 0
+        self._hold = Hold(self.rule.hold_steps)
+        self._true_hold = Hold(self._true_hold_steps)
+
+    def _judge(self, observation: Observation, info: Info, env_reward: float, ended: bool) -> tuple[float, bool]:
+        """Reward, and whether the episode terminates; updates the hold."""
+        if self.rule.source == "env":
+            positive = bool(info.get("success_now", env_reward > 0))
+            self._hold.held = self._hold.held or (ended and positive)
+            return env_reward, ended
+        positive = self.judge(observation, info)
+        newly = self._hold.see(positive, last=ended, allowed=self._steps >= self.rule.min_steps)
+        reward = self.rule.success_value if newly else self.rule.step_value
+        return reward, ended or (self._hold.held and self.end_on_success)
+
+    def _end(self, terminated: bool, truncated: bool, info: Info) -> tuple[bool, bool]:
+        """(terminated, truncated), after the rule for time-outs; the two exclude each other."""
+        info["timeout"] = bool(truncated and not terminated)
+        if info["timeout"] and self.rule.timeout == "terminal":
+            return True, False
+        return bool(terminated), info["timeout"]
+
+    def _true_success(self, info: Info) -> bool | None:
+        return self._true_hold.held if "success_now" in info else None
+
+
+def check_rule(spec: RewardSpec) -> None:
+    """Refuse a reward rule that cannot be meant.
+
+    Raises:
+        ConfigError: naming the key and the nearest right value.
+    """
+    for key, value, options in (("source", spec.source, SOURCES), ("timeout", spec.timeout, TIMEOUTS)):
+        if value not in options:
+            hint = nearest(value, list(options)) or f"one of: {', '.join(options)}"
+            raise ConfigError(f"unknown reward.{key} '{value}'", where=f"reward.{key}={value}", fix=hint)
+    if spec.hold_steps < 1:
+        raise ConfigError("success must hold for at least one step", where=f"reward.hold_steps={spec.hold_steps}")
+    if spec.min_steps < 0:
+        raise ConfigError("the earliest success step cannot be negative", where=f"reward.min_steps={spec.min_steps}")
+    if spec.source != "env" and spec.success_value <= spec.step_value:
+        raise ConfigError(
+            "success must pay more than an ordinary step",
+            where=f"reward.success_value={spec.success_value}, reward.step_value={spec.step_value}",
+        )
+
+
+def observation_space(spec: Spec) -> gym.spaces.Dict:
+    """The Gymnasium space of what the observation pipeline returns for ``spec``."""
+    spaces: dict[str, gym.Space[Any]] = {
+        STATE_KEY: gym.spaces.Box(-np.inf, np.inf, (len(spec.state.dims),), np.float32)
+    }
+    for image in spec.images:
+        spaces[image.key] = gym.spaces.Box(0, 255, (image.height, image.width, 3), np.uint8)
+    return gym.spaces.Dict(spaces)

@@ -1,0 +1,357 @@
+"""The simulated SO-101: a robot with joints in degrees, a 0..100 gripper and cameras, that happens to be MuJoCo."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mujoco
+import numpy as np
+from gymnasium import spaces
+
+from hiltk.arm.kinematics import Kinematics
+from hiltk.arm.model import EE_SITE, JOINTS, model_hash
+from hiltk.arm.state import STATE_DIMS, action_spec, proprioception
+from hiltk.arm.units import to_degrees, to_radians
+from hiltk.config import So101SimConf, TaskConf
+from hiltk.envs.appearance import Appearance
+from hiltk.envs.base import HilEnv, Info, RawObservation
+from hiltk.envs.renderers import FrameRenderer, make_renderer
+from hiltk.envs.scene import CUBE_HALF_M, build_scene
+from hiltk.envs.tasks import PREDICATES, Situation, Spawn, check_task, sample_spawn, strata_within, stratum_of
+from hiltk.errors import ConfigError, UserError
+from hiltk.spec import (
+    IMAGE_PREFIX,
+    STATE_KEY,
+    Dimension,
+    GripperFormat,
+    ImageSpec,
+    RewardSpec,
+    RobotSpec,
+    Semantics,
+    Spec,
+    StateSpec,
+)
+
+WRIST_ROLL_DEG = 90.0  # actions do not turn the wrist; at 90 the jaws close sideways as seen from the base
+START_OPENING = 40.0  # of 0..100
+# Where IK starts from on the way to the reset pose; any reachable, downward pose would do.
+READY_DEG = np.array([0.0, -30.0, 30.0, 80.0, WRIST_ROLL_DEG, START_OPENING])
+MAX_LEAD_M = 0.01  # how far the commanded target may run ahead of what the joints can reach
+ACTION_SLACK = 1e-3  # rounding beyond [-1, 1] that is clipped without complaint
+
+
+class So101SimEnv(HilEnv):
+    """SO-101 above a table with a 25 mm cube, driven by end-effector deltas.
+
+    Each step moves a commanded target by ``action[:3] * action_scale_m`` in the base frame, inside the workspace;
+    inverse kinematics turns it into joint commands (gripper pointing down, fixed wrist roll), which position servos
+    follow in simulated time. The gripper command moves by ``action[3] * gripper_step``.
+
+    Args:
+        conf: the environment. Without cameras nothing is rendered.
+        task: success predicate, time limit and spawn area.
+        seed: start of the sequence of episodes that `reset` without a seed plays.
+
+    Raises:
+        ConfigError: an unknown task, stratum or camera, or options that contradict each other.
+        UserError: the arm model or the renderer cannot be used.
+    """
+
+    def __init__(self, conf: So101SimConf, task: TaskConf, seed: int = 0) -> None:
+        check_task(task)
+        _check_conf(conf, task)
+        self.conf, self.task = conf, task
+        self.scene = build_scene(conf)
+        self.data = mujoco.MjData(self.scene.model)
+        self.kinematics = Kinematics(conf.model_path)
+        self.strata = strata_within(task)
+        self._rng = np.random.default_rng(seed)
+        self._substeps = max(1, round(1 / conf.fps / conf.physics_timestep_s))
+        self._limit = max(1, round(task.time_limit_s * conf.fps))
+        self._low, self._high = (np.array(conf.workspace_low_m), np.array(conf.workspace_high_m))
+        self._ready = self._solve(READY_DEG, np.array(conf.reset_ee_m), tries=10)
+        self._appearance = Appearance(self.scene, conf.jitter)
+        self._renderer: FrameRenderer | None = None
+        if conf.cameras:
+            self._renderer = make_renderer(self.scene.model, conf.image_height, conf.image_width, conf)
+        self.io_spec = self._make_spec()
+        self._action_size = len(self.io_spec.action.dims)
+        self.action_space = spaces.Box(-1, 1, (self._action_size,), np.float32)
+        self.observation_space = self._make_space()
+        self._started = False
+        self._previous_deg: np.ndarray | None = None
+
+    # ------------------------------------------------------------------ Gymnasium
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[RawObservation, Info]:
+        """Start an episode.
+
+        Args:
+            seed: restarts the sequence of episodes; None continues it.
+            options: ``stratum`` (str) overrides the task's; ``cube_pose`` (x_m, y_m, yaw_deg) fixes the cube.
+
+        Raises:
+            ConfigError: the stratum does not exist or is empty.
+        """
+        if seed is not None:
+            self._rng = np.random.default_rng(seed)
+        options = options or {}
+        # One stream per purpose: the same seed gives the same cube whatever jitter or reset noise is configured.
+        spawning, starting, looking = self._rng.spawn(3)
+        spawn = sample_spawn(self.task, options.get("stratum", self.task.stratum), spawning)
+        if "cube_pose" in options:
+            spawn = Spawn(*map(float, options["cube_pose"]))
+        self._place(spawn, starting)
+        self._look(looking)
+        mujoco.mj_forward(self.scene.model, self.data)
+        self._steps, self._started = 0, True
+        self._stratum = stratum_of(self.task, spawn)
+        self._previous_deg = None
+        self.situation = self._situate()
+        self.closing_in = False
+        return self._observe(), self._info(np.zeros(self._action_size, np.float32))
+
+    def step(self, action: np.ndarray) -> tuple[RawObservation, float, bool, bool, Info]:
+        """Move for one control period; reward is always 0, truncated at the time limit.
+
+        Raises:
+            UserError: the action has the wrong shape, is not finite, leaves [-1, 1] or is not one of the three
+                values of a discrete gripper; `reset` was never called; the physics became unstable.
+        """
+        if not self._started:
+            raise UserError("step() was called before reset()", where="So101SimEnv")
+        action = self._checked(action)
+        self._previous_deg = self.joints_deg()
+        self._command(action)
+        self._simulate()
+        self._steps += 1
+        before = self.situation.tcp_distance_m
+        self.situation = self._situate()
+        self.closing_in = self.situation.tcp_distance_m < before
+        return (self._observe(), 0.0, False, self._steps >= self._limit, self._info(action))
+
+    def close(self) -> None:
+        """Free the renderer; the environment cannot be used afterwards."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    # ------------------------------------------------------------------ what a scripted expert may know
+
+    @property
+    def renderer_name(self) -> str:
+        """``cpu``, ``gl``, or ``none`` without cameras."""
+        return self._renderer.name if self._renderer else "none"
+
+    def joints_deg(self) -> np.ndarray:
+        """Measured joints (6,): degrees, gripper 0..100."""
+        return to_degrees(self.data.qpos[self.scene.joint_qpos])
+
+    def cube_position(self) -> np.ndarray:
+        """The cube's centre (3,), metres, base frame."""
+        return self.data.xpos[self.scene.cube_body].copy()
+
+    def tcp_position(self) -> np.ndarray:
+        """The point between the finger tips (3,), metres, base frame."""
+        return self.data.site_xpos[self.scene.tcp].copy()
+
+    def jaw_axis(self) -> np.ndarray:
+        """Unit vector (3,) from the fixed towards the moving jaw, base frame."""
+        return self.data.xmat[self.scene.gripper_body].reshape(3, 3)[:, 0].copy()
+
+    def pending_motion(self) -> np.ndarray:
+        """How far the end effector still has to go to where it was last commanded to be (3,), metres, base frame."""
+        return self._target - self.data.site_xpos[self.scene.ee]
+
+    def render_frame(self, camera: str, height: int, width: int) -> np.ndarray:
+        """A frame (height, width, 3) uint8 RGB for people to look at, apart from the observation's size.
+
+        Raises:
+            KeyError: no such camera.
+        """
+        renderer = make_renderer(self.scene.model, height, width, self.conf)
+        frame = renderer.render(self.data, self.scene.cameras[camera])
+        renderer.close()
+        return frame
+
+    # ------------------------------------------------------------------ reset
+
+    def _place(self, spawn: Spawn, rng: np.random.Generator) -> None:
+        """Set arm and cube at rest, the end effector within the reset noise of its reset position."""
+        noise = rng.uniform(-1, 1, 3) * self.conf.reset_noise_m
+        self._target = np.clip(np.array(self.conf.reset_ee_m) + noise, self._low, self._high)
+        self._commanded = self._solve(self._ready, self._target, tries=3)
+        self._commanded[5] = min(START_OPENING, self.conf.gripper_max)
+        mujoco.mj_resetData(self.scene.model, self.data)
+        radians = to_radians(self._commanded)
+        self.data.qpos[self.scene.joint_qpos] = radians
+        self.data.ctrl[self.scene.actuators] = radians
+        half = np.deg2rad(spawn.yaw_deg) / 2
+        cube = self.scene.cube_qpos
+        self.data.qpos[cube : cube + 3] = spawn.x_m, spawn.y_m, CUBE_HALF_M
+        self.data.qpos[cube + 3 : cube + 7] = np.cos(half), 0, 0, np.sin(half)
+
+    def _look(self, rng: np.random.Generator) -> None:
+        jitter = self.conf.jitter
+        if self._renderer is not None and (jitter.lighting or jitter.color or jitter.camera):
+            self._appearance.apply(rng)
+            self._renderer.refresh()
+
+    def _solve(self, start_deg: np.ndarray, position: np.ndarray, tries: int) -> np.ndarray:
+        joints = np.array(start_deg, dtype=np.float64)
+        for _ in range(tries):
+            joints = self.kinematics.inverse(joints, position, WRIST_ROLL_DEG)
+        return joints
+
+    # ------------------------------------------------------------------ step
+
+    def _checked(self, action: np.ndarray) -> np.ndarray:
+        """The action as float32 inside [-1, 1]; what is wrong with it is refused, never guessed."""
+        given = np.asarray(action)
+        names = self.io_spec.action.names
+        if given.shape != (self._action_size,):
+            raise UserError(f"the action has shape {given.shape}, expected ({len(names)},)", where=", ".join(names))
+        given = given.astype(np.float32)
+        if not np.isfinite(given).all():
+            raise UserError("the action is not finite", where=_named(names, given))
+        if np.abs(given).max() > 1 + ACTION_SLACK:
+            raise UserError("the action leaves [-1, 1]", where=_named(names, given))
+        if self.conf.gripper is GripperFormat.discrete3 and given[-1] not in (-1, 0, 1):
+            raise UserError(
+                "a discrete gripper takes exactly -1, 0 or 1",
+                where=_named(names, given),
+                fix="use env.gripper=continuous, or a policy and data made for discrete3",
+            )
+        return np.clip(given, -1, 1)
+
+    def _command(self, action: np.ndarray) -> None:
+        """Move the commanded target, solve for joints and hand them to the servos."""
+        target = np.clip(self._target + action[:3] * self.conf.action_scale_m, self._low, self._high)
+        joints = self.kinematics.inverse(self._commanded, target, WRIST_ROLL_DEG)
+        reached = self.kinematics.forward(joints)[0]
+        # Without this the target would wind up in places the arm cannot reach and the way back would lag.
+        lead = np.clip(target - reached, -MAX_LEAD_M, MAX_LEAD_M)
+        self._target = np.clip(reached + lead, self._low, self._high)
+        if self.conf.gripper is not GripperFormat.none:
+            opening = self._commanded[5] + float(action[3]) * self.conf.gripper_step
+            joints[5] = min(max(opening, 0.0), self.conf.gripper_max)
+        self._commanded = joints
+        self.data.ctrl[self.scene.actuators] = to_radians(joints)
+
+    def _simulate(self) -> None:
+        """Advance by one control period.
+
+        Raises:
+            UserError: the simulation blew up; MuJoCo then starts over on its own, which would corrupt the episode.
+        """
+        before = self.data.time
+        mujoco.mj_step(self.scene.model, self.data, self._substeps)
+        if self.data.time <= before:
+            raise UserError(
+                "the physics became unstable",
+                where=f"env.physics_timestep_s={self.conf.physics_timestep_s}, step {self._steps}",
+                fix="use a smaller env.physics_timestep_s",
+            )
+        # mj_step leaves positions and contacts one substep behind the joints.
+        mujoco.mj_fwdPosition(self.scene.model, self.data)
+
+    def _situate(self) -> Situation:
+        cube = self.data.xpos[self.scene.cube_body]
+        pairs = self.data.contact.geom
+        # A pair's other geom: its sum minus the cube.
+        touching = self.scene.jaw[pairs[(pairs == self.scene.cube_geom).any(axis=1)].sum(axis=1) - self.scene.cube_geom]
+        return Situation(
+            tcp_distance_m=float(np.linalg.norm(self.data.site_xpos[self.scene.tcp] - cube)),
+            lifted_m=float(cube[2]) - CUBE_HALF_M,
+            fixed_jaw=bool((touching == 1).any()),
+            moving_jaw=bool((touching == 2).any()),
+        )
+
+    def _observe(self) -> RawObservation:
+        joints = self.joints_deg()
+        state = proprioception(self.kinematics, joints, self._previous_deg, self.conf.fps)
+        observation: RawObservation = {STATE_KEY: state}
+        if self._renderer is not None:
+            for name in self.conf.cameras:
+                observation[IMAGE_PREFIX + name] = self._renderer.render(self.data, self.scene.cameras[name])
+        return observation
+
+    def _info(self, executed: np.ndarray) -> Info:
+        return {
+            "success_now": PREDICATES[self.task.name](self.situation),
+            "stratum": self._stratum,
+            "executed_action": executed,
+        }
+
+    # ------------------------------------------------------------------ spec and spaces
+
+    def _make_spec(self) -> Spec:
+        conf = self.conf
+        height, width = conf.image_height, conf.image_width
+        images = [ImageSpec(name, height, width, native_height=height, native_width=width) for name in conf.cameras]
+        return Spec(
+            task=self.task.name,
+            fps=conf.fps,
+            state=StateSpec(dims=list(STATE_DIMS)),
+            action=action_spec(conf.action_scale_m, conf.gripper, conf.gripper_step, Semantics.commanded),
+            images=images,
+            reward=RewardSpec(hold_steps=self.task.hold_steps),
+            robot=self._robot_spec(),
+        )
+
+    def _robot_spec(self) -> RobotSpec:
+        units = ["deg"] * 5 + ["percent"]
+        limits = np.asarray(self.kinematics.limits_deg, dtype=float)
+        joints = [
+            Dimension(name=name, unit=unit, low=float(low), high=float(high))
+            for name, unit, (low, high) in zip(JOINTS, units, limits, strict=True)
+        ]
+        return RobotSpec(
+            name=f"so101_sim ({self.renderer_name} renderer)" if self.conf.cameras else "so101_sim",
+            model_hash=model_hash(self.conf.model_path),
+            ee_site=EE_SITE,
+            joints=joints,
+            workspace_low_m=list(self.conf.workspace_low_m),
+            workspace_high_m=list(self.conf.workspace_high_m),
+            reset_ee_m=list(self.conf.reset_ee_m),
+            reset_noise_m=list(self.conf.reset_noise_m),
+        )
+
+    def _make_space(self) -> spaces.Dict:
+        size = (self.conf.image_height, self.conf.image_width, 3)
+        images = {IMAGE_PREFIX + name: spaces.Box(0, 255, size, np.uint8) for name in self.conf.cameras}
+        return spaces.Dict({STATE_KEY: spaces.Box(-np.inf, np.inf, (len(STATE_DIMS),), np.float32), **images})
+
+
+def _named(names: list[str], values: np.ndarray) -> str:
+    return ", ".join(f"{name}={value:.4g}" for name, value in zip(names, values, strict=True))
+
+
+def _check_conf(conf: So101SimConf, task: TaskConf) -> None:
+    if conf.fps <= 0 or conf.physics_timestep_s <= 0 or 1 / conf.fps < conf.physics_timestep_s:
+        raise ConfigError(
+            "a control step must be at least one physics step long",
+            where=f"env.fps={conf.fps}, env.physics_timestep_s={conf.physics_timestep_s}",
+        )
+    for key in ("workspace_low_m", "workspace_high_m", "reset_ee_m", "reset_noise_m"):
+        if len(getattr(conf, key)) != 3:
+            raise ConfigError(
+                f"env.{key} needs three numbers, x, y and z in metres", where=f"{list(getattr(conf, key))}"
+            )
+    low, high, start = (np.array(v) for v in (conf.workspace_low_m, conf.workspace_high_m, conf.reset_ee_m))
+    if not (low < high).all() or not ((low <= start) & (start <= high)).all():
+        raise ConfigError(
+            "the workspace must have low < high and hold the reset position",
+            where=f"env.workspace_low_m={low.tolist()}, workspace_high_m={high.tolist()}, reset_ee_m={start.tolist()}",
+        )
+    if conf.cameras and min(conf.image_height, conf.image_width, conf.supersample) < 1:
+        raise ConfigError(
+            "image sizes and env.supersample must be at least 1",
+            where=f"{conf.image_height}x{conf.image_width}, supersample={conf.supersample}",
+        )
+    if conf.gripper is GripperFormat.none and task.name != "reach":
+        raise ConfigError(
+            f"the task '{task.name}' needs a gripper",
+            where="env.gripper=none",
+            fix="use task=reach, or env.gripper=continuous",
+        )

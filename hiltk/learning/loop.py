@@ -1,0 +1,230 @@
+"""The training loop, synchronous in one process: act, let the human correct, store, update, log, checkpoint."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hiltk.agents.sac import SacAgent
+from hiltk.config import TrainConf
+from hiltk.data.episode import Source
+from hiltk.data.replay import ReplaySampler
+from hiltk.envs.base import HilEnv, Info
+from hiltk.errors import UserError
+from hiltk.humans.base import Human
+from hiltk.humans.schedules import InterventionSchedule
+from hiltk.learning import checkpoint
+from hiltk.learning.metrics import COLUMNS, CsvLog, Row, TrainingDisplay
+from hiltk.observation import Observation
+
+
+@dataclass
+class Tally:
+    """What happens during one episode."""
+
+    steps: int = 0
+    interventions: int = 0
+    human_steps: int = 0
+    reward: float = 0.0
+    info: Info = field(default_factory=dict)
+    metrics: list[dict[str, float]] = field(default_factory=list)
+
+
+class Trainer:
+    """HIL-SERL (arXiv 2410.21845, section 3): interventions go to both replay views, the policy's steps to one.
+
+    Every executed step enters the online store once, with who chose it; corrections are a view on it, which the
+    sampler mixes with the demonstrations. Episodes are seeded one by one, so a run continued from a checkpoint is the
+    run that was never interrupted.
+    """
+
+    def __init__(
+        self,
+        *,
+        env: HilEnv,
+        human: Human | None,
+        schedule: InterventionSchedule,
+        agent: SacAgent,
+        sampler: ReplaySampler,
+        conf: TrainConf,
+        folder: Path,
+    ) -> None:
+        self.env, self.human, self.schedule = env, human, schedule
+        self.agent, self.sampler, self.store = agent, sampler, sampler.online
+        self.conf, self.folder = conf, folder
+        self.episode = self.env_step = 0
+        self.debt = (
+            0.0  # updates owed: a fraction is carried over where `utd` is not whole
+        )
+        self.wall_s = 0.0
+
+    def run(self) -> list[Row]:
+        """Train until the configured number of episodes; returns the metrics, one row per episode."""
+        self._resume()
+        log = CsvLog(self.folder, list(COLUMNS), keep=self.episode)
+        with TrainingDisplay(self.conf.episodes) as display:
+            while self.episode < self.conf.episodes:
+                started = time.monotonic()
+                tally = self._run_episode()
+                elapsed = time.monotonic() - started
+                self.wall_s += elapsed
+                row = self._row(tally, elapsed)
+                log.write(row)
+                display.update(row)
+                self.episode += 1
+                if self.episode % self.conf.checkpoint_every == 0:
+                    self.save()
+        return log.rows
+
+    # ------------------------------------------------------------------ one episode
+
+    def _run_episode(self) -> Tally:
+        seed = episode_seed(self.conf.seed, self.episode)
+        observation, _ = self.env.reset(seed=seed)
+        self.store.begin(observation)
+        self.schedule.begin_episode()
+        tally, done = Tally(), False
+        while not done:
+            observation, done = self._step(observation, tally, seed)
+            tally.metrics += self._learn()
+        alone = bool(tally.info.get("success")) and tally.human_steps == 0
+        self.schedule.end_episode(alone)
+        return tally
+
+    def _step(
+        self, observation: Observation, tally: Tally, seed: int
+    ) -> tuple[Observation, bool]:
+        action, source = self._choose(observation, tally, seed)
+        following, reward, terminated, truncated, info = self.env.step(action)
+        self.store.add(
+            info.get("executed_action", action),
+            float(reward),
+            following,
+            terminated=terminated,
+            truncated=truncated,
+            source=source,
+            is_intervention=source is Source.human,
+        )
+        tally.steps += 1
+        tally.reward += float(reward)
+        tally.info = info
+        self.env_step += 1
+        return following, terminated or truncated
+
+    def _choose(
+        self, observation: Observation, tally: Tally, seed: int
+    ) -> tuple[np.ndarray, Source]:
+        """The policy's exploring action, unless the human takes over."""
+        satisfied = self.human.satisfied() if self.human else True
+        if self.human is None or not self.schedule.human_acts(tally.steps, satisfied):
+            return self.agent.policy.act(
+                observation, deterministic=False
+            ), Source.policy
+        if self.schedule.takeover_started:
+            self.human.reset(seed + tally.steps)
+            tally.interventions += 1
+        tally.human_steps += 1
+        return self.human.act(observation), Source.human
+
+    def _learn(self) -> list[dict[str, float]]:
+        """The updates due after one environment step; the last of them also moves the actor."""
+        if self.env_step < self.conf.learning_starts:
+            return []
+        self.debt += self.conf.utd
+        due = int(self.debt)
+        self.debt -= due
+        rows = []
+        for i in range(due):
+            batch = self.sampler.sample(self.conf.batch_size, self.conf.demo_fraction)
+            metrics = self.agent.update(batch, actor=i == due - 1)
+            metrics["demo_share"] = batch.human.float().mean().item()
+            if not all(math.isfinite(v) for v in metrics.values()):
+                self._dump(batch, metrics)
+            rows.append(metrics)
+        return rows
+
+    def _dump(self, batch: Any, metrics: dict[str, float]) -> None:
+        """Keep what made the numbers overflow, so that the step can be replayed, and stop."""
+        checkpoint.save(self.folder, self.state_dict())
+        file = self.folder / "diverged.pt"
+        torch.save(
+            {
+                "batch": vars(batch),
+                "agent": self.agent.state_dict(),
+                "metrics": metrics,
+            },
+            file,
+        )
+        bad = ", ".join(k for k, v in metrics.items() if not math.isfinite(v))
+        raise UserError(
+            f"training diverged: {bad} is not finite at update {self.agent.updates}",
+            where=str(file),
+        )
+
+    def _row(self, tally: Tally, elapsed: float) -> Row:
+        info, steps = tally.info, tally.steps
+        success = float(bool(info.get("success")))
+        row: Row = {
+            "episode": self.episode,
+            "env_step": self.env_step,
+            "update": self.agent.updates,
+            "success": success,
+            "autonomous": success * (tally.human_steps == 0),
+            "intervention_rate": tally.human_steps / steps,
+            "interventions": tally.interventions,
+            "return": tally.reward,
+            "length": steps,
+            "steps_per_s": steps / max(elapsed, 1e-9),
+            "wall_s": self.wall_s,
+        }
+        if info.get("true_success") is not None:
+            row["true_success"] = float(info["true_success"])
+        return row | _means(tally.metrics)
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "agent": self.agent.state_dict(),
+            "online": self.store.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "sampler_rng": self.sampler.rng.bit_generator.state,
+            "torch_rng": torch.get_rng_state(),
+            "episode": self.episode,
+            "env_step": self.env_step,
+            "debt": self.debt,
+            "wall_s": self.wall_s,
+        }
+
+    def save(self) -> None:
+        """Checkpoint at an episode's end; at most ``checkpoint_every`` episodes are lost to a kill."""
+        checkpoint.save(self.folder, self.state_dict())
+
+    def _resume(self) -> None:
+        state = checkpoint.load(self.folder) if self.conf.resume else None
+        if state is None:
+            return
+        self.agent.load_state_dict(state["agent"])
+        self.store.load_state_dict(state["online"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.sampler.rng.bit_generator.state = state["sampler_rng"]
+        torch.set_rng_state(state["torch_rng"])
+        self.episode, self.env_step = state["episode"], state["env_step"]
+        self.debt, self.wall_s = state["debt"], state["wall_s"]
+
+
+def episode_seed(seed: int, episode: int) -> int:
+    """The seed of one training episode: a function of the run's seed and the episode's number alone."""
+    return int(np.random.SeedSequence([seed, episode]).generate_state(1)[0])
+
+
+def _means(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Each metric averaged over the updates of an episode that have it."""
+    keys = {k for r in rows for k in r}
+    return {k: float(np.mean([r[k] for r in rows if k in r])) for k in sorted(keys)}

@@ -1,0 +1,148 @@
+"""What a training run writes down: one CSV row per episode, and a live table for whoever watches."""
+
+from __future__ import annotations
+
+import csv
+from collections import deque
+from pathlib import Path
+from typing import Any, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+Row = dict[str, float]
+COLUMNS = [
+    "episode",
+    "env_step",
+    "update",
+    "success",
+    "true_success",
+    "autonomous",
+    "intervention_rate",
+    "interventions",
+    "return",
+    "length",
+    "q_mean",
+    "q_max",
+    "critic_loss",
+    "actor_loss",
+    "alpha",
+    "entropy",
+    "saturation",
+    "imitation_loss",
+    "imitation_samples",
+    "imitation_weight",
+    "demo_share",
+    "steps_per_s",
+    "wall_s",
+]
+WINDOW = 20
+
+
+class CsvLog:
+    """Appends rows to ``metrics.csv``; each is on disk when `write` returns.
+
+    Args:
+        keep: rows of an earlier run to keep, by episode number; the rest was done after its last checkpoint.
+    """
+
+    def __init__(self, folder: Path, columns: list[str], keep: int = 0) -> None:
+        self.path, self.columns = folder / "metrics.csv", columns
+        self.rows: list[Row] = self._read(keep) if keep and self.path.is_file() else []
+        with self.path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    def _read(self, keep: int) -> list[Row]:
+        with self.path.open(newline="") as file:
+            rows = [
+                {k: float(v) for k, v in row.items() if v}
+                for row in csv.DictReader(file)
+            ]
+        return [r for r in rows if r["episode"] < keep]
+
+    def write(self, row: Row) -> None:
+        self.rows.append(row)
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, self.columns).writerow(
+                {k: _short(row[k]) for k in self.columns if k in row}
+            )
+
+
+def _short(value: float) -> Any:
+    return int(value) if float(value).is_integer() else f"{value:.6g}"
+
+
+class TrainingDisplay:
+    """A progress bar with a table of the last 20 episodes; plain lines where there is no terminal."""
+
+    def __init__(self, episodes: int, console: Console | None = None) -> None:
+        self.console = console or Console()
+        self.recent: deque[Row] = deque(maxlen=WINDOW)
+        self.progress = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        self.task = self.progress.add_task("train", total=episodes)
+        self.live = Live(self.progress, console=self.console, refresh_per_second=4)
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.console.is_terminal:
+            self.live.stop()
+
+    def update(self, row: Row) -> None:
+        """Show one more finished episode."""
+        self.recent.append(row)
+        self.progress.update(self.task, completed=row["episode"] + 1)
+        if self.console.is_terminal:
+            grid = Table.grid()
+            grid.add_row(self.progress)
+            grid.add_row(self._table(row))
+            self.live.update(grid)
+        elif (row["episode"] + 1) % 10 == 0:
+            cells = ", ".join(f"{name} {value}" for name, value in self._cells(row))
+            self.console.print(
+                f"episode {row['episode'] + 1:.0f}: {cells}", soft_wrap=True
+            )
+
+    def _table(self, row: Row) -> Table:
+        table = Table(box=None, pad_edge=False)
+        cells = self._cells(row)
+        for name, _ in cells:
+            table.add_column(name, justify="right")
+        table.add_row(*(value for _, value in cells))
+        return table
+
+    def _cells(self, row: Row) -> list[tuple[str, str]]:
+        def mean(key: str) -> float:
+            return sum(r.get(key, 0.0) for r in self.recent) / len(self.recent)
+
+        return [
+            ("success", f"{mean('success'):.0%}"),
+            ("alone", f"{mean('autonomous'):.0%}"),
+            ("intervened", f"{mean('intervention_rate'):.0%}"),
+            ("return", f"{mean('return'):.2f}"),
+            ("steps", f"{row['env_step']:.0f}"),
+            ("Q", f"{row.get('q_mean', float('nan')):.2f}"),
+            ("alpha", f"{row.get('alpha', float('nan')):.4f}"),
+            ("steps/s", f"{row['steps_per_s']:.1f}"),
+        ]

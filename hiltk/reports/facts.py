@@ -1,0 +1,88 @@
+"""What a report says in words: sentences whose every number is read from an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from hiltk.artifacts.store import Artifact
+from hiltk.evaluation.tables import TOTAL, format_p
+from hiltk.reports.figures import WINDOW, Runs
+from hiltk.reports.sources import title_of
+from hiltk.reports.success import Board
+
+
+def success_facts(board: Board) -> list[str]:
+    """Success of each policy with its weakest stratum, and the difference between the first two."""
+    facts = [_policy_fact(board, policy) for policy in board.policies]
+    for second in board.policies[1:]:
+        first = board.policies[0]
+        test = board.compare(first, second)
+        if test.n:
+            gap = f"{100 * test.difference:+.1f} points on {test.n} shared episodes"
+            facts.append(f"{second} against {first}: {gap} (exact McNemar test, {format_p(test.p_value)}).")
+    return facts
+
+
+def _policy_fact(board: Board, policy: str) -> str:
+    total = board.rate(policy)
+    strata = [s for s in board.rows if s != TOTAL and board.rate(policy, s).n]
+    fact = f"{policy} succeeds in {total.successes} of {total.n} episodes: {total}"
+    if len(strata) > 1:
+        weakest = min(strata, key=lambda s: board.rate(policy, s).rate)
+        fact += (
+            f"; its weakest stratum is {weakest.replace('_', ' ')} with {100 * board.rate(policy, weakest).rate:.1f} %"
+        )
+    time = board.time_s(policy)
+    return fact + (f"; mean time to success {time:.1f} s." if time is not None else ".")
+
+
+def training_facts(label: str, runs: Runs) -> list[str]:
+    """Length, interventions and wrongly ended episodes of each training run."""
+    facts = []
+    for seed, frame in runs.items():
+        name = label if seed is None else f"{label}, seed {seed}"
+        first, last = frame.head(WINDOW), frame.tail(WINDOW)
+        facts.append(
+            f"{name}: {len(frame)} episodes, {frame.env_step.iloc[-1]:.0f} steps, {frame.wall_s.iloc[-1] / 60:.1f} minutes; "
+            f"steps by the human {_percent(first.intervention_rate)} in the first {len(first)} episodes, "
+            f"{_percent(last.intervention_rate)} in the last {len(last)}; "
+            f"success without help {_percent(first.autonomous)}, then {_percent(last.autonomous)}.{_misjudged(frame)}"
+        )
+    return facts
+
+
+def _misjudged(frame: pd.DataFrame) -> str:
+    """How often the rule that ended episodes contradicts the environment's own predicate, where that was recorded."""
+    if "true_success" not in frame or frame.true_success.isna().all():
+        return ""
+    known = frame[frame.true_success.notna()]
+    wrongly = int(((known.success > 0) & (known.true_success == 0)).sum())
+    missed = int(((known.success == 0) & (known.true_success > 0)).sum())
+    return (
+        f" The reward rule ended {wrongly} of {len(known)} episodes without true success and missed {missed} true ones."
+    )
+
+
+def classifier_fact(artifact: Artifact) -> str:
+    """Precision, recall and wrongly ended episodes as the training step recorded them; empty where it did not."""
+    record = artifact.run()
+    known = {
+        key: record[key] for key in ("precision", "recall", "threshold") if isinstance(record.get(key), int | float)
+    }
+    if len(known) < 3:
+        return ""
+    fact = (
+        f"{title_of(artifact)}: precision {100 * known['precision']:.1f} %, recall {100 * known['recall']:.1f} % on held-out "
+        f"frames at threshold {known['threshold']:.3f}"
+    )
+    for key, words in (("wrongly_ended", "held-out episodes wrongly ended"), ("missed", "successful ones missed")):
+        counts = record.get(key)
+        if isinstance(counts, Mapping) and {"count", "n"} <= set(counts):
+            fact += f"; {counts['count']} of {counts['n']} {words}"
+    return fact + "."
+
+
+def _percent(values: pd.Series) -> str:
+    return f"{100 * values.mean():.0f} %"

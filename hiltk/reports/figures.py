@@ -1,0 +1,136 @@
+"""Figures of a report, as PNG files. Sized to stay legible on a telephone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hiltk.reports.success import Board
+
+WINDOW = 20  # episodes a learning curve averages over
+# Okabe and Ito's colours, told apart with every common colour vision.
+COLORS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+SUCCESS, ALONE, INTERVENTION = "#0072B2", "#009E73", "#D55E00"
+_INK, _GRID = "#33383d", "#e3e6e8"
+Runs = Mapping[int | None, pd.DataFrame]
+
+
+def success_figure(board: Board, path: Path) -> None:
+    """Success per stratum: a bar per policy, pooled over training seeds, with its Wilson interval; a dot per seed."""
+    rows, policies = board.rows, board.policies
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axis = figure.subplots()
+    width = 0.8 / len(policies)
+    for i, policy in enumerate(policies):
+        x = np.arange(len(rows)) + (i - (len(policies) - 1) / 2) * width
+        rates = [board.rate(policy, stratum) for stratum in rows]
+        heights = np.array([r.rate for r in rates])
+        errors = np.abs([heights - [r.low for r in rates], np.array([r.high for r in rates]) - heights])
+        color = COLORS[i % len(COLORS)]
+        axis.bar(x, 100 * heights, 0.92 * width, color=color, label=policy, zorder=2)
+        axis.errorbar(x, 100 * heights, 100 * errors, fmt="none", color=_INK, capsize=4, lw=1.4, zorder=4)
+        _seed_dots(axis, board, policy, x, width)
+    axis.axvline(len(rows) - 1.5, color=_INK, lw=0.8, zorder=1)
+    axis.set_xticks(range(len(rows)), [row.replace("_", " ") for row in rows])
+    _dress(axis, ylabel="episodes with success, %", ylim=(0, 105))
+    axis.legend(**_above(len(policies)))
+    _save(figure, path)
+
+
+def _seed_dots(axis: Axes, board: Board, policy: str, x: np.ndarray, width: float) -> None:
+    seeds = board.seeds(policy)
+    if len(seeds) < 2:
+        return
+    offsets = np.linspace(-0.28, 0.28, len(seeds)) * width
+    for offset, seed in zip(offsets, seeds, strict=True):
+        heights = [100 * board.rate(policy, stratum, seed).rate for stratum in board.rows]
+        axis.plot(x + offset, heights, "o", ms=4, mfc="white", mec=_INK, mew=0.9, zorder=5)
+
+
+def learning_figure(runs: Runs, path: Path) -> None:
+    """Success and intervention rate, averaged over the last `WINDOW` episodes, by episode and by wall time.
+
+    Thin lines are training seeds; by episode the thick line is their mean.
+    """
+    figure = Figure(figsize=(7.2, 6.4), layout="constrained")
+    by_episode, by_time = figure.subplots(2, 1, sharey=True)
+    smooth = [_smoothed(frame) for frame in runs.values()]
+    series = (("success", SUCCESS, "success"), ("autonomous", ALONE, "success without help"))
+    for key, color, label in (*series, ("intervention_rate", INTERVENTION, "steps by the human")):
+        for frame in smooth:
+            thin = {"color": color, "lw": 0.9, "alpha": 0.55} if len(smooth) > 1 else {"color": color, "lw": 2}
+            by_episode.plot(frame.episode, 100 * frame[key], **thin)
+            by_time.plot(frame.wall_s / 60, 100 * frame[key], **(thin | {"alpha": 0.9, "lw": 1.5}))
+        mean = pd.concat([frame.set_index("episode")[key] for frame in smooth], axis=1, join="inner").mean(axis=1)
+        by_episode.plot(mean.index, 100 * mean, color=color, lw=2.2, label=label)
+    _dress(by_episode, xlabel="episode", ylabel=f"%, last {WINDOW} episodes", ylim=(-3, 103))
+    _dress(by_time, xlabel="wall time of training, minutes", ylabel=f"%, last {WINDOW} episodes", ylim=(-3, 103))
+    by_episode.legend(**_above(3))
+    _save(figure, path)
+
+
+def _smoothed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rolling means of the rates; they begin before the window is full, when one episode no longer decides them."""
+    rates = frame[["success", "autonomous", "intervention_rate"]].rolling(WINDOW, min_periods=min(5, len(frame))).mean()
+    return rates.assign(episode=frame.episode + 1, wall_s=frame.wall_s)
+
+
+def loss_figure(runs: Mapping[str, pd.DataFrame], path: Path) -> None:
+    """Loss of behaviour cloning, on training and on held-out episodes, per run."""
+    figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+    axis = figure.subplots()
+    for i, (label, frame) in enumerate(runs.items()):
+        color = COLORS[i % len(COLORS)]
+        axis.plot(frame.step, frame.loss, color=color, lw=1.4, label=f"{label}, training")
+        if frame.held_out_loss.notna().any():
+            axis.plot(frame.step, frame.held_out_loss, color=color, lw=1.8, ls="--", label=f"{label}, held out")
+    _dress(axis, xlabel="update", ylabel="loss")
+    axis.set_yscale("log")
+    axis.legend(frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def precision_recall_figure(
+    curves: Mapping[str, pd.DataFrame], points: Mapping[str, tuple[float, float]], path: Path
+) -> None:
+    """Precision against recall on held-out frames, per classifier.
+
+    Args:
+        curves: columns ``recall`` and ``precision``.
+        points: (recall, precision) at the chosen threshold.
+    """
+    figure = Figure(figsize=(7.2, 3.8), layout="constrained")
+    axis = figure.subplots()
+    for i, (label, curve) in enumerate(curves.items()):
+        color = COLORS[i % len(COLORS)]
+        ordered = curve.sort_values(["recall", "precision"], ascending=[True, False])
+        axis.step(100 * ordered.recall, 100 * ordered.precision, where="post", color=color, lw=1.8, label=label)
+        if label in points:
+            recall, precision = points[label]
+            axis.plot(100 * recall, 100 * precision, "o", ms=8, mfc=color, mec="white", zorder=5, clip_on=False)
+    axis.plot([], [], "o", color=_INK, label="at the threshold")
+    _dress(axis, xlabel="recall, %", ylabel="precision, %", xlim=(0, 102), ylim=(0, 104))
+    axis.legend(frameon=False, fontsize=9, loc="lower left")
+    _save(figure, path)
+
+
+def _dress(axis: Axes, **properties: object) -> None:
+    axis.set(**properties)  # type: ignore[arg-type]
+    axis.grid(axis="y", color=_GRID, zorder=0)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.spines[["left", "bottom"]].set_color(_GRID)
+    axis.tick_params(colors=_INK, length=0)
+
+
+def _above(columns: int) -> dict[str, object]:
+    return {"loc": "lower left", "bbox_to_anchor": (0, 1.0), "ncols": columns, "frameon": False, "borderaxespad": 0.2}
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=130, facecolor="white")

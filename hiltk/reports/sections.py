@@ -1,0 +1,213 @@
+"""The sections of a report, one function per kind of evidence; a section without evidence is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.table import Table as TerminalTable
+
+from hiltk.artifacts.store import Artifact
+from hiltk.evaluation.tables import TOTAL, format_p
+from hiltk.reports.figures import (
+    WINDOW,
+    learning_figure,
+    loss_figure,
+    precision_recall_figure,
+    success_figure,
+)
+from hiltk.reports.page import Cell, Figure, Section, Table, Video
+from hiltk.reports.sources import read_csv, title_of, training_runs
+from hiltk.reports.success import Board
+
+PAIRED = "exact McNemar test on the episodes both policies played"
+
+
+# ---------------------------------------------------------------- success
+
+
+def success_section(board: Board, file: Path) -> Section:
+    """The table and the bars of one evaluation setting; the figure is written to ``file``."""
+    success_figure(board, file)
+    title = f"Success by stratum ({board.setting})" if board.setting else "Success by stratum"
+    seeds = max(len(board.seeds(policy)) for policy in board.policies)
+    text = "Success is the task's own predicate, held; the reward classifier has no say. Intervals are 95 % Wilson"
+    text += " over the pooled episodes; seeds are training seeds, each a policy of its own." if seeds > 1 else "."
+    if len(board.policies) > 1:
+        text += f" Differences: {PAIRED}."
+    bars = ", ".join(f"{p} {100 * board.rate(p).rate:.0f} %" for p in board.policies)
+    figure = Figure(
+        file,
+        f"Bars of success per stratum for each policy; in total {bars}.",
+        "Bars: all seeds together, with 95 % intervals." + (" Dots: single seeds." if seeds > 1 else ""),
+    )
+    return Section(title, [text], [success_table(board)], [figure])
+
+
+def success_table(board: Board) -> Table:
+    """Strata by policies: successes per training seed, then all seeds with the interval, then differences."""
+    first, *others = board.policies
+    head = [[Cell("")], [Cell("stratum")]]
+    for policy in board.policies:
+        names = [f"seed {seed}" for seed in _seed_columns(board, policy)]
+        head[0].append(Cell(policy, span=len(names) + 1, first=True))
+        head[1] += _grouped([Cell(text) for text in [*names, "all seeds" if names else "success"]])
+    for second in others:
+        head[0].append(Cell(f"{second} − {first}", first=True))
+        head[1].append(Cell("points", first=True))
+    return Table(head, [_success_row(board, stratum) for stratum in board.rows], total=True)
+
+
+def _success_row(board: Board, stratum: str) -> list[Cell]:
+    row = [Cell(stratum.replace("_", " "))]
+    for policy in board.policies:
+        singles = [board.rate(policy, stratum, seed) for seed in _seed_columns(board, policy)]
+        cells = [Cell(f"{rate.successes}/{rate.n}", share=rate.rate if rate.n else None) for rate in singles]
+        row += _grouped([*cells, _pooled_cell(board, policy, stratum)])
+    for second in board.policies[1:]:
+        test = board.compare(board.policies[0], second, stratum)
+        points = f"{100 * test.difference:+.1f}" if test.n else ""
+        row.append(Cell(points, note=format_p(test.p_value) if test.n else "", first=True))
+    return row
+
+
+def _pooled_cell(board: Board, policy: str, stratum: str) -> Cell:
+    rate, time = board.rate(policy, stratum), board.time_s(policy, stratum)
+    if not rate.n:
+        return Cell("")
+    note = f"{100 * rate.low:.1f} to {100 * rate.high:.1f}\n{rate.successes}/{rate.n}"
+    return Cell(
+        f"{100 * rate.rate:.1f} %", share=rate.rate, note=note + (f", {time:.1f} s" if time is not None else "")
+    )
+
+
+def _grouped(cells: list[Cell]) -> list[Cell]:
+    """The columns of one policy, set apart from those of the one before."""
+    cells[0].first = True
+    return cells
+
+
+def _seed_columns(board: Board, policy: str) -> list[int]:
+    seeds = board.seeds(policy)
+    return seeds if len(seeds) > 1 else []
+
+
+def terminal_table(board: Board) -> TerminalTable:
+    """The same numbers for a terminal of 80 columns: above the pooled rate, below the seeds one by one."""
+    out = TerminalTable(title=board.setting or None, title_justify="left")
+    out.add_column("stratum", no_wrap=True)
+    for policy in board.policies:
+        seeds = ", ".join(map(str, _seed_columns(board, policy)))
+        out.add_column(f"{policy}\n" + (f"all, seeds {seeds}" if seeds else "95 % interval"), justify="right")
+    for second in board.policies[1:]:
+        out.add_column(f"{second} - {board.policies[0]}\npoints, McNemar", justify="right")
+    for row in board.rows:
+        if row == TOTAL:
+            out.add_section()
+        out.add_row(row, *_terminal_cells(board, row), style="bold" if row == TOTAL else "")
+    return out
+
+
+def _terminal_cells(board: Board, stratum: str) -> Iterator[str]:
+    for policy in board.policies:
+        rates = [board.rate(policy, stratum, seed) for seed in board.seeds(policy)]
+        singles = "  ".join(f"{rate.successes}/{rate.n}" for rate in rates)
+        yield f"{board.rate(policy, stratum)}\n{singles}"
+    for second in board.policies[1:]:
+        test = board.compare(board.policies[0], second, stratum)
+        yield f"{100 * test.difference:+.1f}\n{format_p(test.p_value)}" if test.n else ""
+
+
+# ---------------------------------------------------------------- learning
+
+
+def learning_sections(policies: Sequence[Artifact], folder: Path) -> Iterator[Section]:
+    """One section per trained policy (all its seeds), one for behaviour cloning."""
+    for label, runs in training_runs(policies, "train").items():
+        file = folder / f"learning_{_slug(label)}.png"
+        learning_figure(runs, file)
+        last = [100 * frame.autonomous.tail(WINDOW).mean() for frame in runs.values()]
+        ends = ", ".join(f"{value:.0f} %" for value in last)
+        alt = f"Learning curves of {label}: success without help over the last {WINDOW} episodes ends at {ends}."
+        seeds = "Thin lines: seeds. Thick: their mean. " if len(runs) > 1 else ""
+        caption = f"{seeds}Rolling means over {WINDOW} episodes of exploring, not of evaluation."
+        yield Section(f"Learning: {label}", figures=[Figure(file, alt, caption)])
+    cloned = training_runs(policies, "bc-pretrain")
+    losses = {_named(label, seed, runs): frame for label, runs in cloned.items() for seed, frame in runs.items()}
+    if losses:
+        file = folder / "cloning_loss.png"
+        loss_figure(losses, file)
+        ends = ", ".join(f"{label} {frame.loss.iloc[-1]:.4f}" for label, frame in losses.items())
+        yield Section("Behaviour cloning", figures=[Figure(file, f"Loss of behaviour cloning; at the end: {ends}.")])
+
+
+def _named(label: str, seed: int | None, runs: object) -> str:
+    return label if seed is None else f"{label}, seed {seed}"
+
+
+# ---------------------------------------------------------------- classifiers and data
+
+
+def classifier_section(classifiers: Sequence[Artifact], file: Path) -> Section | None:
+    """Precision against recall of every classifier; its own figures are folded away."""
+    with_curve = [c for c in classifiers if (c.path / "curve.csv").is_file()]
+    if not with_curve:
+        return None
+    curves = {title_of(c): read_csv(c, "curve.csv", ["recall", "precision"]) for c in with_curve}
+    records = {title_of(c): c.run() for c in with_curve}
+    points = {t: (r["recall"], r["precision"]) for t, r in records.items() if {"recall", "precision"} <= set(r)}
+    precision_recall_figure(curves, points, file)
+    ends = "; ".join(f"{t}: recall {r:.2f}, precision {p:.2f}" for t, (r, p) in points.items())
+    figure = Figure(file, f"Precision against recall of the success classifier. {ends}.", "Held-out episodes.")
+    return Section("Reward classifier", figures=[figure], more=[f for c in with_curve for f in own_figures(c)])
+
+
+def dataset_sections(datasets: Sequence[Artifact]) -> Iterator[Section]:
+    """Figures that came with a dataset, such as those of a repair."""
+    for dataset in datasets:
+        if figures := own_figures(dataset):
+            yield Section(f"Dataset: {title_of(dataset)}", figures=figures)
+
+
+def own_figures(artifact: Artifact) -> list[Figure]:
+    """PNG files an artifact brought along, at its top or in ``figures/``."""
+    files = sorted([*artifact.path.glob("*.png"), *artifact.path.glob("figures/*.png")])
+    return [
+        Figure(f, f"{f.stem.replace('_', ' ')} of {title_of(artifact)}", f"{title_of(artifact)}: {f.name}")
+        for f in files
+    ]
+
+
+# ---------------------------------------------------------------- films
+
+
+def film_sections(evaluations: Sequence[Artifact]) -> Iterator[Section]:
+    """Film strips and films, one section per evaluation that has any; all but the first are folded away."""
+    shown = 0
+    for evaluation in evaluations:
+        strips = [_strip(file) for file in sorted(evaluation.path.glob("filmstrip_*.png"))]
+        videos = [_film(file) for file in sorted((evaluation.path / "videos").glob("*.mp4"), key=_in_order)]
+        if strips or videos:
+            yield Section(f"Episodes: {title_of(evaluation)}", figures=strips, videos=videos, folded=shown > 0)
+            shown += 1
+
+
+def _strip(file: Path) -> Figure:
+    policy = file.stem.removeprefix("filmstrip_")
+    alt = f"Frames of one success and one failure of {policy}, as far as there are any, from start to end."
+    return Figure(file, alt, f"{policy}, from the first frame to the last; one row per camera.")
+
+
+def _in_order(file: Path) -> tuple[str, bool, str]:
+    """By policy, successes first."""
+    policy, outcome, _ = file.stem.rsplit("_", 2)
+    return policy, outcome != "success", file.stem
+
+
+def _film(file: Path) -> Video:
+    policy, outcome, number = file.stem.rsplit("_", 2)
+    return Video(file, f"{policy}: {outcome} {number}")
+
+
+def _slug(label: str) -> str:
+    return "".join(c if c.isalnum() or c in "-." else "-" for c in label)

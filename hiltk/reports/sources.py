@@ -1,0 +1,88 @@
+"""What a report is made from: artifacts of any kind, and the tables found in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hiltk.artifacts.store import KINDS, Artifact, resolve
+from hiltk.errors import ConfigError, UserError
+
+_SEED_SUFFIX = re.compile(r"[-_.](?:s|seed)[-_]?(\d+)(?=@|$)")
+
+
+def find(references: Sequence[str], root: str | Path) -> list[Artifact]:
+    """Artifacts by reference: ``policies/hil@p-0001``, a name of any kind, or a path; each once.
+
+    Raises:
+        ConfigError: nothing is named.
+        UserError: an artifact does not exist.
+    """
+    if not references:
+        raise ConfigError("there is nothing to report on", where="artifacts=[]", fix="artifacts=[evaluations/my-eval]")
+    found = [_find_one(reference, root) for reference in references]
+    return list({artifact.path.resolve(): artifact for artifact in found}.values())
+
+
+def _find_one(reference: str, root: str | Path) -> Artifact:
+    kind, _, rest = reference.partition("/")
+    if kind in KINDS and rest and not Path(reference).is_dir():
+        return resolve(rest, kind, root)
+    return resolve(reference, "", root)
+
+
+def title_of(artifact: Artifact) -> str:
+    """``policies/hil@p-0001``, or the path of an artifact outside the store."""
+    return artifact.ref if artifact.origin else f"{artifact.kind}/{artifact.ref}"
+
+
+def read_csv(artifact: Artifact, name: str, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """One of an artifact's tables.
+
+    Raises:
+        UserError: it is missing, empty, not CSV, or lacks a column.
+    """
+    file = artifact.path / name
+    try:
+        frame = pd.read_csv(file)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{title_of(artifact)} has no readable {name}: {error}", where=str(file)) from error
+    if missing := [c for c in columns if c not in frame]:
+        raise UserError(f"{name} lacks the columns {', '.join(missing)}", where=str(file))
+    return frame
+
+
+def split_label(label: str, seed: int | None) -> tuple[str, int | None]:
+    """``hil-s0`` trained with seed 0 is ``hil``, seed 0. A number that is not the seed is part of the name."""
+    match = _SEED_SUFFIX.search(label)
+    if match and seed in (None, int(match[1])):
+        return label[: match.start()] + label[match.end() :], int(match[1])
+    return label, seed
+
+
+def training_runs(policies: Sequence[Artifact], step: str) -> dict[str, dict[int | None, pd.DataFrame]]:
+    """``metrics.csv`` of the policies a step made, by label and seed."""
+    runs: dict[str, dict[int | None, pd.DataFrame]] = {}
+    for policy in policies:
+        record = policy.run()
+        if record.get("step") == step and (policy.path / "metrics.csv").is_file():
+            label, seed = split_label(policy.name, record.get("seed"))
+            seeds = runs.setdefault(label, {})
+            if seed in seeds:  # another version of the same name: a run of its own
+                seeds = runs.setdefault(f"{label}@{policy.version}", {})
+            seeds[seed] = read_csv(policy, "metrics.csv")
+    return runs
+
+
+def duration_s(record: dict[str, Any]) -> float | None:
+    """Wall time between ``started`` and ``finished`` of a ``run.yaml``; None where either is missing."""
+    try:
+        start, end = (datetime.fromisoformat(str(record[key])) for key in ("started", "finished"))
+    except (KeyError, ValueError):
+        return None
+    return (end - start).total_seconds()

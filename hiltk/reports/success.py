@@ -1,0 +1,148 @@
+"""Success of several policies over several training seeds, from any number of evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from hiltk.artifacts.store import Artifact
+from hiltk.evaluation.intervals import Paired, Rate, compare_paired, wilson
+from hiltk.evaluation.rollouts import EPISODE_COLUMNS
+from hiltk.evaluation.tables import TOTAL
+from hiltk.reports.sources import read_csv, split_label
+
+_COLUMNS = ["setting", "policy", "seed", "stratum", "n", "successes", "rate", "low", "high"]
+_SAME_EPISODE = ["train_seed", "stratum", "seed"]
+
+
+@dataclass
+class Board:
+    """Every episode of every policy in one evaluation setting.
+
+    Attributes:
+        setting: how it differs from the report's other settings, e.g. ``env.jitter.color=1.0``; empty for the only one.
+        episodes: one row per episode: those of ``episodes.csv``, and ``train_seed``, -1 where it is unknown.
+        fps: control steps per second.
+    """
+
+    setting: str
+    episodes: pd.DataFrame
+    fps: float
+
+    @property
+    def policies(self) -> list[str]:
+        return list(dict.fromkeys(self.episodes.policy))
+
+    @property
+    def rows(self) -> list[str]:
+        """Strata, then `TOTAL`."""
+        return [*dict.fromkeys(self.episodes.stratum), TOTAL]
+
+    def seeds(self, policy: str) -> list[int]:
+        return sorted(set(self.episodes.train_seed[self.episodes.policy == policy]))
+
+    def select(self, policy: str, stratum: str = TOTAL, seed: int | None = None) -> pd.DataFrame:
+        """Episodes of one policy, in one stratum or all, for one training seed or all."""
+        e = self.episodes
+        keep = e.policy == policy
+        if stratum != TOTAL:
+            keep &= e.stratum == stratum
+        if seed is not None:
+            keep &= e.train_seed == seed
+        return e[keep]
+
+    def rate(self, policy: str, stratum: str = TOTAL, seed: int | None = None) -> Rate:
+        part = self.select(policy, stratum, seed)
+        return wilson(int(part.success.sum()), len(part))
+
+    def time_s(self, policy: str, stratum: str = TOTAL) -> float | None:
+        """Mean time to success over the successes; None without any."""
+        part = self.select(policy, stratum)
+        return float(part.steps[part.success].mean()) / self.fps if part.success.any() else None
+
+    def compare(self, first: str, second: str, stratum: str = TOTAL) -> Paired:
+        """Both policies on the episodes they share: same training seed, stratum and episode."""
+        left, right = (self.select(p, stratum).set_index(_SAME_EPISODE)[["success"]] for p in (first, second))
+        pairs = left.join(right, how="inner", lsuffix="_first", rsuffix="_second")
+        return compare_paired(pairs.success_first, pairs.success_second)
+
+    def table(self) -> pd.DataFrame:
+        """The numbers of the table: one row per policy, training seed (or ``all``) and stratum."""
+        out = []
+        for policy in self.policies:
+            for seed in [*self.seeds(policy), None]:
+                for stratum in self.rows:
+                    rate = self.rate(policy, stratum, seed)
+                    name = "all" if seed is None else _seed_name(seed)
+                    row = (self.setting, policy, name, stratum, rate.n, rate.successes, rate.rate, rate.low, rate.high)
+                    out.append(row)
+        return pd.DataFrame(out, columns=_COLUMNS)
+
+
+def boards(evaluations: Sequence[Artifact]) -> list[Board]:
+    """One board per evaluation setting (environment, task, deterministic or not), in the order given.
+
+    The same episode of the same policy counts once, however many evaluations hold it.
+
+    Raises:
+        UserError: an evaluation lacks its ``episodes.csv``.
+    """
+    settings = [_setting(evaluation.run().get("config") or {}) for evaluation in evaluations]
+    parts: dict[str, list[pd.DataFrame]] = {}
+    rates: dict[str, float] = {}
+    for evaluation, setting in zip(evaluations, settings, strict=True):
+        name = _describe(setting, settings)
+        parts.setdefault(name, []).append(_episodes(evaluation))
+        rates[name] = float(setting.get("env.fps", 10.0))
+    return [Board(name, _merge(frames), rates[name]) for name, frames in parts.items()]
+
+
+def _episodes(evaluation: Artifact) -> pd.DataFrame:
+    """Episodes of one evaluation with the policy's name, reference and training seed told apart."""
+    record = evaluation.run()
+    frame = read_csv(evaluation, "episodes.csv", ["policy", *EPISODE_COLUMNS])
+    origins: dict[str, dict[str, Any]] = record.get("policies") or {}
+    named = {label: split_label(label, origins.get(label, {}).get("seed")) for label in frame.policy.unique()}
+    frame["ref"] = [origins.get(label, {}).get("ref", label) for label in frame.policy]
+    seeds = [named[label][1] for label in frame.policy]
+    frame["train_seed"] = [-1 if seed is None else seed for seed in seeds]
+    frame["policy"] = [named[label][0] for label in frame.policy]
+    frame["success"] = frame.success.astype(bool)
+    return frame
+
+
+def _merge(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Concatenate; policies that share a name and seed but are different artifacts keep their versions in the name."""
+    episodes = pd.concat(frames, ignore_index=True)
+    refs = episodes.groupby(["policy", "train_seed"]).ref.transform("nunique")
+    version = "@" + episodes.ref.str.rpartition("@")[2]
+    ambiguous = (refs > 1) & ~episodes.policy.str.contains("@")
+    episodes["policy"] = episodes.policy.where(~ambiguous, episodes.policy + version)
+    return episodes.drop_duplicates(["policy", "ref", *_SAME_EPISODE], ignore_index=True)
+
+
+def _setting(config: dict[str, Any]) -> dict[str, Any]:
+    """The keys of an evaluation's config that decide what its numbers mean."""
+    parts: dict[str, Any] = {key: config.get(key) for key in ("env", "task", "stochastic") if key in config}
+    return {key: value for key, value in _flatten(parts) if key not in ("task.stratum", "env.renderer")}
+
+
+def _describe(setting: dict[str, Any], every: list[dict[str, Any]]) -> str:
+    """The keys in which the settings differ, with this setting's values."""
+    keys = list(dict.fromkeys(key for s in every for key in s))
+    varying = [key for key in keys if len({str(s.get(key)) for s in every}) > 1]
+    return ", ".join(f"{key}={setting.get(key)}" for key in varying)
+
+
+def _flatten(node: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    out: list[tuple[str, Any]] = []
+    for key, value in node.items():
+        out += _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
+    return out
+
+
+def _seed_name(seed: int) -> str:
+    return "?" if seed < 0 else str(seed)

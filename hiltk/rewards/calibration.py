@@ -1,0 +1,132 @@
+"""From scores to decisions: temperature, threshold, precision-recall curve, confusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+MAX_TEMPERATURE = 20.0
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Counts of frames, and what follows from them; a ratio without cases is 0."""
+
+    true_positives: int
+    false_positives: int
+    true_negatives: int
+    false_negatives: int
+
+    @property
+    def precision(self) -> float:
+        return _ratio(self.true_positives, self.true_positives + self.false_positives)
+
+    @property
+    def recall(self) -> float:
+        return _ratio(self.true_positives, self.true_positives + self.false_negatives)
+
+    @property
+    def false_positive_rate(self) -> float:
+        return _ratio(self.false_positives, self.false_positives + self.true_negatives)
+
+    @property
+    def accuracy(self) -> float:
+        wrong = self.false_positives + self.false_negatives
+        return _ratio(self.true_positives + self.true_negatives, wrong + self.true_positives + self.true_negatives)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Precision, recall and false-positive rate at each threshold, thresholds rising; all (K,)."""
+
+    threshold: np.ndarray
+    precision: np.ndarray
+    recall: np.ndarray
+    false_positive_rate: np.ndarray
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Logistic function, without overflow for large negative logits."""
+    return np.exp(-np.logaddexp(0.0, -logits))
+
+
+def balanced_loss(logits: np.ndarray, success: np.ndarray, temperature: float = 1.0) -> float:
+    """Cross-entropy with both classes weighted equally, as they are sampled in training."""
+    losses = np.logaddexp(0.0, np.where(success, -logits, logits) / temperature)
+    return float((losses[success].mean() + losses[~success].mean()) / 2)
+
+
+def fit_temperature(logits: np.ndarray, success: np.ndarray) -> float:
+    """Temperature scaling (Guo et al. 2017): the divisor of the logits with the lowest loss on held-out frames.
+
+    At least 1: a few held-out episodes without a mistake would ask for boundless confidence, so it only ever softens.
+    """
+    result = minimize_scalar(
+        lambda log_t: balanced_loss(logits, success, float(np.exp(log_t))),
+        bounds=(0.0, np.log(MAX_TEMPERATURE)),
+        method="bounded",
+    )
+    return 1.0 if result.x < 1e-3 else float(np.exp(result.x))
+
+
+def choose_threshold(
+    probabilities: np.ndarray, success: np.ndarray, max_false_positive_rate: float, floor: float = 0.5
+) -> float:
+    """The threshold of a classifier whose verdict is "success" at or above it.
+
+    The rule: among thresholds whose false-positive rate is at most ``max_false_positive_rate``, recall is highest at
+    the smallest. With n negative frames, ``k = floor(rate * n)`` false positives are allowed, so the threshold lies
+    just above the (k+1)-th highest negative. All thresholds up to the next score give the same verdicts; the middle of
+    that gap is taken, since the wrong side of either end is a mistake. Never below ``floor``: a handful of held-out
+    negatives cannot show that a score of, say, 0.2 means success.
+
+    Args:
+        probabilities: (N,) scores in [0, 1].
+        success: (N,) bool labels with at least one failure.
+        max_false_positive_rate: of failure frames called success, 0..1.
+    """
+    negatives = np.sort(probabilities[~success])[::-1]
+    allowed = int(np.floor(max_false_positive_rate * len(negatives) + 1e-9))
+    if allowed >= len(negatives):
+        return floor
+    highest_refused = float(negatives[allowed])
+    above = probabilities[probabilities > highest_refused]
+    ceiling = float(above.min()) if len(above) else 1.0
+    return max(floor, (highest_refused + ceiling) / 2)
+
+
+def confusion(probabilities: np.ndarray, success: np.ndarray, threshold: float) -> Confusion:
+    """Count verdicts "success" at or above ``threshold`` against the labels."""
+    verdict = probabilities >= threshold
+    return Confusion(
+        true_positives=int((verdict & success).sum()),
+        false_positives=int((verdict & ~success).sum()),
+        true_negatives=int((~verdict & ~success).sum()),
+        false_negatives=int((~verdict & success).sum()),
+    )
+
+
+def precision_recall_curve(probabilities: np.ndarray, success: np.ndarray, max_points: int = 500) -> Curve:
+    """The curve over every distinct score, thinned evenly to ``max_points``."""
+    thresholds = np.unique(probabilities)
+    if len(thresholds) > max_points:
+        thresholds = thresholds[np.linspace(0, len(thresholds) - 1, max_points).astype(int)]
+    points = [confusion(probabilities, success, t) for t in thresholds]
+    return Curve(
+        thresholds,
+        np.array([p.precision for p in points]),
+        np.array([p.recall for p in points]),
+        np.array([p.false_positive_rate for p in points]),
+    )
+
+
+def average_precision(curve: Curve) -> float:
+    """Area below the precision-recall curve as the sum of precision times step in recall."""
+    recall_below = np.append(curve.recall[1:], 0.0)
+    return float(((curve.recall - recall_below) * curve.precision).sum())
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0

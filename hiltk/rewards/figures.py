@@ -1,0 +1,91 @@
+"""Figures of a trained classifier: its curve, and the held-out frames it gets most wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hiltk.rewards.training import Result
+
+SUCCESS, FAILURE = "#1b7f5c", "#b5482f"
+PER_CLASS, COLUMNS = 12, 6  # frames of each kind on the contact sheet
+
+
+def plot_curve(result: Result, path: Path) -> None:
+    """Precision-recall curve, histogram of scores with the threshold, and the losses; a PNG at ``path``."""
+    figure = Figure(figsize=(13, 3.8), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    _plot_precision_recall(left, result)
+    _plot_scores(middle, result)
+    _plot_losses(right, result)
+    figure.savefig(path, dpi=110)
+
+
+def plot_mistakes(result: Result, names: list[str], path: Path) -> None:
+    """Contact sheet of held-out frames: the failures scored highest and the successes scored lowest; a PNG at ``path``.
+
+    Mistakes have a coloured frame; without mistakes the sheet still shows the closest calls.
+
+    Args:
+        names: of every episode, by its number.
+    """
+    p, success = result.probabilities, result.held_out.success
+    closest = np.argsort(p)
+    rows = {
+        "failures scored highest": [i for i in closest[::-1] if not success[i]][:PER_CLASS],
+        "successes scored lowest": [i for i in closest if success[i]][:PER_CLASS],
+    }
+    lines = PER_CLASS // COLUMNS
+    figure = Figure(figsize=(13, 2.6 * 2 * lines), layout="constrained")
+    axes = figure.subplots(2 * lines, COLUMNS, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for half, (title, frames) in enumerate(rows.items()):
+        top = axes[half * lines : (half + 1) * lines]
+        top[0, 0].annotate(title, (0, 1.3), xycoords="axes fraction", fontsize=11, fontweight="bold")
+        for axis, i in zip(top.flat, frames, strict=False):
+            _show(axis, result, names, int(i))
+    figure.suptitle(f"held-out frames; threshold {result.classifier.threshold:.3f}; framed: mistaken")
+    figure.savefig(path, dpi=90)
+
+
+def _show(axis: Axes, result: Result, names: list[str], i: int) -> None:
+    frames, p = result.held_out, result.probabilities[i]
+    axis.set_axis_on()
+    axis.imshow(np.concatenate([v[i] for v in frames.images.values()], axis=1))
+    axis.set_title(f"{names[frames.episode[i]]}\nframe {frames.step[i]}, p = {p:.3f}", fontsize=7)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    mistaken = (p >= result.classifier.threshold) != frames.success[i]
+    for spine in axis.spines.values():
+        spine.set_visible(bool(mistaken))
+        spine.set(color=FAILURE, linewidth=4)
+
+
+def _plot_precision_recall(axis: Axes, result: Result) -> None:
+    axis.step(result.curve.recall, result.curve.precision, where="post", color=SUCCESS)
+    axis.plot(result.confusion.recall, result.confusion.precision, "o", color="black", label="at the threshold")
+    axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02), title="held-out frames")
+    axis.legend(loc="lower left")
+
+
+def _plot_scores(axis: Axes, result: Result) -> None:
+    bins = np.linspace(0, 1, 41).tolist()
+    success = result.held_out.success
+    axis.hist(result.probabilities[~success], bins, color=FAILURE, alpha=0.7, label="failure")
+    axis.hist(result.probabilities[success], bins, color=SUCCESS, alpha=0.7, label="success")
+    axis.axvline(result.classifier.threshold, color="black", label=f"threshold {result.classifier.threshold:.3f}")
+    axis.set(xlabel="probability of success", ylabel="frames", yscale="log", title="scores of held-out frames")
+    axis.legend()
+
+
+def _plot_losses(axis: Axes, result: Result) -> None:
+    steps, train, held_out = zip(*result.losses, strict=True)
+    axis.plot(steps, train, color="grey", label="training (augmented)")
+    axis.plot(steps, held_out, color="black", label="held out")
+    axis.axvline(result.best_step, linestyle=":", color="black", label="kept")
+    axis.set(xlabel="step", ylabel="cross-entropy", yscale="log", title="loss, both classes weighted equally")
+    axis.legend()

@@ -1,0 +1,174 @@
+"""`hiltk eval`: how often a policy succeeds, where, and how sure that is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from tqdm import tqdm
+
+from hiltk.agents.policy import Policy
+from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.config import EvalConf, RewardConf
+from hiltk.envs.base import HilEnv
+from hiltk.envs.make import make_env
+from hiltk.errors import ConfigError, nearest
+from hiltk.evaluation.filming import examples, film_conf, film_examples
+from hiltk.evaluation.rollouts import Actor, EpisodeResult, evaluate
+from hiltk.evaluation.tables import compare_policies, success_table, summarise
+from hiltk.evaluation.videos import Film, write_filmstrip, write_video
+from hiltk.spec import JOINT_PARTS, Spec, require_compatible
+from hiltk.steps.common import set_up_torch
+
+WHOLE = "all"  # the stratum that is the whole spawn area; it contains the others
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One policy under evaluation."""
+
+    label: str
+    artifact: Artifact
+    policy: Actor
+
+
+def run(cfg: EvalConf) -> Artifact:
+    """Evaluate policies on the same unseen episodes and write tables and films.
+
+    The artifact holds ``episodes.csv``, ``summary.csv``, ``comparison.csv`` (two policies or more), ``videos/`` and
+    ``filmstrip_<policy>.png``.
+
+    Raises:
+        ConfigError: no policy, an unknown stratum, or counts out of range.
+        UserError: a policy does not fit the environment.
+    """
+    _check(cfg)
+    device = set_up_torch(cfg)
+    artifacts = [resolve(ref, "policies", cfg.root) for ref in cfg.policies]
+    candidates = [
+        Candidate(label, a, Policy.load(a.path).to(device))
+        for label, a in zip(labels(artifacts), artifacts, strict=True)
+    ]
+    env = _make_env(cfg)
+    for candidate in candidates:
+        require_fit(candidate.policy.spec, env.io_spec, candidate.artifact.ref, f"the environment '{cfg.env.name}'")
+    strata = choose_strata(cfg, env)
+    with create("evaluations", cfg.name, root=cfg.root, step="eval", cfg=cfg, inputs=artifacts, seed=cfg.seed) as draft:
+        draft.spec = env.io_spec
+        draft.notes["policies"] = {c.label: _origin(c.artifact) for c in candidates}
+        episodes = _evaluate_all(cfg, env, candidates, strata)
+        _write_tables(episodes, draft.path, env.io_spec.fps)
+        _film_all(cfg, env, candidates, episodes, draft.path)
+    return draft.done
+
+
+def labels(artifacts: Sequence[Artifact]) -> list[str]:
+    """Names of the policies in tables: the artifact's name, with its version where names repeat."""
+    names = [a.name for a in artifacts]
+    return [a.name if names.count(a.name) == 1 else f"{a.name}@{a.version}" for a in artifacts]
+
+
+def require_fit(policy: Spec, env: Spec, policy_name: str, env_name: str) -> None:
+    """Refuse a policy made for other actions, states or cameras; cameras it does not use are no obstacle.
+
+    Raises:
+        UserError: naming every difference.
+    """
+    used = {image.name for image in policy.images}
+    seen = replace(env, images=[image for image in env.images if image.name in used])
+    require_compatible(policy, seen, JOINT_PARTS, left_name=f"policy {policy_name}", right_name=env_name)
+
+
+def choose_strata(cfg: EvalConf, env: HilEnv) -> list[str]:
+    """The strata asked for; else the task's own; else all there are, without the one that contains the others.
+
+    Raises:
+        ConfigError: the environment has no such stratum.
+    """
+    asked = cfg.strata or ([cfg.task.stratum] if cfg.task.stratum != WHOLE and env.strata else [])
+    known = [WHOLE, *(s for s in env.strata if s != WHOLE)] if env.strata else []
+    for stratum in asked:
+        if stratum not in known:
+            raise ConfigError(
+                f"unknown stratum '{stratum}'",
+                where=f"strata={cfg.strata}; this environment has: {', '.join(known) or 'none'}",
+                fix=nearest(stratum, known),
+            )
+    parts = [s for s in env.strata if s != WHOLE]
+    return list(dict.fromkeys(asked)) or parts or [WHOLE if env.strata else ""]
+
+
+def _check(cfg: EvalConf) -> None:
+    if not cfg.policies:
+        raise ConfigError("there is no policy to evaluate", where="policies=[]", fix="hiltk eval policies=[my-policy]")
+    if len(set(cfg.policies)) < len(cfg.policies):
+        raise ConfigError("a policy is named twice", where=f"policies={cfg.policies}", fix="name each policy once")
+    for key, least in (("episodes", 1), ("videos", 0), ("threads", 1)):
+        if getattr(cfg, key) < least:
+            raise ConfigError(f"{key} must be at least {least}", where=f"{key}={getattr(cfg, key)}")
+
+
+def _make_env(cfg: EvalConf) -> HilEnv:
+    # Success is the environment's own word: a classifier that errs must not grade its own pupil.
+    source = "env" if cfg.env.name == "gymnasium" else "predicate"
+    return make_env(cfg.env, cfg.task, RewardConf(source=source), seed=cfg.seed, root=cfg.root)
+
+
+def _origin(artifact: Artifact) -> dict[str, object]:
+    """Who the policy is: its reference, the step that made it and the seed it was trained with."""
+    record = artifact.run()
+    return {"ref": artifact.ref, "step": record.get("step", ""), "seed": record.get("seed")}
+
+
+def _evaluate_all(cfg: EvalConf, env: HilEnv, candidates: list[Candidate], strata: list[str]) -> pd.DataFrame:
+    frames = []
+    with tqdm(total=len(candidates) * len(strata) * cfg.episodes, unit="ep", desc="eval", mininterval=0.5) as bar:
+        for candidate in candidates:
+            bar.set_description(f"eval {candidate.label}")
+
+            def count(result: EpisodeResult) -> None:
+                bar.update()
+
+            frame = evaluate(env, candidate.policy, strata, cfg.episodes, cfg.seed, not cfg.stochastic, progress=count)
+            frame.insert(0, "policy", candidate.label)
+            frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def _write_tables(episodes: pd.DataFrame, folder: Path, fps: float) -> None:
+    summary, comparison = summarise(episodes), compare_policies(episodes)
+    episodes.to_csv(folder / "episodes.csv", index=False)
+    summary.to_csv(folder / "summary.csv", index=False)
+    if len(comparison):
+        comparison.to_csv(folder / "comparison.csv", index=False)
+    Console().print(success_table(summary, comparison, fps, title="Success on unseen episodes"))
+
+
+def _film_all(cfg: EvalConf, env: HilEnv, candidates: list[Candidate], episodes: pd.DataFrame, folder: Path) -> None:
+    conf = film_conf(cfg.env)
+    if not cfg.videos or not (conf or env.io_spec.images):
+        return
+    film_env = _make_env(replace(cfg, env=conf)) if conf else env
+    (folder / "videos").mkdir()
+    for candidate in candidates:
+        chosen = examples(episodes[episodes.policy == candidate.label], cfg.videos)
+        films = film_examples(
+            env, film_env, candidate.policy, chosen, label=candidate.label, deterministic=not cfg.stochastic
+        )
+        _write_films(list(tqdm(films, total=len(chosen), desc=f"film {candidate.label}")), candidate.label, folder)
+
+
+def _write_films(films: list[Film], label: str, folder: Path) -> None:
+    slug = re.sub(r"[^\w.-]+", "-", label)
+    counts = {True: 0, False: 0}
+    for film in films:
+        counts[film.success] += 1
+        outcome = "success" if film.success else "failure"
+        write_video(film.finished(), folder / "videos" / f"{slug}_{outcome}_{counts[film.success]}.mp4", film.fps)
+    firsts = [next((f for f in films if f.success is outcome), None) for outcome in (True, False)]
+    if shown := [film for film in firsts if film]:
+        write_filmstrip(shown, folder / f"filmstrip_{slug}.png")

@@ -1,0 +1,221 @@
+"""`hiltk record`: demonstrations of the scripted human, written as a LeRobotDataset v3."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.config import Fault, RecordConf
+from hiltk.data.episode import Episode, Source
+from hiltk.data.lerobot_io import DatasetWriter
+from hiltk.envs.make import make_env
+from hiltk.envs.rewards import SuccessRule
+from hiltk.errors import ConfigError, UserError
+from hiltk.humans.base import Human
+from hiltk.humans.make import make_human
+from hiltk.observation import Observation
+from hiltk.steps.interrupts import Interrupts
+
+ATTEMPTS_PER_EPISODE = 5  # after this many times the episodes asked for, the human is not up to the task
+
+
+@dataclass
+class Tally:
+    """What has been recorded so far."""
+
+    attempts: int = 0
+    kept: int = 0
+    successes: int = 0
+    frames: int = 0
+    steps: int = 0
+    strata: Counter[str] = field(default_factory=Counter)
+
+    def count(self, episode: Episode, after: Episode | None) -> None:
+        self.kept += 1
+        self.successes += episode.terminated
+        self.steps += len(episode)
+        self.frames += len(episode) + 1 + (len(after) if after is not None else 0)
+        self.strata[episode.stratum or "?"] += 1
+
+
+def run(cfg: RecordConf) -> Artifact:
+    """Record episodes until ``cfg.episodes`` are kept.
+
+    Ctrl-C commits the finished episodes and then goes on as Ctrl-C.
+
+    Raises:
+        ConfigError: an option is unknown or contradicts another.
+        UserError: the human fails too often, or the output cannot be written.
+    """
+    _check(cfg)
+    inputs = [resolve(cfg.reward.classifier, "classifiers", cfg.root)] if cfg.reward.classifier else []
+    env = make_env(cfg.env, cfg.task, cfg.reward, seed=cfg.seed, root=cfg.root)
+    human = make_human(cfg.human, env)
+    tally = Tally()
+    try:
+        artifact, interrupted = _write(env, human, cfg, inputs, tally)
+    finally:
+        env.close()
+    _print(artifact, tally)
+    if interrupted:
+        raise KeyboardInterrupt
+    return artifact
+
+
+def _write(
+    env: SuccessRule, human: Human, cfg: RecordConf, inputs: list[Artifact], tally: Tally
+) -> tuple[Artifact, bool]:
+    """Record into a new artifact; also whether Ctrl-C ended it early."""
+    store = create("datasets", cfg.name, root=cfg.root, step="record", cfg=cfg, inputs=inputs, seed=cfg.seed)
+    interrupted = False
+    with Interrupts() as interrupts, store as draft:
+        writer = DatasetWriter(draft.path, env.io_spec, video=cfg.video)
+        try:
+            _record(env, human, writer, cfg, tally, interrupts)
+        except KeyboardInterrupt:
+            if not tally.kept:
+                raise
+            interrupted = True
+        interrupts.hold()  # a second Ctrl-C waits until the artifact is complete
+        writer.close()
+        draft.spec = writer.spec
+        draft.notes = _notes(cfg, tally, interrupted=interrupted)
+    return draft.done, interrupted
+
+
+def _check(cfg: RecordConf) -> None:
+    if cfg.keep not in ("successes", "all"):
+        raise ConfigError(f"unknown choice '{cfg.keep}'", where="keep", fix="keep=successes or keep=all")
+    if cfg.episodes < 1:
+        raise ConfigError("at least one episode must be recorded", where=f"episodes={cfg.episodes}")
+    if cfg.steps_after_success < 0:
+        raise ConfigError("cannot be negative", where=f"steps_after_success={cfg.steps_after_success}")
+
+
+def _record(
+    env: SuccessRule, human: Human, writer: DatasetWriter, cfg: RecordConf, tally: Tally, interrupts: Interrupts
+) -> None:
+    """Write episodes until enough are kept."""
+    # The rule must not close the episode: it goes on for `steps_after_success`.
+    env.end_on_success = False
+    bar = tqdm(total=cfg.episodes, desc="recording", unit="episode", mininterval=0.5)
+    with bar:
+        while tally.kept < cfg.episodes:
+            if tally.attempts >= ATTEMPTS_PER_EPISODE * cfg.episodes:
+                raise UserError(
+                    f"only {tally.kept} of {cfg.episodes} episodes succeeded in {tally.attempts} attempts",
+                    where=f"task={cfg.task.name}, stratum={cfg.task.stratum}, human={cfg.human.name}",
+                    fix="raise task.time_limit_s or human.skill, lower human.noise, or keep=all",
+                )
+            episode, after = play(env, human, _seed(cfg.seed, tally.attempts), cfg.steps_after_success)
+            tally.attempts += 1
+            if cfg.keep == "all" or episode.terminated:
+                interrupts.hold()
+                writer.add(_faulty(episode, cfg.fault), after=_faulty(after, cfg.fault))
+                tally.count(episode, after)
+                bar.update()
+                interrupts.release()
+            bar.set_postfix(attempts=tally.attempts)
+
+
+def _seed(seed: int, attempt: int) -> int:
+    """One seed per attempt, of a stream apart from the one training draws from."""
+    return int(np.random.SeedSequence([seed, attempt, crc32(b"record")]).generate_state(1)[0])
+
+
+class Frames:
+    """Collects what one episode is made of."""
+
+    def __init__(self, observation: Observation, info: dict[str, Any]) -> None:
+        self.observations, self.success = [observation], [_shows_success(info)]
+        self.actions: list[np.ndarray] = []
+        self.rewards: list[float] = []
+
+    def add(self, action: np.ndarray, reward: float, observation: Observation, info: dict[str, Any]) -> None:
+        self.actions.append(np.asarray(info.get("executed_action", action), np.float32))
+        self.rewards.append(reward)
+        self.observations.append(observation)
+        self.success.append(_shows_success(info))
+
+    def episode(self, stratum: str, *, terminated: bool, truncated: bool) -> Episode:
+        count = len(self.actions)
+        return Episode(
+            observations={k: np.stack([o[k] for o in self.observations]) for k in self.observations[0]},
+            actions=np.stack(self.actions),
+            rewards=np.array(self.rewards, np.float32),
+            success=np.array(self.success),
+            source=np.full(count, Source.demo, np.int64),
+            is_intervention=np.zeros(count, bool),
+            action_valid=np.ones(count, bool),
+            terminated=terminated,
+            truncated=truncated,
+            stratum=stratum,
+        )
+
+
+def _shows_success(info: dict[str, Any]) -> bool:
+    """The predicate in this very observation; where there is none, the rule's verdict."""
+    return bool(info.get("success_now", info["success"]))
+
+
+def play(env: SuccessRule, human: Human, seed: int, steps_after_success: int) -> tuple[Episode, Episode | None]:
+    """One demonstration, and what was seen after its success (None: nothing).
+
+    ``env.end_on_success`` must be False.
+    """
+    observation, info = env.reset(seed=seed)
+    human.reset(seed)
+    stratum = str(info.get("stratum", ""))
+    frames, closed = Frames(observation, info), False
+    while not (info["success"] or closed):
+        action = human.act(observation)
+        observation, reward, ended, truncated, info = env.step(action)
+        frames.add(action, reward, observation, info)
+        closed = ended or truncated
+    terminated = bool(info["success"] or ended)
+    episode = frames.episode(stratum, terminated=terminated, truncated=truncated and not terminated)
+    tail = Frames(observation, info)
+    while info["success"] and not closed and len(tail.actions) < steps_after_success:
+        action = human.act(observation)
+        observation, _, ended, truncated, info = env.step(action)
+        tail.add(action, 0.0, observation, info)
+        closed = ended or truncated
+    return episode, tail.episode(stratum, terminated=False, truncated=False) if tail.actions else None
+
+
+def _faulty(episode: Episode | None, fault: Fault) -> Any:
+    """The episode as a broken recorder stores it: the arm moved as normal, the actions are lost."""
+    if episode is not None and fault is Fault.zero_actions:
+        episode.actions = np.zeros_like(episode.actions)
+    return episode
+
+
+def _notes(cfg: RecordConf, tally: Tally, *, interrupted: bool) -> dict[str, Any]:
+    return {
+        "episodes_asked": cfg.episodes,
+        "episodes_kept": tally.kept,
+        "attempts": tally.attempts,
+        "successes": tally.successes,
+        "frames": tally.frames,
+        "interrupted": interrupted,
+        "strata": dict(sorted(tally.strata.items())),
+    }
+
+
+def _print(artifact: Artifact, tally: Tally) -> None:
+    table = Table(title=f"recorded {artifact.ref}", show_header=False)
+    table.add_row("episodes", f"{tally.kept} of {tally.attempts} attempts")
+    table.add_row("successes", str(tally.successes))
+    table.add_row("frames", str(tally.frames))
+    table.add_row("mean length", f"{tally.steps / tally.kept:.1f} steps")
+    for stratum, count in sorted(tally.strata.items()):
+        table.add_row(f"stratum {stratum}", str(count))
+    Console().print(table)

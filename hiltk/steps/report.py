@@ -1,0 +1,88 @@
+"""`hiltk report`: one folder and one page that show what a run achieved and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+
+from hiltk.artifacts.store import Artifact, create
+from hiltk.config import ReportConf
+from hiltk.reports.facts import classifier_fact, success_facts, training_facts
+from hiltk.reports.page import Section, render
+from hiltk.reports.sections import (
+    classifier_section,
+    dataset_sections,
+    film_sections,
+    learning_sections,
+    success_section,
+    terminal_table,
+)
+from hiltk.reports.sources import find, training_runs
+from hiltk.reports.success import Board, boards
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The artifacts of a report by kind."""
+
+    artifacts: list[Artifact]
+    boards: list[Board]
+
+    def of(self, kind: str) -> list[Artifact]:
+        return [artifact for artifact in self.artifacts if artifact.kind == kind]
+
+
+def run(cfg: ReportConf) -> Artifact:
+    """Read artifacts of any kind, write ``index.html`` (self-contained), ``figures/`` and ``success.csv``.
+
+    Raises:
+        ConfigError: no artifact is named.
+        UserError: one does not exist, or a table in it cannot be read.
+    """
+    artifacts = find(cfg.artifacts, cfg.root)
+    evidence = Evidence(artifacts, boards([a for a in artifacts if a.kind == "evaluations"]))
+    # The store looks references up again, without the kind a user may have put in front.
+    cfg = replace(cfg, artifacts=[artifact.ref for artifact in artifacts])
+    with create("reports", cfg.name, root=cfg.root, step="report", cfg=cfg, inputs=artifacts, seed=cfg.seed) as draft:
+        page = render(cfg.title or cfg.name, _facts(evidence), _sections(evidence, draft.path), artifacts)
+        (draft.path / "index.html").write_text(page, encoding="utf-8")
+        if evidence.boards:
+            tables = pd.concat([board.table() for board in evidence.boards], ignore_index=True)
+            tables.to_csv(draft.path / "success.csv", index=False)
+    _print(evidence.boards, draft.done)
+    return draft.done
+
+
+def _facts(evidence: Evidence) -> list[str]:
+    facts = []
+    for board in evidence.boards:
+        prefix = f"[{board.setting}] " if board.setting else ""
+        facts += [prefix + fact for fact in success_facts(board)]
+    for label, runs in training_runs(evidence.of("policies"), "train").items():
+        facts += training_facts(label, runs)
+    facts += [classifier_fact(classifier) for classifier in evidence.of("classifiers")]
+    return [fact for fact in facts if fact]
+
+
+def _sections(evidence: Evidence, folder: Path) -> list[Section]:
+    figures = folder / "figures"
+    figures.mkdir()
+    found: list[Section | None] = [
+        success_section(board, figures / f"success_{i}.png") for i, board in enumerate(evidence.boards, 1)
+    ]
+    found += learning_sections(evidence.of("policies"), figures)
+    found += film_sections(evidence.of("evaluations"))
+    found.append(classifier_section(evidence.of("classifiers"), figures / "classifier.png"))
+    found += dataset_sections(evidence.of("datasets"))
+    return [section for section in found if section]
+
+
+def _print(found: Sequence[Board], report: Artifact) -> None:
+    console = Console()
+    for board in found:
+        console.print(terminal_table(board))
+    console.print(f"report {report.ref}: {report.path / 'index.html'}", markup=False, soft_wrap=True)

@@ -1,0 +1,171 @@
+"""`hiltk train`: HIL-SERL in one process."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from hiltk.agents.policy import Policy
+from hiltk.agents.sac import SacAgent
+from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.config import EncoderConf, Schedule, TrainConf
+from hiltk.data.episode import Episode
+from hiltk.data.replay import (
+    FrameStore,
+    ReplaySampler,
+    example_observation,
+    store_episodes,
+)
+from hiltk.envs.make import make_env
+from hiltk.errors import ConfigError
+from hiltk.humans.make import make_human
+from hiltk.humans.schedules import InterventionSchedule
+from hiltk.learning.loop import Trainer
+from hiltk.learning.metrics import Row
+from hiltk.spec import (
+    JOINT_PARTS,
+    STATE_KEY,
+    Spec,
+    StateSpec,
+    Stats,
+    require_compatible,
+)
+from hiltk.steps.common import load_datasets, set_up_torch
+
+
+def run(cfg: TrainConf) -> Artifact:
+    """Read demonstrations, a start policy and a classifier; write a policy with its metrics."""
+    _check(cfg)
+    device, root = set_up_torch(cfg), Path(cfg.root)
+    env = make_env(cfg.env, cfg.task, cfg.reward, seed=cfg.seed, root=cfg.root)
+    demos, demo_spec, inputs = load_datasets(cfg.demos, root) if cfg.demos else ([], None, [])
+    if demo_spec:
+        require_compatible(
+            demo_spec, env.io_spec, JOINT_PARTS, left_name=", ".join(cfg.demos), right_name=f"env={cfg.env.name}"
+        )
+    if cfg.reward.source == "classifier":
+        inputs.append(resolve(cfg.reward.classifier, "classifiers", root))
+    policy = Policy(cfg.agent, cfg.encoder, _policy_spec(env.io_spec, demo_spec, cfg.encoder)).to(device)
+    if cfg.init:
+        inputs.append(_warm_start(policy, cfg.init, root))
+    horizon = math.ceil(cfg.task.time_limit_s * cfg.env.fps)
+    agent = SacAgent(policy, cfg.agent, env.io_spec.reward, horizon)
+    human = None if cfg.intervention.schedule is Schedule.never else make_human(cfg.human, env.unwrapped)
+    with create(
+        "policies",
+        cfg.name,
+        root=root,
+        step="train",
+        cfg=cfg,
+        inputs=inputs,
+        seed=cfg.seed,
+        resumable=True,
+        resume=cfg.resume,
+    ) as draft:
+        work = draft.path
+        online = FrameStore(
+            cfg.capacity,
+            example_observation(policy.spec),
+            len(policy.spec.action.dims),
+            path=work / "online",
+            slack=(horizon + 1) * cfg.checkpoint_every,
+        )
+        trainer = Trainer(
+            env=env,
+            human=human,
+            schedule=InterventionSchedule(cfg.intervention, cfg.seed),
+            agent=agent,
+            sampler=ReplaySampler(
+                _demo_store(demos, policy.spec),
+                online,
+                discount=cfg.agent.discount,
+                pad=cfg.encoder.shift_pad,
+                rng=np.random.default_rng(cfg.seed),
+            ),
+            conf=cfg,
+            folder=work,
+        )
+        rows = trainer.run()
+        policy.save(work)
+        draft.spec = policy.spec
+        draft.notes = _summary(rows)
+    env.close()
+    _report(rows)
+    return draft.artifact
+
+
+def _check(cfg: TrainConf) -> None:
+    if not 0 <= cfg.demo_fraction <= 1:
+        raise ConfigError(
+            f"demo_fraction={cfg.demo_fraction} is not a share", where="demo_fraction", fix="a number from 0 to 1"
+        )
+    if min(cfg.episodes, cfg.batch_size, cfg.capacity, cfg.checkpoint_every) < 1:
+        raise ConfigError("episodes, batch_size, capacity and checkpoint_every must be at least 1", where="train")
+    if cfg.reward.source == "classifier" and not cfg.reward.classifier:
+        raise ConfigError(
+            "reward=classifier needs a classifier", where="reward.classifier", fix="reward.classifier=NAME"
+        )
+
+
+def _policy_spec(env_spec: Spec, demo_spec: Spec | None, encoder: EncoderConf) -> Spec:
+    """The environment's contract with the demonstrations' statistics; cameras nobody looks at are left out."""
+    spec = copy.deepcopy(env_spec)
+    spec.stats = {STATE_KEY: demo_spec.stats[STATE_KEY] if demo_spec else range_stats(spec.state)}
+    if encoder.name == "none":
+        spec.images = []
+    return spec
+
+
+def range_stats(state: StateSpec) -> Stats:
+    """Statistics guessed from the ranges in the spec, where there are no demonstrations to measure."""
+    middle = [0.5 * (d.low + d.high) if _bounded(d.low, d.high) else 0.0 for d in state.dims]
+    spread = [(d.high - d.low) / 4 if _bounded(d.low, d.high) else 1.0 for d in state.dims]
+    return Stats(middle, spread, [d.low for d in state.dims], [d.high for d in state.dims], source="ranges in the spec")
+
+
+def _bounded(low: float, high: float) -> bool:
+    return math.isfinite(low) and math.isfinite(high) and 0 < high - low < 1e6
+
+
+def _warm_start(policy: Policy, reference: str, root: Path) -> Artifact:
+    """Take over another policy's weights and statistics."""
+    start = resolve(reference, "policies", root)
+    require_compatible(start.spec(), policy.spec, JOINT_PARTS, left_name=start.ref, right_name="this run")
+    policy.load_weights(start.path)
+    policy.spec.stats = start.spec().stats
+    Console().print(f"starting from {start.ref}: every parameter of the policy loaded")
+    return start
+
+
+def _demo_store(demos: list[Episode], spec: Spec) -> FrameStore:
+    """Demonstrations in a store of their own, so that no online data can evict them."""
+    if demos:
+        wanted = example_observation(spec)
+        for episode in demos:
+            episode.observations = {k: episode.observations[k] for k in wanted}
+        return store_episodes(demos)
+    return FrameStore(1, example_observation(spec), len(spec.action.dims))
+
+
+def _summary(rows: list[Row]) -> dict[str, float]:
+    last = rows[-20:]
+    return {
+        "episodes": len(rows),
+        "env_steps": rows[-1]["env_step"],
+        "autonomous_success_last_20": float(np.mean([r["autonomous"] for r in last])),
+        "intervention_rate_first_20": float(np.mean([r["intervention_rate"] for r in rows[:20]])),
+        "intervention_rate_last_20": float(np.mean([r["intervention_rate"] for r in last])),
+        "wall_s": rows[-1]["wall_s"],
+    }
+
+
+def _report(rows: list[Row]) -> None:
+    s = _summary(rows)
+    Console().print(
+        f"trained {s['episodes']} episodes, {s['env_steps']:.0f} steps in {s['wall_s']:.0f} s; interventions "
+        f"{s['intervention_rate_first_20']:.0%} of steps at first, {s['intervention_rate_last_20']:.0%} at the end"
+    )

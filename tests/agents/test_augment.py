@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hiltk.agents.augment import random_shift
+
+
+@given(st.integers(0, 5), st.integers(0, 2**31))
+def test_every_shift_is_a_crop_of_the_edge_padded_frame(pad: int, seed: int) -> None:
+    frames = np.random.default_rng(1).integers(0, 255, (3, 6, 7, 3), dtype=np.uint8)
+    shifted = random_shift(frames, pad, np.random.default_rng(seed))
+    assert shifted.shape == frames.shape and shifted.dtype == np.uint8
+    for frame, out in zip(frames, shifted, strict=True):
+        padded = np.pad(frame, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
+        crops = (padded[i : i + 6, j : j + 7] for i in range(2 * pad + 1) for j in range(2 * pad + 1))
+        assert any(np.array_equal(out, crop) for crop in crops)
+
+
+def test_frames_of_a_batch_shift_apart() -> None:
+    frames = np.repeat(np.random.default_rng(0).integers(0, 255, (1, 16, 16, 3), dtype=np.uint8), 32, axis=0)
+    assert len({f.tobytes() for f in random_shift(frames, 4, np.random.default_rng(0))}) > 10

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hiltk.agents.bc import BehaviorCloning
+from hiltk.agents.policy import Policy
+from hiltk.config import AgentConf, EncoderConf
+from hiltk.data.replay import Batch
+from hiltk.spec import STATE_KEY, ActionSpec, Dimension, Spec, StateSpec, Stats
+
+
+def cloning(loss: str) -> BehaviorCloning:
+    torch.manual_seed(0)
+    spec = Spec(
+        state=StateSpec([Dimension("s")]),
+        action=ActionSpec([Dimension("a", low=-1, high=1)]),
+        stats={STATE_KEY: Stats([0.0], [1.0])},
+    )
+    return BehaviorCloning(Policy(AgentConf(hidden=[32, 32]), EncoderConf(name="none"), spec), lr=3e-3, loss=loss)
+
+
+def batch_of(states: torch.Tensor, actions: torch.Tensor) -> Batch:
+    zeros = torch.zeros(len(states))
+    return Batch({STATE_KEY: states}, actions, zeros, {STATE_KEY: states}, zeros, zeros.bool())
+
+
+@pytest.mark.parametrize("loss", ["mean", "likelihood"])
+def test_saturated_demonstrations_come_back_saturated(loss: str) -> None:
+    """Fitting the mean before the tanh turned demonstrations at +-1 into +-0.76 (failures, S4)."""
+    learner = cloning(loss)
+    states = torch.linspace(-1, 1, 64)[:, None]
+    actions = states.sign()
+    for _ in range(400):
+        learner.update(batch_of(states, actions))
+    executed = learner.policy.actor.mode(learner.policy.torso({STATE_KEY: states}))
+    clear = states.abs() > 0.2
+    assert (executed - actions).abs()[clear].max() < 0.1
+
+
+def test_the_mean_loss_is_the_squared_error_of_the_executed_action() -> None:
+    learner = cloning("mean")
+    states, actions = torch.randn(5, 1), torch.rand(5, 1)
+    executed = learner.policy.actor.mode(learner.policy.torso({STATE_KEY: states}))
+    expected = ((executed - actions) ** 2).mean()
+    assert torch.allclose(learner.compute_loss(batch_of(states, actions)), expected)
+
+
+def test_held_out_batches_are_weighted_by_size() -> None:
+    learner = cloning("mean")
+    one, two = batch_of(torch.zeros(1, 1), torch.zeros(1, 1)), batch_of(torch.ones(3, 1), torch.ones(3, 1))
+    losses = [learner.compute_loss(b).item() for b in (one, two)]
+    assert learner.evaluate([one, two]) == pytest.approx((losses[0] + 3 * losses[1]) / 4)

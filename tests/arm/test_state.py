@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from hiltk.arm.kinematics import Kinematics
+from hiltk.arm.model import JOINTS
+from hiltk.arm.state import STATE_DIMS, action_spec, proprioception
+from hiltk.spec import GripperFormat, Semantics
+
+
+@pytest.fixture(scope="module")
+def kin() -> Kinematics:
+    return Kinematics()
+
+
+def test_every_dimension_is_named_with_its_unit():
+    assert [d.name for d in STATE_DIMS] == [
+        *(f"{joint}.pos" for joint in JOINTS),
+        *(f"{joint}.vel" for joint in JOINTS),
+        *("ee.x", "ee.y", "ee.z", "ee.roll", "ee.pitch", "ee.yaw"),
+    ]
+    units = [*["deg"] * 5, "percent", *["deg/s"] * 5, "percent/s", *["m"] * 3, *["rad"] * 3]
+    assert [d.unit for d in STATE_DIMS] == units
+    assert [d.frame for d in STATE_DIMS] == [""] * 12 + ["base"] * 6
+
+
+def test_golden_state(kin):
+    """Stretched out ahead at zero, one step after every joint was elsewhere; positions as in test_kinematics."""
+    previous = [1.0, -2.0, 0.5, 0.0, 3.0, 10.0]
+    state = proprioception(kin, np.array([0.0, 0, 0, 0, 0, 25]), previous, fps=10)
+    assert state.dtype == np.float32 and state.shape == (18,)
+    np.testing.assert_array_equal(state[:6], [0, 0, 0, 0, 0, 25])
+    np.testing.assert_array_equal(state[6:12], [-10, 20, -5, 0, -30, 150])
+    np.testing.assert_allclose(state[12:15], [0.391362, 0.0, 0.226470], atol=2e-5)
+    # The approach axis (frame z) is base x, and frame x points down but for wrist_roll's 0.0486795 rad twist.
+    assert state[16] == pytest.approx(np.pi / 2 - 0.0486795, abs=2e-5)
+
+
+def test_velocity_is_zero_at_the_start_of_an_episode(kin):
+    state = proprioception(kin, [10, -20, 30, 40, 90, 50], None, fps=10)
+    np.testing.assert_array_equal(state[6:12], np.zeros(6))
+
+
+def test_a_whole_episode_equals_its_steps_one_by_one(kin):
+    joints = np.random.default_rng(0).uniform(-60, 60, (7, 6))
+    whole = proprioception(kin, joints, None, fps=15)
+    assert whole.shape == (7, 18)
+    for t in range(7):
+        one = proprioception(kin, joints[t], joints[t - 1] if t else None, fps=15)
+        np.testing.assert_allclose(whole[t], one, rtol=1e-6)
+
+
+def test_a_later_part_of_an_episode_knows_what_came_before(kin):
+    joints = np.random.default_rng(0).uniform(-60, 60, (7, 6))
+    whole = proprioception(kin, joints, None, fps=10)
+    np.testing.assert_allclose(proprioception(kin, joints[3:], joints[2], fps=10), whole[3:], rtol=1e-6)
+
+
+def test_states_within_the_limits_are_within_the_stated_ranges(kin):
+    low, high = np.array([(d.low, d.high) for d in STATE_DIMS]).T
+    states = proprioception(kin, np.random.default_rng(0).uniform(*kin.limits_deg.T, (20_000, 6)), None, fps=10)
+    poses = states[:, [*range(6), *range(12, 18)]]
+    keep = [*range(6), *range(12, 18)]
+    assert (poses >= low[keep] - 1e-4).all() and (poses <= high[keep] + 1e-4).all()
+
+
+@pytest.mark.parametrize("gripper", list(GripperFormat))
+def test_action_spec(gripper):
+    spec = action_spec(0.02, gripper, 15.0, Semantics.achieved)
+    expected = ["delta_x", "delta_y", "delta_z"] + ([] if gripper is GripperFormat.none else ["gripper"])
+    assert spec.names == expected
+    assert all((d.unit, d.low, d.high) == ("1", -1.0, 1.0) for d in spec.dims)
+    assert (spec.scale_m, spec.frame, spec.gripper, spec.gripper_step) == (0.02, "base", gripper, 15.0)
+    assert spec.semantics is Semantics.achieved

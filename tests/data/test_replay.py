@@ -1,0 +1,191 @@
+"""Replay against a slow, obvious reference: lists of episodes, searched one transition at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hiltk.data.episode import Source
+from hiltk.data.replay import FrameStore, ReplaySampler
+from hiltk.errors import UserError
+from hiltk.spec import STATE_KEY
+
+IMAGE = "observation.images.wrist"
+
+
+@dataclass
+class Step:
+    """One transition of the reference, with the numbers of the observations on either side."""
+
+    obs: int
+    following: int
+    reward: float
+    terminated: bool
+    truncated: bool
+    source: Source
+    episode: int
+
+
+def observation(number: int) -> dict[str, np.ndarray]:
+    """An observation that carries its own number in the state and in every pixel."""
+    return {STATE_KEY: np.full(2, number, np.float32), IMAGE: np.full((4, 4, 3), number % 251, np.uint8)}
+
+
+def fill(store: FrameStore, episodes: list[tuple[list[Source], bool]]) -> list[Step]:
+    """Write episodes (sources of their steps, whether they terminate) and return the reference."""
+    steps, number = [], 0
+    for index, (sources, terminates) in enumerate(episodes):
+        store.begin(observation(number))
+        for t, source in enumerate(sources):
+            last = t == len(sources) - 1
+            step = Step(number, number + 1, float(number), last and terminates, last and not terminates, source, index)
+            store.add(
+                np.full(3, number, np.float32),
+                step.reward,
+                observation(number + 1),
+                terminated=step.terminated,
+                truncated=step.truncated,
+                source=source,
+                is_intervention=source is Source.human,
+            )
+            steps.append(step)
+            number += 1
+        number += 1
+    return steps
+
+
+def reference_n_step(steps: list[Step], start: int, n: int, discount: float) -> tuple[float, int, float]:
+    """Return, number of the next observation and discount of the n-step transition that starts at ``steps[start]``."""
+    total, factor, following, terminal = 0.0, 1.0, -1, False
+    human = steps[start].source is not Source.policy
+    for step in steps[start : start + n]:
+        if step.episode != steps[start].episode or (step.source is not Source.policy) != human:
+            break
+        total += factor * step.reward
+        factor *= discount
+        following, terminal = step.following, step.terminated
+        if step.terminated or step.truncated:
+            break
+    return total, following, 0.0 if terminal else factor
+
+
+SOURCES = st.sampled_from([Source.policy, Source.human])
+EPISODES = st.lists(st.tuples(st.lists(SOURCES, min_size=1, max_size=7), st.booleans()), min_size=1, max_size=8)
+
+
+@settings(max_examples=150, deadline=None)
+@given(EPISODES, st.integers(5, 40), st.integers(1, 4), st.integers(1, 3))
+def test_every_gathered_transition_is_the_true_one(
+    episodes: list[tuple[list[Source], bool]], capacity: int, n_step: int, stack: int
+) -> None:
+    store = FrameStore(capacity, observation(0), 3)
+    steps = fill(store, episodes)
+    rows = store.transitions()
+    data = store.gather(rows, discount=0.9, n_step=n_step, stack=stack)
+    # A transition survives while its own row and the row after it do; rows and observation numbers coincide here.
+    oldest = max(0, store.end - capacity)
+    alive = [i for i, s in enumerate(steps) if s.obs >= oldest]
+    assert rows.tolist() == [steps[i].obs for i in alive]
+    for k, i in enumerate(alive):
+        total, following, discount = reference_n_step(steps, i, n_step, 0.9)
+        assert data["reward"][k] == pytest.approx(total)
+        assert data["next_observation"][STATE_KEY][k][-1] == following
+        assert data["discount"][k] == pytest.approx(discount)
+        assert data["action"][k][0] == steps[i].obs
+        first = max(oldest, next(s.obs for s in steps if s.episode == steps[i].episode))
+        frames = [max(steps[i].obs - back, first) % 251 for back in reversed(range(stack))]
+        assert data["observation"][IMAGE][k][0, 0, ::3].tolist() == frames
+
+
+def test_interventions_at_3_4_20_21_have_their_own_next_states() -> None:
+    """The case in which the original's demo buffer returned the image of t=5 with the state of t=20."""
+    sources = [Source.human if t in (3, 4, 20, 21) else Source.policy for t in range(25)]
+    store = FrameStore(100, observation(0), 3)
+    fill(store, [(sources, True)])
+    rows = store.interventions()
+    data = store.gather(rows, discount=0.97)
+    assert data["observation"][STATE_KEY][:, 0].tolist() == [3, 4, 20, 21]
+    assert data["next_observation"][STATE_KEY][:, 0].tolist() == [4, 5, 21, 22]
+    assert data["observation"][IMAGE][:, 0, 0, 0].tolist() == [3, 4, 20, 21]
+    assert data["next_observation"][IMAGE][:, 0, 0, 0].tolist() == [4, 5, 21, 22]
+    assert data["human"].all()
+
+
+def test_timeouts_bootstrap_and_successes_do_not() -> None:
+    store = FrameStore(100, observation(0), 3)
+    fill(store, [([Source.policy] * 2, False), ([Source.policy] * 2, True)])
+    data = store.gather(store.transitions(), discount=0.5)
+    assert data["discount"].tolist() == [0.5, 0.5, 0.5, 0.0]
+    assert data["next_observation"][STATE_KEY][:, 0].tolist() == [1, 2, 4, 5]
+
+
+def test_unknown_actions_are_never_sampled() -> None:
+    store = FrameStore(10, observation(0), 3)
+    store.begin(observation(0))
+    for t, valid in enumerate([True, False, True]):
+        store.add(
+            np.zeros(3), 0.0, observation(t + 1), terminated=t == 2, truncated=False, source=Source.demo, valid=valid
+        )
+    assert store.transitions().tolist() == [0, 2]
+
+
+def test_a_mapped_store_continues_where_its_state_says(tmp_path) -> None:
+    store = FrameStore(50, observation(0), 3, path=tmp_path, slack=20)
+    fill(store, [([Source.policy] * 4, True)])
+    state = store.state_dict()
+    before = store.gather(store.transitions(), discount=0.9)
+    fill(store, [([Source.policy] * 3, True)])  # done after the checkpoint, then lost
+    again = FrameStore(50, observation(0), 3, path=tmp_path, slack=20)
+    again.load_state_dict(state)
+    after = again.gather(again.transitions(), discount=0.9)
+    assert np.array_equal(before["observation"][IMAGE], after["observation"][IMAGE])
+    assert np.array_equal(before["reward"], after["reward"])
+
+
+def test_rows_of_the_last_checkpoint_survive_wrapping_within_the_slack(tmp_path) -> None:
+    store = FrameStore(10, observation(0), 3, path=tmp_path, slack=6)
+    fill(store, [([Source.policy] * 9, True)])
+    state, before = store.state_dict(), store.gather(store.transitions(), discount=0.9)
+    fill(store, [([Source.policy] * 5, True)])
+    again = FrameStore(10, observation(0), 3, path=tmp_path, slack=6)
+    again.load_state_dict(state)
+    after = again.gather(again.transitions(), discount=0.9)
+    assert np.array_equal(before["observation"][STATE_KEY], after["observation"][STATE_KEY])
+
+
+def test_a_store_of_another_layout_is_refused(tmp_path) -> None:
+    FrameStore(50, observation(0), 3, path=tmp_path)
+    with pytest.raises(UserError, match="replay store"):
+        FrameStore(50, observation(0), 4, path=tmp_path)
+
+
+def sampler(demos: int, online: list[Source]) -> ReplaySampler:
+    demo_store, online_store = FrameStore(100, observation(0), 3), FrameStore(100, observation(0), 3)
+    if demos:
+        fill(demo_store, [([Source.demo] * demos, True)])
+    if online:
+        fill(online_store, [(online, True)])
+    return ReplaySampler(demo_store, online_store, discount=0.9, pad=0, rng=np.random.default_rng(0))
+
+
+def test_half_of_a_batch_is_human() -> None:
+    batch = sampler(10, [Source.policy] * 20).sample(64, 0.5)
+    assert int(batch.human.sum()) == 32 and len(batch) == 64
+
+
+def test_a_batch_is_all_demonstrations_before_anything_happened_online() -> None:
+    assert bool(sampler(10, []).sample(16, 0.5).human.all())
+
+
+def test_a_batch_is_all_online_where_there_are_no_demonstrations() -> None:
+    assert not bool(sampler(0, [Source.policy] * 20).sample(16, 0.5).human.any())
+
+
+def test_corrections_and_demonstrations_share_the_human_half_by_their_number() -> None:
+    mixed = sampler(30, [Source.human] * 10 + [Source.policy] * 10)
+    corrections = sum(int(mixed._split(64, 30, 10)) for _ in range(200)) / (200 * 64)
+    assert corrections == pytest.approx(0.75, abs=0.03)

@@ -1,0 +1,206 @@
+"""Intervention schedules: traces worked by hand, and what must hold for any run."""
+
+from __future__ import annotations
+
+import json
+from itertools import groupby
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hiltk.config import InterventionConf, Schedule
+from hiltk.errors import ConfigError, UserError
+from hiltk.humans.schedules import InterventionSchedule
+
+SCHEDULES = st.sampled_from(list(Schedule))
+
+
+def conf(schedule: Schedule = Schedule.brief, **changes: float) -> InterventionConf:
+    values = {"explore_steps": 3, "max_steps": 2, "probability": 1.0, "window": 4} | changes
+    return InterventionConf(schedule=schedule, **values)  # type: ignore[arg-type]
+
+
+def play(schedule: InterventionSchedule, satisfied: str) -> tuple[str, str]:
+    """One episode, one step per character (``1``: satisfied).
+
+    Returns:
+        Who acted (``p`` policy, ``h`` human, ``H`` human on the first step of a takeover), and satisfied again.
+    """
+    schedule.begin_episode()
+    trace = ""
+    for step, mark in enumerate(satisfied):
+        acts = schedule.human_acts(step, mark == "1")
+        assert not schedule.takeover_started or acts
+        trace += ("H" if schedule.takeover_started else "h") if acts else "p"
+    return trace, satisfied
+
+
+# ---------------------------------------------------------------- golden traces
+
+
+@pytest.mark.parametrize(
+    ("satisfied", "trace"),
+    [
+        ("000000000000", "pppHhpppHhpp"),  # explore 3, correct 2, and again
+        ("000010000000", "pppHpppHhppp"),  # happy after one step: hands off, and the policy has its 3 again
+        ("000110000000", "pppppHhpppHh"),  # due at 3, but happy until 5: it stays due
+        ("111111111111", "pppppppppppp"),
+        ("000001000000", "pppHhpppHhpp"),  # ended by its length; being happy then changes nothing
+    ],
+)
+def test_brief(satisfied: str, trace: str) -> None:
+    assert play(InterventionSchedule(conf()), satisfied)[0] == trace
+
+
+def test_brief_can_start_at_once() -> None:
+    assert play(InterventionSchedule(conf(explore_steps=0)), "000000")[0] == "HhpHhp"
+
+
+def test_never_and_always() -> None:
+    assert play(InterventionSchedule(conf(Schedule.never)), "000000")[0] == "pppppp"
+    assert play(InterventionSchedule(conf(Schedule.always)), "010101")[0] == "Hhhhhh"
+
+
+def test_long_waits_twice_as_long_and_never_lets_go() -> None:
+    assert play(InterventionSchedule(conf(Schedule.long)), "000000000000")[0] == "ppppppHhhhhh"
+    assert play(InterventionSchedule(conf(Schedule.long)), "000000010111")[0] == "ppppppHhhhhh"
+    assert play(InterventionSchedule(conf(Schedule.long)), "000000100000")[0] == "pppppppHhhhh"
+
+
+def test_one_draw_per_due_takeover() -> None:
+    """Declined at step 3, the takeover is due again at 6, not at 4: over many episodes a half means a half."""
+    schedule = InterventionSchedule(conf(probability=0.5), seed=1)
+    traces = [play(schedule, "0000000")[0] for _ in range(2000)]
+    assert set(traces) == {"pppHhpp", "ppppppH", "ppppppp"}
+    share = sum(t == "pppHhpp" for t in traces) / len(traces)
+    again = sum(t == "ppppppH" for t in traces) / sum(t != "pppHhpp" for t in traces)
+    assert share == pytest.approx(0.5, abs=0.06)  # five standard errors of 2000 draws
+    assert again == pytest.approx(0.5, abs=0.08)
+
+
+# ---------------------------------------------------------------- the probability
+
+
+def test_probability_falls_with_autonomous_success() -> None:
+    schedule = InterventionSchedule(conf(probability=0.8))
+    seen = [schedule.probability]
+    for success in (True, None, True, False, True, True, True):
+        schedule.end_episode(success)
+        seen.append(schedule.probability)
+    # mean over a window of 4, missing episodes are failures: 0 1/4 1/4 2/4 2/4 3/4 3/4 3/4
+    assert seen == pytest.approx([0.8, 0.6, 0.6, 0.4, 0.4, 0.2, 0.2, 0.2])
+
+
+def test_a_policy_that_always_succeeds_is_left_alone_and_one_that_fails_again_is_not() -> None:
+    schedule = InterventionSchedule(conf())
+    for _ in range(4):
+        schedule.end_episode(True)
+    assert schedule.probability == 0
+    assert play(schedule, "0" * 30)[0] == "p" * 30
+    for _ in range(4):
+        schedule.end_episode(False)
+    assert schedule.probability == 1
+
+
+def test_the_anti_patterns_probability_is_constant() -> None:
+    schedule = InterventionSchedule(conf(Schedule.long, probability=0.3))
+    for _ in range(4):
+        schedule.end_episode(True)
+    assert schedule.probability == 0.3
+
+
+@given(st.lists(st.booleans(), max_size=30), st.integers(1, 10), st.floats(0, 1), st.data())
+def test_probability_never_rises_with_success(history: list[bool], window: int, p: float, data: st.DataObject) -> None:
+    """Turning any failure into a success cannot make a takeover likelier."""
+    better = [h or data.draw(st.booleans()) for h in history]
+
+    def probability(outcomes: list[bool]) -> float:
+        schedule = InterventionSchedule(conf(probability=p, window=window))
+        for outcome in outcomes:
+            schedule.end_episode(outcome)
+        return schedule.probability
+
+    assert 0 <= probability(better) <= probability(history) <= p
+
+
+# ---------------------------------------------------------------- properties of any run
+
+
+@given(
+    st.text("01", min_size=1, max_size=80),
+    st.integers(0, 15),
+    st.integers(1, 12),
+    st.floats(0, 1),
+    st.integers(0, 2**32 - 1),
+)
+def test_takeovers_are_brief_and_late(satisfied: str, explore: int, longest: int, p: float, seed: int) -> None:
+    schedule = InterventionSchedule(conf(explore_steps=explore, max_steps=longest, probability=p), seed)
+    trace, _ = play(schedule, satisfied)
+    runs = [(human, len(list(steps))) for human, steps in groupby(trace, lambda c: c != "p")]
+    assert all(length <= longest for human, length in runs if human)
+    # Every takeover comes after at least `explore` steps of the policy; the last run may be cut by the episode's end.
+    assert all(length >= explore for human, length in runs[:-1] if not human)
+    assert "h" not in trace[:explore].lower()
+    assert all(mark == "0" for who, mark in zip(trace, satisfied, strict=True) if who != "p")
+    assert trace.count("H") == sum(human for human, _ in runs)
+
+
+@given(SCHEDULES, st.lists(st.text("01", max_size=30), min_size=2, max_size=6), st.integers(0, 99), st.data())
+def test_a_resumed_run_is_the_run(kind: Schedule, episodes: list[str], seed: int, data: st.DataObject) -> None:
+    """State taken at any episode's end, through JSON, into a schedule of another seed: the same trace follows."""
+    settings = conf(kind, probability=0.6)
+    cut = data.draw(st.integers(0, len(episodes) - 1))
+    outcomes = data.draw(st.lists(st.booleans(), min_size=len(episodes), max_size=len(episodes)))
+
+    def run(schedule: InterventionSchedule, part: slice) -> list[str]:
+        traces = []
+        for satisfied, outcome in zip(episodes[part], outcomes[part], strict=True):
+            traces.append(play(schedule, satisfied)[0])
+            schedule.end_episode(outcome)
+        return traces
+
+    whole = run(InterventionSchedule(settings, seed), slice(None))
+    first = InterventionSchedule(settings, seed)
+    before = run(first, slice(cut))
+    second = InterventionSchedule(settings, seed + 1)
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert before + run(second, slice(cut, None)) == whole
+
+
+def test_resuming_inside_a_takeover() -> None:
+    first = InterventionSchedule(conf())
+    assert [first.human_acts(step, False) for step in range(4)] == [False, False, False, True]
+    second = InterventionSchedule(conf(), seed=5)
+    second.load_state_dict(first.state_dict())
+    assert second.takeover_started
+    assert [second.human_acts(step, False) for step in range(4, 10)] == [True, False, False, False, True, True]
+
+
+def test_a_run_depends_on_its_seed_only() -> None:
+    def traces(seed: int) -> list[str]:
+        schedule = InterventionSchedule(conf(probability=0.5), seed)
+        return [play(schedule, "0" * 20)[0] for _ in range(20)]
+
+    assert traces(3) == traces(3)
+    assert traces(3) != traces(4)
+
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("explore_steps", -1), ("max_steps", 0), ("window", 0), ("probability", 1.5)]
+)
+def test_numbers_out_of_range(key: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"intervention.{key}={value}"):
+        InterventionSchedule(conf(**{key: value}))
+
+
+def test_a_state_of_something_else() -> None:
+    schedule = InterventionSchedule(conf(probability=0.5), 3)
+    fresh = schedule.state_dict()
+    for bad in ({}, fresh | {"rng": {"bit_generator": "MT19937"}}, fresh | {"since": "soon"}):
+        with pytest.raises(UserError, match="not the state of an intervention schedule"):
+            schedule.load_state_dict(bad)
+    assert schedule.state_dict() == fresh

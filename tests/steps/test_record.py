@@ -1,0 +1,182 @@
+"""`hiltk record` on the simulated arm: what it writes, keeps, breaks on purpose, and leaves behind when stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hiltk.artifacts.store import resolve
+from hiltk.config import Fault, HumanConf, RecordConf, RewardConf, So101SimConf, TaskConf
+from hiltk.data.episode import Source
+from hiltk.data.lerobot_io import dataset_spec, load_episodes
+from hiltk.errors import ConfigError, UserError
+from hiltk.spec import STATE_KEY
+from hiltk.steps import record
+
+
+def conf(root: Path, **changes: Any) -> RecordConf:
+    env = So101SimConf(image_height=16, image_width=16)
+    base = RecordConf(root=str(root), name="demos", env=env, task=TaskConf(stratum="near"), episodes=2, seed=3)
+    return replace(base, **changes)
+
+
+class Wrapped:
+    """A human with one method replaced, for faults."""
+
+    def __init__(self, human: Any, act: Callable[..., np.ndarray]) -> None:
+        self._human, self._act = human, act
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._human, name)
+
+    def act(self, observation: Any) -> np.ndarray:
+        return self._act(self._human, observation)
+
+
+def with_human(monkeypatch: pytest.MonkeyPatch, act: Callable[..., np.ndarray]) -> None:
+    make = record.make_human
+    monkeypatch.setattr(record, "make_human", lambda conf, env: Wrapped(make(conf, env), act))
+
+
+def test_successes_from_one_stratum(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    artifact = record.run(conf(tmp_path))
+    assert artifact.ref == "demos@d-0001"
+    episodes = load_episodes(artifact.path)
+    assert len(episodes) == 2
+    for episode in episodes:
+        assert episode.stratum == "near" and episode.terminated and not episode.truncated
+        assert episode.success[-2:].all() and not episode.success[0]  # held for two steps
+        assert episode.rewards.tolist() == [0.0] * (len(episode) - 1) + [1.0]
+        assert (episode.source == Source.demo).all() and episode.action_valid.all()
+        assert np.abs(episode.actions).max() > 0.5 and not episode.is_intervention.any()
+        assert episode.observations["observation.images.wrist"].std() > 5
+    notes = artifact.run()
+    assert (notes["episodes_asked"], notes["episodes_kept"], notes["interrupted"]) == (2, 2, False)
+    assert notes["strata"] == {"near": 2}
+    printed = capsys.readouterr().out
+    assert "demos@d-0001" in printed and "near" in printed and "mean length" in printed
+
+
+def test_the_spec_travels_along(tmp_path: Path) -> None:
+    spec = dataset_spec(record.run(conf(tmp_path)).path)
+    assert spec.task == "lift" and spec.fps == 10.0 and len(spec.state.dims) == 18
+    assert spec.reward.hold_steps == 2 and spec.robot.model_hash
+    stats = spec.stats[STATE_KEY]
+    ranges = np.array([d.high - d.low for d in spec.state.dims])
+    assert (np.array(stats.std) >= 0.0099 * ranges).all()
+
+
+def test_the_same_seed_gives_the_same_dataset(tmp_path: Path) -> None:
+    first, second = (load_episodes(record.run(conf(tmp_path)).path) for _ in range(2))
+    other = load_episodes(record.run(conf(tmp_path, seed=4)).path)
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.actions, b.actions)
+        for key in a.observations:
+            np.testing.assert_array_equal(a.observations[key], b.observations[key])
+    assert not np.array_equal(first[0].observations[STATE_KEY][0], other[0].observations[STATE_KEY][0])
+
+
+def test_zero_actions_are_the_only_difference_of_the_fault(tmp_path: Path) -> None:
+    sound = load_episodes(record.run(conf(tmp_path)).path)
+    faulty = load_episodes(record.run(conf(tmp_path, fault=Fault.zero_actions)).path)
+    for a, b in zip(sound, faulty, strict=True):
+        assert not b.actions.any() and b.action_valid.all()
+        np.testing.assert_array_equal(a.observations[STATE_KEY], b.observations[STATE_KEY])
+        np.testing.assert_array_equal(a.success, b.success)
+
+
+def test_recording_goes_on_after_success(tmp_path: Path) -> None:
+    artifact = record.run(conf(tmp_path, steps_after_success=3, episodes=1))
+    (short,), (whole,) = load_episodes(artifact.path), load_episodes(artifact.path, after_end=True)
+    assert short.terminated and short.rewards[-1] == 1
+    assert len(whole) == len(short) + 3
+    assert whole.success[-5:].all()  # two of the hold, three after it
+    assert whole.rewards.sum() == 1
+    np.testing.assert_array_equal(whole.actions[: len(short)], short.actions)
+
+
+def test_failures_are_kept_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_human(monkeypatch, lambda human, observation: np.zeros(4, np.float32))
+    episodes = load_episodes(record.run(conf(tmp_path, keep="all", task=TaskConf(time_limit_s=0.5))).path)
+    assert [len(e) for e in episodes] == [5, 5]
+    for episode in episodes:
+        assert episode.truncated and not episode.terminated and not episode.success.any() and not episode.rewards.any()
+
+
+def test_gives_up_when_the_human_keeps_failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_human(monkeypatch, lambda human, observation: np.zeros(4, np.float32))
+    with pytest.raises(UserError, match="only 0 of 2 episodes succeeded in 10 attempts") as caught:
+        record.run(conf(tmp_path, task=TaskConf(time_limit_s=0.5)))
+    assert "time_limit_s" in caught.value.fix
+    with pytest.raises(UserError):
+        resolve("demos", "datasets", tmp_path)
+
+
+def interrupted_after(attempts: int) -> Callable[..., np.ndarray]:
+    """A human during whose episode number ``attempts`` Ctrl-C is pressed, at its fourth step."""
+    seen = {"episodes": 0, "steps": 0}
+
+    def act(human: Any, observation: Any) -> np.ndarray:
+        seen["steps"] = seen["steps"] + 1
+        if observation[STATE_KEY][6:12].any() == False:  # noqa: E712  velocities are zero at an episode's start
+            seen["episodes"], seen["steps"] = seen["episodes"] + 1, 1
+        if seen["episodes"] == attempts and seen["steps"] == 4:
+            raise KeyboardInterrupt
+        return human.act(observation)
+
+    return act
+
+
+def test_ctrl_c_keeps_the_finished_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_human(monkeypatch, interrupted_after(3))
+    with pytest.raises(KeyboardInterrupt):
+        record.run(conf(tmp_path, episodes=5, keep="all"))
+    artifact = resolve("demos", "datasets", tmp_path)
+    assert len(load_episodes(artifact.path)) == 2
+    notes = artifact.run()
+    assert (notes["episodes_asked"], notes["episodes_kept"], notes["interrupted"]) == (5, 2, True)
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    assert LeRobotDataset("any/name", root=artifact.path, video_backend="pyav").num_episodes == 2
+
+
+def test_ctrl_c_before_the_first_episode_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_human(monkeypatch, interrupted_after(1))
+    with pytest.raises(KeyboardInterrupt):
+        record.run(conf(tmp_path))
+    with pytest.raises(UserError):
+        resolve("demos", "datasets", tmp_path)
+
+
+def test_video_is_stored_as_video(tmp_path: Path) -> None:
+    env = So101SimConf(image_height=64, image_width=64)
+    exact = load_episodes(record.run(conf(tmp_path, env=env, episodes=1)).path)[0]
+    artifact = record.run(conf(tmp_path, env=env, episodes=1, video=True))
+    assert list((artifact.path / "videos").rglob("*.mp4"))
+    key = "observation.images.wrist"
+    lossy = load_episodes(artifact.path)[0]
+    assert lossy.observations[key].shape == exact.observations[key].shape
+    assert np.abs(lossy.observations[key].astype(int) - exact.observations[key]).mean() < 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"keep": "best"}, "keep=successes or keep=all"),
+        ({"episodes": 0}, "episodes=0"),
+        ({"steps_after_success": -1}, "steps_after_success=-1"),
+        ({"human": HumanConf(name="scriptd")}, "scripted"),
+        ({"task": TaskConf(name="lfit")}, "lift"),
+        ({"task": TaskConf(stratum="nera")}, "near"),
+        ({"reward": RewardConf(source="oracle")}, "oracle"),
+    ],
+)
+def test_config_mistakes(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        record.run(conf(tmp_path, **changes))
+    assert message in str(caught.value) and caught.value.exit_code == 2
