@@ -14,12 +14,13 @@ from typing import Annotated, Any
 
 import typer
 
-from hiltk.composing import documented_keys, header, typed, words_to_overrides
+from hiltk.configuring.files import documented_keys, header, shipped
+from hiltk.configuring.words import words_to_overrides
 from hiltk.errors import ConfigError, HiltkError
 from hiltk.steps import VERBS, Verb
 
 TRACEBACK = "HILTK_TRACEBACK"
-INTERNAL, INTERRUPTED = 70, 130  # exit codes besides 1 (bad input) and 2 (config mistake)
+INTERNAL, INTERRUPTED = (70, 130)  # exit codes besides 1 (bad input) and 2 (config mistake)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,7 +42,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Options of `hiltk` itself."""
 
@@ -75,7 +78,7 @@ def _describe(error: BaseException) -> tuple[str, int]:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", INTERRUPTED
     text = f"internal error: {type(error).__name__}: {error}".splitlines()[0]
-    return f"{text}\n  fix:   {TRACEBACK}=1 shows where; this is a fault of hiltk, not of your input", INTERNAL
+    return (f"{text}\n  fix:   {TRACEBACK}=1 shows where; this is a fault of hiltk, not of your input", INTERNAL)
 
 
 @contextmanager
@@ -101,6 +104,8 @@ def _task(verb: Verb, failures: list[BaseException]) -> Callable[[Any], Any]:
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
 
+        from hiltk.configuring.typed import typed
+
         try:
             importlib.import_module(verb.module).run(typed(verb, cfg))
         except Exception as error:
@@ -121,13 +126,16 @@ def run_step(verb: Verb, words: list[str]) -> None:
     """
     import hydra
 
-    from hiltk.composing import explained, register, shipped
+    from hiltk.configuring.composing import register
+    from hiltk.configuring.mistakes import explained
 
     failures: list[BaseException] = []
     argv = [f"hiltk {verb.name}", *words_to_overrides(verb, words)]
     register()
     with _process_state(argv), explained(verb):
-        hydra.main(config_path=str(shipped("conf")), config_name=verb.config, version_base="1.3")(_task(verb, failures))()
+        hydra.main(config_path=str(shipped("conf")), config_name=verb.config, version_base="1.3")(
+            _task(verb, failures)
+        )()
     if failures:
         raise failures[0]
 
@@ -147,7 +155,9 @@ def _help(verb: Verb) -> str:
         _MECHANICS,
     ]
     # Typer keeps the line breaks of paragraphs that open with \b; rich would take [..] for markup.
-    text = "\n\n".join(section.replace("\n\n", "\n\n\b\n") for section in (sections[0], *("\b\n" + s for s in sections[1:])))
+    text = "\n\n".join(
+        section.replace("\n\n", "\n\n\b\n") for section in (sections[0], *("\b\n" + s for s in sections[1:]))
+    )
     return text.replace("[", "\\[")
 
 
@@ -172,7 +182,7 @@ More
 
 def _complete(verb: Verb) -> Callable[..., list[str]]:
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
-        from hiltk.completion import complete
+        from hiltk.configuring.completion import complete
 
         return complete(verb, ctx.params.get("overrides") or [], incomplete)
 

@@ -53,9 +53,15 @@ class ObservationPipeline:
         frame = np.asarray(self._get(raw, image.key))
         native = (image.native_height, image.native_width, 3)
         if frame.dtype != np.uint8:
-            raise UserError(f"{image.key} has dtype {frame.dtype}, expected uint8 in 0..255", where=image.key)
+            raise UserError(
+                f"{image.key} has dtype {frame.dtype}, expected uint8 in 0..255",
+                where=image.key,
+            )
         if frame.shape != native:
-            raise UserError(f"{image.key} has shape {frame.shape}, the spec says {native}", where=image.key)
+            raise UserError(
+                f"{image.key} has shape {frame.shape}, the spec says {native}",
+                where=image.key,
+            )
         return fit_image(frame, image)
 
     @staticmethod

@@ -200,7 +200,9 @@ class Spec:
         """
         if not path.is_file():
             raise UserError(
-                "no spec found", where=str(path), fix="datasets made elsewhere go through `hiltk fix-actions` first"
+                "no spec found",
+                where=str(path),
+                fix="datasets made elsewhere go through `hiltk fix-actions` first",
             )
         try:
             data = OmegaConf.to_container(OmegaConf.load(path))

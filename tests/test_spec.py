@@ -22,7 +22,12 @@ from hiltk.spec import (
 def full_spec() -> Spec:
     return Spec(
         task="lift",
-        state=StateSpec([Dimension("elbow_flex.pos", "deg", -96, 96), Dimension("ee.x", "m", 0, 0.4, "base")]),
+        state=StateSpec(
+            [
+                Dimension("elbow_flex.pos", "deg", -96, 96),
+                Dimension("ee.x", "m", 0, 0.4, "base"),
+            ]
+        ),
         action=ActionSpec([Dimension("delta_x", "1", -1, 1, "base"), Dimension("gripper", "1", -1, 1)]),
         images=[ImageSpec("wrist", 64, 64, 480, 640, [0, 80, 480, 480])],
         stats={"observation.state": Stats([1.0], [2.0], [0.0], [3.0], "demos")},
@@ -63,8 +68,17 @@ def test_a_reordered_state_differs() -> None:
 def test_incompatible_specs_are_refused_with_both_values_and_names() -> None:
     other = full_spec()
     other.state.dims[0].unit = "rad"
-    with pytest.raises(UserError, match=r"demos@d-0001 and env=so101_sim do not fit(.|\n)*'deg' against 'rad'"):
-        require_compatible(full_spec(), other, JOINT_PARTS, left_name="demos@d-0001", right_name="env=so101_sim")
+    with pytest.raises(
+        UserError,
+        match=r"demos@d-0001 and env=so101_sim do not fit(.|\n)*'deg' against 'rad'",
+    ):
+        require_compatible(
+            full_spec(),
+            other,
+            JOINT_PARTS,
+            left_name="demos@d-0001",
+            right_name="env=so101_sim",
+        )
 
 
 def test_what_only_describes_may_differ() -> None:
@@ -78,7 +92,12 @@ def test_what_only_describes_may_differ() -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("fpss: 10", "not a valid spec"), ("fps: fast", "not a valid spec"), ("- 1", "not a mapping"), ("a: [", "cannot be read")],
+    [
+        ("fpss: 10", "not a valid spec"),
+        ("fps: fast", "not a valid spec"),
+        ("- 1", "not a mapping"),
+        ("a: [", "cannot be read"),
+    ],
 )
 def test_nonsense_is_refused_with_the_file(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "spec.yaml").write_text(text)

@@ -30,10 +30,7 @@ class CnnEncoder(nn.Module):
         if not self._checked:
             self._check(images)
         return torch.cat(
-            [
-                trunk(_centred(images[k]))
-                for k, trunk in zip(self.keys, self.trunks, strict=True)
-            ],
+            [trunk(_centred(images[k])) for k, trunk in zip(self.keys, self.trunks, strict=True)],
             dim=-1,
         )
 
@@ -41,9 +38,7 @@ class CnnEncoder(nn.Module):
         """Refuse frames whose range is not what training will see (devlogs 048, 059, 068: images scaled twice)."""
         for key in self.keys:
             if key not in images:
-                raise UserError(
-                    f"the encoder needs '{key}'", where=f"present: {', '.join(images)}"
-                )
+                raise UserError(f"the encoder needs '{key}'", where=f"present: {', '.join(images)}")
             frame = images[key]
             if frame.dtype != torch.uint8 and (frame.min() < 0 or frame.max() > 1):
                 low, high = frame.min().item(), frame.max().item()
@@ -89,28 +84,20 @@ def build_encoder(conf: EncoderConf, images: list[ImageSpec]) -> nn.Module:
 def _centred(frames: Tensor) -> Tensor:
     """(B, C, H, W) uint8 or [0, 1] to floats in [-0.5, 0.5], as DrQ-v2 does."""
     scale = 255.0 if frames.dtype == torch.uint8 else 1.0
-    return (
-        frames.to(torch.float32).mul_(1.0 / scale).sub_(0.5)
-        if scale != 1.0
-        else frames - 0.5
-    )
+    return frames.to(torch.float32).mul_(1.0 / scale).sub_(0.5) if scale != 1.0 else frames - 0.5
 
 
 def _trunk(conf: EncoderConf, image: ImageSpec) -> nn.Sequential:
     layers: list[nn.Module] = []
     channels = 3
-    for out, kernel, stride in zip(
-        conf.channels, conf.kernels, conf.strides, strict=True
-    ):
+    for out, kernel, stride in zip(conf.channels, conf.kernels, conf.strides, strict=True):
         layers += [
             nn.Conv2d(channels, out, kernel, stride, padding=kernel // 2),
             nn.ReLU(),
         ]
         channels = out
     # channels_last is how frames are stored (H, W, C); convolving in that layout saves a copy and is faster on CPUs.
-    convolutions = nn.Sequential(*layers, nn.Flatten()).to(
-        memory_format=torch.channels_last
-    )
+    convolutions = nn.Sequential(*layers, nn.Flatten()).to(memory_format=torch.channels_last)
     with torch.no_grad():
         size = convolutions(torch.zeros(1, 3, image.height, image.width)).shape[1]
     return nn.Sequential(

@@ -59,9 +59,7 @@ class Torso(nn.Module):
 class GaussianActor(nn.Module):
     """A Gaussian squashed by tanh into [-1, 1] (Haarnoja et al. 2018, appendix C)."""
 
-    def __init__(
-        self, features: int, actions: int, hidden: list[int], activation: str
-    ) -> None:
+    def __init__(self, features: int, actions: int, hidden: list[int], activation: str) -> None:
         super().__init__()
         self.trunk = mlp(features, hidden, 2 * actions, activation)
 
@@ -92,11 +90,7 @@ def squashed_log_prob(mean: Tensor, log_std: Tensor, raw: Tensor) -> Tensor:
 
     log(1 - tanh(x)^2) is written as 2 (log 2 - x - softplus(-2x)), which does not underflow.
     """
-    gaussian = (
-        -0.5 * ((raw - mean) / log_std.exp()) ** 2
-        - log_std
-        - 0.5 * math.log(2 * math.pi)
-    )
+    gaussian = -0.5 * ((raw - mean) / log_std.exp()) ** 2 - log_std - 0.5 * math.log(2 * math.pi)
     jacobian = 2 * (math.log(2) - raw - F.softplus(-2 * raw))
     return (gaussian - jacobian).sum(-1)
 
@@ -107,9 +101,7 @@ class EnsembleLinear(nn.Module):
     def __init__(self, members: int, inputs: int, outputs: int) -> None:
         super().__init__()
         bound = 1 / math.sqrt(inputs)
-        self.weight = nn.Parameter(
-            torch.empty(members, inputs, outputs).uniform_(-bound, bound)
-        )
+        self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -47,14 +47,8 @@ class Policy(nn.Module):
     @torch.no_grad()
     def act(self, observation: Observation, deterministic: bool = True) -> np.ndarray:
         """The action (A,) float32 for one observation as the observation pipeline returns it."""
-        features = self.torso(
-            to_tensors({k: v[None] for k, v in observation.items()}, self.device)
-        )
-        action = (
-            self.actor.mode(features)
-            if deterministic
-            else self.actor.sample(features)[0]
-        )
+        features = self.torso(to_tensors({k: v[None] for k, v in observation.items()}, self.device))
+        action = self.actor.mode(features) if deterministic else self.actor.sample(features)[0]
         return quantise(action[0].cpu().numpy(), self.spec.action)
 
     @property
@@ -63,9 +57,7 @@ class Policy(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write weights, config and spec into an existing folder."""
-        save_file(
-            {k: v.contiguous() for k, v in self.state_dict().items()}, folder / WEIGHTS
-        )
+        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / WEIGHTS)
         config = {
             "agent": asdict(self.agent_conf),
             "encoder": asdict(self.encoder_conf),
@@ -104,9 +96,7 @@ class Policy(nn.Module):
         try:
             weights = load_file(folder / WEIGHTS)
         except (OSError, SafetensorError) as error:
-            raise UserError(
-                f"the weights cannot be read: {error}", where=str(folder / WEIGHTS)
-            ) from error
+            raise UserError(f"the weights cannot be read: {error}", where=str(folder / WEIGHTS)) from error
         own = self.state_dict()
         problems = [f"missing: {k}" for k in own if k not in weights] + [
             f"unknown: {k}" for k in weights if k not in own
@@ -126,9 +116,7 @@ class Policy(nn.Module):
         self.load_state_dict(weights)
 
 
-def to_tensors(
-    observation: dict[str, np.ndarray], device: torch.device | str = "cpu"
-) -> Observations:
+def to_tensors(observation: dict[str, np.ndarray], device: torch.device | str = "cpu") -> Observations:
     """A batch of numpy observations to tensors; frames (B, H, W, C) become (B, C, H, W) views, still uint8."""
     out: Observations = {}
     for key, value in observation.items():
@@ -142,9 +130,7 @@ def quantise(action: np.ndarray, spec: ActionSpec) -> np.ndarray:
     if spec.gripper is not GripperFormat.discrete3:
         return action
     action = action.copy()
-    action[..., -1] = np.where(
-        np.abs(action[..., -1]) < 0.5, 0.0, np.sign(action[..., -1])
-    )
+    action[..., -1] = np.where(np.abs(action[..., -1]) < 0.5, 0.0, np.sign(action[..., -1]))
     return action
 
 

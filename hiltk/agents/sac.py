@@ -33,9 +33,7 @@ class SacAgent:
         horizon: longest episode in steps; bounds Q when every step pays.
     """
 
-    def __init__(
-        self, policy: Policy, conf: AgentConf, reward: RewardSpec, horizon: int
-    ) -> None:
+    def __init__(self, policy: Policy, conf: AgentConf, reward: RewardSpec, horizon: int) -> None:
         self.policy, self.conf = policy, conf
         actions = len(policy.spec.action.dims)
         self.critic = CriticEnsemble(
@@ -47,26 +45,14 @@ class SacAgent:
         )
         self.critic.to(policy.device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        self.target_torso = (
-            copy.deepcopy(policy.torso).requires_grad_(False)
-            if conf.target_encoder
-            else policy.torso
-        )
-        self.log_alpha = torch.tensor(
-            math.log(conf.temperature), device=policy.device, requires_grad=True
-        )
-        self.target_entropy = (
-            -actions / 2 if conf.target_entropy is None else conf.target_entropy
-        )
+        self.target_torso = copy.deepcopy(policy.torso).requires_grad_(False) if conf.target_encoder else policy.torso
+        self.log_alpha = torch.tensor(math.log(conf.temperature), device=policy.device, requires_grad=True)
+        self.target_entropy = -actions / 2 if conf.target_entropy is None else conf.target_entropy
         self.q_low, self.q_high = q_bounds(reward, conf.discount, horizon)
         # One optimizer owns the torso: the critic's. The actor sees its features detached.
         critic_parameters = [*self.critic.parameters(), *policy.torso.parameters()]
-        self.critic_optimizer = torch.optim.Adam(
-            critic_parameters, lr=conf.lr, fused=True
-        )
-        self.actor_optimizer = torch.optim.Adam(
-            policy.actor.parameters(), lr=conf.lr, fused=True
-        )
+        self.critic_optimizer = torch.optim.Adam(critic_parameters, lr=conf.lr, fused=True)
+        self.actor_optimizer = torch.optim.Adam(policy.actor.parameters(), lr=conf.lr, fused=True)
         self.alpha_optimizer = torch.optim.Adam([self.log_alpha], lr=conf.lr)
         self.updates = 0
 
@@ -111,9 +97,7 @@ class SacAgent:
         if self.conf.backup_entropy:
             value = value - self.log_alpha.exp() * log_prob
         target = batch.reward + batch.discount * value
-        return (
-            target.clamp(self.q_low, self.q_high) if self.conf.clip_target else target
-        )
+        return target.clamp(self.q_low, self.q_high) if self.conf.clip_target else target
 
     # ------------------------------------------------------------------ actor and temperature
 
@@ -152,9 +136,7 @@ class SacAgent:
     def imitation_weight(self) -> float:
         """The scheduled weight: linear from ``imitation_weight`` to ``imitation_end`` over ``imitation_steps`` updates."""
         progress = min(1.0, self.updates / max(1, self.conf.imitation_steps))
-        return self.conf.imitation_weight + progress * (
-            self.conf.imitation_end - self.conf.imitation_weight
-        )
+        return self.conf.imitation_weight + progress * (self.conf.imitation_end - self.conf.imitation_weight)
 
     def _update_alpha(self, log_prob: Tensor) -> None:
         loss = -(self.log_alpha.exp() * (log_prob + self.target_entropy)).mean()
@@ -214,7 +196,10 @@ def q_bounds(reward: RewardSpec, discount: float, horizon: int) -> tuple[float, 
 
     An episode ends at success, which pays ``success_value`` once; every other step pays ``step_value``. Waiting costs
     or pays at most ``step_value`` for ``horizon`` steps. The entropy bonus is left out: it is not backed up by default.
+    Of an environment's own reward nothing is known, so there is no bound.
     """
+    if reward.source == "env":
+        return -math.inf, math.inf
     waiting = reward.step_value * (1 - discount**horizon) / (1 - discount)
     values = (
         0.0,

@@ -15,6 +15,9 @@ from hiltk.spec import ActionSpec, Dimension, GripperFormat, Semantics
 _MAX_SPEED_DEG = 360.0  # an STS3215 servo turns 270 deg/s without load at 12 V; with a margin
 _MAX_SPEED_PERCENT = _MAX_SPEED_DEG / math.degrees(GRIPPER_SPAN_RAD) * 100
 _REACH_M = 0.6  # no pose of the arm is further than 0.55 m from the base's origin
+# The official gripper frame has roll = pi when the gripper points straight down. On the usual branch (-pi, pi] the
+# number then jumps by 2 pi in a third of all steps of a grasp; on this one the jump lies where the gripper points up.
+ROLL_FROM = -math.pi / 2
 
 
 def _state_dims() -> list[Dimension]:
@@ -28,7 +31,7 @@ def _state_dims() -> list[Dimension]:
         *velocities,
         Dimension("gripper.vel", "percent/s", -_MAX_SPEED_PERCENT, _MAX_SPEED_PERCENT),
         *(Dimension(f"ee.{axis}", "m", -_REACH_M, _REACH_M, "base") for axis in "xyz"),
-        Dimension("ee.roll", "rad", -math.pi, math.pi, "base"),
+        Dimension("ee.roll", "rad", ROLL_FROM, ROLL_FROM + 2 * math.pi, "base"),
         Dimension("ee.pitch", "rad", -math.pi / 2, math.pi / 2, "base"),
         Dimension("ee.yaw", "rad", -math.pi, math.pi, "base"),
     ]
@@ -43,7 +46,7 @@ def proprioception(
     """The state vector `STATE_DIMS` describes: joint positions, joint velocities, end-effector pose.
 
     Velocity is the change since the previous step times ``fps``. The end effector is always recomputed from the
-    joints by forward kinematics, never taken from a command or a stored column.
+    joints by forward kinematics, never taken from a command or a stored column. Roll lies in [-pi/2, 3 pi/2).
 
     Args:
         kin: the arm's kinematics.
@@ -59,7 +62,9 @@ def proprioception(
     before = steps[:1] if previous_joints_deg is None else np.atleast_2d(np.asarray(previous_joints_deg, np.float64))
     velocities = np.diff(steps, axis=0, prepend=before) * fps
     position, rotation = kin.forward(steps)
-    state = np.concatenate([steps, velocities, position, euler_from_matrix(rotation)], axis=-1)
+    euler = euler_from_matrix(rotation)
+    euler[..., 0] = np.mod(euler[..., 0] - ROLL_FROM, 2 * math.pi) + ROLL_FROM
+    state = np.concatenate([steps, velocities, position, euler], axis=-1)
     return state.reshape(*joints.shape[:-1], len(STATE_DIMS)).astype(np.float32)
 
 

@@ -75,7 +75,7 @@ def _with_parents(module: str) -> Iterator[str]:
 
 
 def code_files(module: str) -> list[Path]:
-    """Source files of ``module`` and of every `hiltk` module it can reach by import statements, found without importing.
+    """Source files of ``module`` and of every `hiltk` module its import statements lead to, found without importing.
 
     Data files lying beside a reached module (robot models, page templates) belong to it.
     """
@@ -94,7 +94,10 @@ def code_files(module: str) -> list[Path]:
 def _data_files(folders: Iterable[Path]) -> set[Path]:
     """Files other than code directly inside our packages; the package root itself holds none."""
     return {
-        p for f in set(folders) - {PACKAGE} for p in f.iterdir() if p.is_file() and p.suffix not in (".py", ".pyc", ".pyi")
+        p
+        for f in set(folders) - {PACKAGE}
+        for p in f.iterdir()
+        if p.is_file() and p.suffix not in (".py", ".pyc", ".pyi")
     }
 
 
@@ -104,7 +107,9 @@ def _meaning(file: Path) -> str:
         return hash_file(file)
     tree = ast.parse(file.read_text())
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node
+        ):
             node.body = node.body[1:]
     return ast.dump(tree)
 

@@ -113,7 +113,7 @@ def step_key(step: str, cfg: Any, root: str | Path) -> str:
     for key, kind, names in references(config):
         _set(config, key, [resolve(name, kind, root).fingerprint for name in names])
     record = {
-        "step": step,
+        "step": step.replace("_", "-"),
         "config": {k: v for k, v in config.items() if k not in VOLATILE},
         "files": _external_files(config),
         "code": code_fingerprint(step_module(step)),

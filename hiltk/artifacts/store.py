@@ -106,12 +106,11 @@ class Draft:
     resumed: bool = False
     spec: Spec | None = None
     notes: dict[str, Any] = field(default_factory=dict)
-    artifact: Artifact | None = None
+    artifact: Artifact = field(init=False)
 
     @property
     def done(self) -> Artifact:
         """The finished artifact; only after the context has ended."""
-        assert self.artifact is not None, "the draft is not finished"
         return self.artifact
 
 
@@ -186,7 +185,9 @@ def _kind_of(name: str, version: str, kind: str, root: str | Path) -> str:
 def _newest(name: str, kind: str, version: str, root: str | Path) -> Artifact:
     found = versions(kind, name, root)
     if not found:
-        raise UserError(f"there is no {_SINGULAR[kind]} '{name}'", where=str(Path(root) / kind), fix=_elsewhere(name, kind, root))
+        raise UserError(
+            f"there is no {_SINGULAR[kind]} '{name}'", where=str(Path(root) / kind), fix=_elsewhere(name, kind, root)
+        )
     if version and version not in found:
         raise UserError(
             f"{_SINGULAR[kind]} '{name}' has no version '{version}'",
@@ -310,10 +311,14 @@ def _clear_errors(folder: Path) -> Iterator[None]:
         raise
     except Exception as error:
         if _is_full(error, folder):
-            raise UserError("the disk is full", where=str(folder), fix="free some space, or set root= to another disk") from error
+            raise UserError(
+                "the disk is full", where=str(folder), fix="free some space, or set root= to another disk"
+            ) from error
         if isinstance(error, OSError) and _concerns(error, folder):
             reason = error.strerror or type(error).__name__
-            raise UserError(f"the output folder cannot be written: {reason}", where=str(folder), fix="set root=") from error
+            raise UserError(
+                f"the output folder cannot be written: {reason}", where=str(folder), fix="set root="
+            ) from error
         raise
 
 
@@ -343,7 +348,9 @@ def _only_writer(folder: Path, what: str) -> Iterator[None]:
     except Timeout as error:
         who = owner.read_text().strip() if owner.is_file() else "another process"
         raise UserError(
-            f"another run is writing {what} right now", where=f"{folder} ({who})", fix="wait for it, or choose another name="
+            f"another run is writing {what} right now",
+            where=f"{folder} ({who})",
+            fix="wait for it, or choose another name=",
         ) from error
     try:
         owner.write_text(f"process {os.getpid()}, since {provenance.now()}\n")
@@ -363,7 +370,9 @@ def _sweep(folder: Path) -> None:
 def _open_draft(kind: str, name: str, folder: Path, *, resumable: bool, resume: bool) -> Draft:
     path = folder / (_UNFINISHED if resumable else f"{_DRAFT}{uuid.uuid4().hex[:8]}")
     if resume and not (resumable and path.is_dir()):
-        raise UserError(f"there is no interrupted run of '{name}' to resume", where=str(folder), fix="leave out resume=true")
+        raise UserError(
+            f"there is no interrupted run of '{name}' to resume", where=str(folder), fix="leave out resume=true"
+        )
     if path.is_dir() and not resume:
         shutil.rmtree(folder / _ABANDONED, ignore_errors=True)
         path.rename(folder / _ABANDONED)
@@ -371,11 +380,13 @@ def _open_draft(kind: str, name: str, folder: Path, *, resumable: bool, resume: 
     return Draft(kind, name, path, resumed=resume)
 
 
-def _start(draft: Draft, step: str, cfg: Any, inputs: Sequence[Artifact], seed: int, root: str | Path) -> dict[str, Any]:
+def _start(
+    draft: Draft, step: str, cfg: Any, inputs: Sequence[Artifact], seed: int, root: str | Path
+) -> dict[str, Any]:
     """Write the first half of ``run.yaml``: proves the folder can be written before hours are spent."""
     record = provenance.started_record(step, cfg, [a.as_input() for a in inputs], seed, root)
     if draft.resumed and (earlier := Artifact(draft.kind, draft.name, "", draft.path).run()):
-        record["resumed_from"] = earlier.get("resumed_from", []) + [earlier.get("started", "")]
+        record["resumed_from"] = [*earlier.get("resumed_from", []), earlier.get("started", "")]
     _write_run(draft.path, record)
     return record
 

@@ -12,6 +12,7 @@ are no part of the reinforcement-learning episode.
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -64,14 +65,14 @@ class DatasetWriter:
 
     Args:
         path: the dataset's folder.
-        spec: what the episodes follow; its ``stats`` for the state are filled in by `close`.
+        spec: what the episodes follow; `close` fills in the ``stats`` of the state in the writer's own copy.
         video: store cameras as video (small, lossy) instead of images (exact pixels).
     """
 
     def __init__(self, path: Path, spec: Spec, *, video: bool = False) -> None:
         from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-        self.path, self.spec = Path(path), spec
+        self.path, self.spec = Path(path), copy.deepcopy(spec)
         if (self.path / "meta").exists():
             raise UserError("there is a dataset already; nothing is overwritten", where=str(self.path))
         self._partial = self.path / ".partial"
@@ -79,8 +80,8 @@ class DatasetWriter:
         self.path.mkdir(parents=True, exist_ok=True)
         whole = float(spec.fps).is_integer()
         self._dataset = LeRobotDataset.create(
-            repo_id=f"hiltk/{spec.task or 'task'}",
-            fps=int(spec.fps) if whole else spec.fps,  # type: ignore[arg-type]
+            repo_id="hiltk/dataset",
+            fps=int(spec.fps) if whole else spec.fps,
             features=features(spec, video=video),
             root=self._partial,
             robot_type=spec.robot.name or None,

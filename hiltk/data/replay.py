@@ -10,6 +10,7 @@ Rows are addressed by an absolute number that only grows; row n lies at n modulo
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -76,21 +77,15 @@ class FrameStore:
         if path is not None:
             path.mkdir(parents=True, exist_ok=True)
         layout = {k: (v.shape, v.dtype) for k, v in observation.items()}
-        self.frames = {
-            k: self._array(k, shape, dtype) for k, (shape, dtype) in layout.items()
-        }
+        self.frames = {k: self._array(k, shape, dtype) for k, (shape, dtype) in layout.items()}
         self.action = self._array("action", (actions,), np.float32)
         self.reward = self._array("reward", (), np.float32)
         self.terminated = self._array("terminated", (), np.bool_)
         self.truncated = self._array("truncated", (), np.bool_)
         self.source = self._array("source", (), np.uint8)
         self.is_intervention = self._array("is_intervention", (), np.bool_)
-        self.valid = self._array(
-            "valid", (), np.bool_
-        )  # a transition with a known action starts at this row
-        self.moves = self._array(
-            "moves", (), np.bool_
-        )  # a transition starts at this row
+        self.valid = self._array("valid", (), np.bool_)  # a transition with a known action starts at this row
+        self.moves = self._array("moves", (), np.bool_)  # a transition starts at this row
         self.episode = self._array("episode", (), np.int64)
         self.step = self._array("step", (), np.int32)
 
@@ -123,10 +118,7 @@ class FrameStore:
 
     def add_episode(self, episode: Episode) -> None:
         """Add a whole recorded episode."""
-        observations = [
-            {k: v[t] for k, v in episode.observations.items()}
-            for t in range(len(episode) + 1)
-        ]
+        observations = [{k: v[t] for k, v in episode.observations.items()} for t in range(len(episode) + 1)]
         self.begin(observations[0])
         for t in range(len(episode)):
             last = t == len(episode) - 1
@@ -166,9 +158,7 @@ class FrameStore:
         rows = self.transitions()
         return rows[self.is_intervention[rows % self._size]]
 
-    def gather(
-        self, rows: np.ndarray, *, discount: float, n_step: int = 1, stack: int = 1
-    ) -> dict[str, Any]:
+    def gather(self, rows: np.ndarray, *, discount: float, n_step: int = 1, stack: int = 1) -> dict[str, Any]:
         """The transitions starting at absolute ``rows`` as numpy arrays, keyed like `Batch`.
 
         n-step sums stop at the episode's end and where control passes between human and policy; frame stacks repeat
@@ -180,19 +170,11 @@ class FrameStore:
         human = self._human(rows)
         for k in range(n_step):
             row = rows + k
-            going &= (
-                (row < self.end)
-                & self.moves[row % self._size]
-                & (self._human(row) == human)
-            )
+            going &= (row < self.end) & self.moves[row % self._size] & (self._human(row) == human)
             total += np.where(going, factor * self.reward[row % self._size], 0)
             factor = np.where(going, factor * discount, factor)
             last = np.where(going, row, last)
-            going &= (
-                ~(self.terminated | self.truncated)[row % self._size]
-                if n_step > 1
-                else going
-            )
+            going &= ~(self.terminated | self.truncated)[row % self._size] if n_step > 1 else going
         at = rows % self._size
         return {
             "observation": self._stacked(rows, stack),
@@ -210,18 +192,17 @@ class FrameStore:
         if stack == 1:
             return {k: v[rows % self._size] for k, v in self.frames.items()}
         first = np.maximum(rows - self.step[rows % self._size], self.begin_row)
-        picks = [
-            np.maximum(rows - back, first) % self._size
-            for back in reversed(range(stack))
-        ]
-        return {
-            k: np.concatenate([v[p] for p in picks], axis=-1)
-            for k, v in self.frames.items()
-        }
+        picks = [np.maximum(rows - back, first) % self._size for back in reversed(range(stack))]
+        return {k: np.concatenate([v[p] for p in picks], axis=-1) for k, v in self.frames.items()}
 
     def nbytes(self) -> int:
-        """Bytes per row times the rows allocated."""
+        """Bytes of all arrays; memory and disk are only taken as rows are written."""
         return sum(a.nbytes for a in self._arrays().values())
+
+    @property
+    def row_bytes(self) -> int:
+        """What one transition costs."""
+        return self.nbytes() // self._size
 
     # ------------------------------------------------------------------ persistence
 
@@ -242,6 +223,16 @@ class FrameStore:
                 fix=f"capacity={state['capacity']}",
             )
         self.end, self._episode = state["end"], state["episode"]
+
+    def trim(self) -> None:
+        """Cut the files down to the rows in use, at the end of a run; the store is closed afterwards."""
+        if self.path is None or self.end >= self._size:
+            return
+        for name in [*self.frames, *(k for k, v in vars(self).items() if isinstance(v, np.ndarray))]:
+            file = self.path / f"{name}.npy"
+            temporary = file.with_suffix(".tmp.npy")
+            np.save(temporary, np.lib.format.open_memmap(file, mode="r")[: self.end])
+            os.replace(temporary, file)
 
     def _array(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         full = (self._size, *shape)
@@ -300,15 +291,9 @@ class ReplaySampler:
 
     def _split(self, count: int, demos: int, corrections: int) -> int:
         """How many of ``count`` human rows come from demonstrations: each human transition is equally likely."""
-        return (
-            int(self.rng.binomial(count, demos / (demos + corrections)))
-            if demos + corrections
-            else 0
-        )
+        return int(self.rng.binomial(count, demos / (demos + corrections))) if demos + corrections else 0
 
-    def _draw(
-        self, store: FrameStore, rows: np.ndarray, count: int
-    ) -> dict[str, Any] | None:
+    def _draw(self, store: FrameStore, rows: np.ndarray, count: int) -> dict[str, Any] | None:
         if count == 0:
             return None
         return store.gather(self.rng.choice(rows, count), discount=self.discount)
@@ -322,9 +307,7 @@ def merge(parts: list[dict[str, Any]]) -> dict[str, Any]:
     for field in fields(Batch):
         values = [p[field.name] for p in parts]
         if isinstance(values[0], dict):
-            out[field.name] = {
-                k: np.concatenate([v[k] for v in values]) for k in values[0]
-            }
+            out[field.name] = {k: np.concatenate([v[k] for v in values]) for k in values[0]}
         else:
             out[field.name] = np.concatenate(values)
     return out
@@ -342,15 +325,11 @@ def to_batch(data: dict[str, Any], pad: int, rng: np.random.Generator) -> Batch:
     )
 
 
-def _tensors(
-    observation: dict[str, np.ndarray], pad: int, rng: np.random.Generator
-) -> dict[str, Tensor]:
+def _tensors(observation: dict[str, np.ndarray], pad: int, rng: np.random.Generator) -> dict[str, Tensor]:
     out = {}
     for key, value in observation.items():
         if key.startswith(IMAGE_PREFIX):
-            out[key] = torch.from_numpy(random_shift(value, pad, rng)).permute(
-                0, 3, 1, 2
-            )
+            out[key] = torch.from_numpy(random_shift(value, pad, rng)).permute(0, 3, 1, 2)
         else:
             out[key] = torch.from_numpy(value)
     return out

@@ -14,6 +14,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces.utils import flatdim, flatten
+from numpy.random.mtrand import get_bit_generator, set_bit_generator
 
 from hiltk.config import GymnasiumConf, TaskConf
 from hiltk.envs.base import HilEnv, Info, RawObservation
@@ -67,9 +68,9 @@ class GymnasiumEnv(HilEnv):
     named ``<key>.<index>``; discrete entries become one-hot. Pictures (``conf.image_keys``, or all) become
     ``observation.images.<last part of the key>``. An observation without vectors gets one constant state dimension.
 
-    Actions are in [-1, 1] on this side and mapped linearly to the bounds of the native box; the action spec's unit names
-    the native range. ``info["success_now"]`` is ``info[conf.success_key]``, or where that is absent: the environment
-    terminated with positive reward.
+    Actions are in [-1, 1] on this side and mapped linearly to the bounds of the native box; the action spec's unit
+    names the native range. ``info["success_now"]`` is ``info[conf.success_key]``, or where that is absent: the
+    environment terminated with positive reward.
 
     Unlike hiltk's own, the environment may pay and may end by itself; `SuccessRule` decides what becomes of it. An
     environment that registers no time limit gets the task's. The same seed gives the same episode, also for
@@ -81,7 +82,7 @@ class GymnasiumEnv(HilEnv):
         seed: of the first episode, when `reset` is not given one.
 
     Raises:
-        ConfigError: the id, module or a key is unknown (the nearest is named), or the action space is not a bounded box.
+        ConfigError: the id, module or a key is unknown (the nearest is named), or the actions are no bounded box.
     """
 
     strata = ("all",)
@@ -225,14 +226,14 @@ class PrivateRandomness:
     @contextmanager
     def active(self) -> Iterator[None]:
         # Swapping generators takes 0.2 microseconds, saving and restoring numpy's state 140.
-        outer_numpy, outer_python = np.random.get_bit_generator(), random.getstate()
-        np.random.set_bit_generator(self._numpy)
+        outer_numpy, outer_python = get_bit_generator(), random.getstate()
+        set_bit_generator(self._numpy)
         random.setstate(self._python)
         try:
             yield
         finally:
             self._python = random.getstate()
-            np.random.set_bit_generator(outer_numpy)
+            set_bit_generator(outer_numpy)
             random.setstate(outer_python)
 
 

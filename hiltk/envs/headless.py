@@ -22,7 +22,7 @@ from hiltk.errors import UserError
 class HeadlessRenderer:
     """The part of `mujoco.Renderer` that environments use: `update_scene`, `render`, `close`.
 
-    Frames are (height, width, 3) uint8 RGB; from hiltk's `auto` choice of renderer (small ones by ray casting: no shadows).
+    Frames are (height, width, 3) uint8 RGB; drawn by what `env.renderer=auto` would choose.
     """
 
     def __init__(self, model: mujoco.MjModel, height: int = 240, width: int = 320, *_: Any, **__: Any) -> None:

@@ -11,6 +11,7 @@ import functools
 import os
 import subprocess
 import sys
+import weakref
 from typing import Any, NamedTuple, Protocol
 
 import cv2
@@ -53,7 +54,7 @@ class _PlaneTexture(NamedTuple):
 class CpuRenderer:
     """Casts one ray per pixel with `mj_multiRay`: Lambert shading, textured planes, no shadows, no OpenGL.
 
-    Lighting follows MuJoCo's fixed-function OpenGL: ``texture * min(1, colour * (ambient + headlight * n.v + sum light * n.l))``,
+    Lighting is that of MuJoCo's OpenGL, ``texture * min(1, colour * (ambient + headlight * n.v + sum light * n.l))``,
     with every light directional and the headlight along the camera's axis.
 
     Args:
@@ -200,6 +201,8 @@ class GlRenderer:
         self._gl.make_current()
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
+        # Left to the interpreter's exit, freeing comes after OpenGL itself is gone, and prints a stack trace.
+        self._free = weakref.finalize(self, _free, self._context, self._gl)
         self._scene = mujoco.MjvScene(model, maxgeom=model.ngeom + 64)
         self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
@@ -220,8 +223,7 @@ class GlRenderer:
         return _resized(frame, self._size).copy()
 
     def close(self) -> None:
-        self._context.free()
-        self._gl.free()
+        self._free()
 
 
 def _resized(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -296,6 +298,11 @@ def _context(backend: str, width: int, height: int) -> Any:
     else:
         from mujoco.gl_context import GLContext
     return GLContext(width, height)
+
+
+def _free(*contexts: Any) -> None:
+    for context in contexts:
+        context.free()
 
 
 def _probe() -> None:

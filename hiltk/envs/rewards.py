@@ -93,7 +93,7 @@ class SuccessRule(HilEnv):
     ``timeout`` (bool), and with a classifier ``success_probability``.
 
     Args:
-        env: pays nothing and does not end by success (or does, see above). Its attributes stay reachable through the rule.
+        env: pays nothing and does not end by success (or does, see above). Its attributes stay reachable.
         spec: the rule; copied into ``io_spec.reward``.
         judge: whether success shows in an observation; None: by ``spec.source``, the predicate.
         end_on_success: False keeps the episode open after success, for recorders that want more positive frames.

@@ -77,6 +77,7 @@ def build_scene(conf: So101SimConf) -> Scene:
 
 
 def _prepare_arm(spec: mujoco.MjSpec) -> None:
+    spec.compiler.discardvisual = False  # the default for URDF, which would drop the table's texture
     for key in list(spec.keys):
         spec.delete(key)  # a keyframe of the arm alone does not fit a world with a cube
     base = spec.joint(JOINTS[0]).parent.parent

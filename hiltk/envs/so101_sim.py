@@ -37,6 +37,8 @@ START_OPENING = 40.0  # of 0..100
 # Where IK starts from on the way to the reset pose; any reachable, downward pose would do.
 READY_DEG = np.array([0.0, -30.0, 30.0, 80.0, WRIST_ROLL_DEG, START_OPENING])
 MAX_LEAD_M = 0.01  # how far the commanded target may run ahead of what the joints can reach
+_Warning = mujoco.mjtWarning
+_BLOWN_UP = [int(w) for w in (_Warning.mjWARN_BADQPOS, _Warning.mjWARN_BADQVEL, _Warning.mjWARN_BADQACC)]
 ACTION_SLACK = 1e-3  # rounding beyond [-1, 1] that is clipped without complaint
 
 
@@ -65,7 +67,7 @@ class So101SimEnv(HilEnv):
         self.data = mujoco.MjData(self.scene.model)
         self.kinematics = Kinematics(conf.model_path)
         self.strata = strata_within(task)
-        self._rng = np.random.default_rng(seed)
+        super().reset(seed=seed)
         self._substeps = max(1, round(1 / conf.fps / conf.physics_timestep_s))
         self._limit = max(1, round(task.time_limit_s * conf.fps))
         self._low, self._high = (np.array(conf.workspace_low_m), np.array(conf.workspace_high_m))
@@ -93,12 +95,11 @@ class So101SimEnv(HilEnv):
         Raises:
             ConfigError: the stratum does not exist or is empty.
         """
-        if seed is not None:
-            self._rng = np.random.default_rng(seed)
+        super().reset(seed=seed)
         options = options or {}
         # One stream per purpose: the same seed gives the same cube whatever jitter or reset noise is configured.
-        spawning, starting, looking = self._rng.spawn(3)
-        spawn = sample_spawn(self.task, options.get("stratum", self.task.stratum), spawning)
+        spawning, starting, looking = self.np_random.spawn(3)
+        spawn = sample_spawn(self.task, options.get("stratum") or self.task.stratum, spawning)
         if "cube_pose" in options:
             spawn = Spawn(*map(float, options["cube_pose"]))
         self._place(spawn, starting)
@@ -244,9 +245,8 @@ class So101SimEnv(HilEnv):
         Raises:
             UserError: the simulation blew up; MuJoCo then starts over on its own, which would corrupt the episode.
         """
-        before = self.data.time
         mujoco.mj_step(self.scene.model, self.data, self._substeps)
-        if self.data.time <= before:
+        if self.data.warning.number[_BLOWN_UP].any():
             raise UserError(
                 "the physics became unstable",
                 where=f"env.physics_timestep_s={self.conf.physics_timestep_s}, step {self._steps}",

@@ -58,7 +58,7 @@ def camera_views(observation: Observation) -> dict[str, np.ndarray]:
 
 
 def compose(views: dict[str, np.ndarray], caption: str, color: tuple[int, int, int]) -> np.ndarray:
-    """Views side by side, enlarged to at least `VIEW_PX` by repeating pixels, below a caption; even height and width."""
+    """Views side by side, enlarged to at least `VIEW_PX` by repeating pixels, below a caption; even in both sizes."""
     tallest = max(view.shape[0] for view in views.values())
     height = tallest * -(-VIEW_PX // tallest)
     enlarged = [_enlarge(view, height) for view in views.values()]

@@ -20,7 +20,7 @@ from hiltk.errors import ConfigError, UserError
 class InterventionSchedule:
     """Decides, step by step, who acts. Steps of an episode count from 0.
 
-    ``brief``: the policy has the first ``explore_steps`` steps, so step ``explore_steps`` is the first a human can take.
+    ``brief``: the policy has the first ``explore_steps`` steps, so the first a human can take is that number.
     Then a takeover is *due*. A human who is satisfied leaves it due. Otherwise one draw decides: with `probability` the
     takeover starts at this step and lasts until the human is satisfied, for at most ``max_steps`` steps; without, or
     after it, the policy has ``explore_steps`` steps again. One draw per due takeover, not one per step: else a low

@@ -59,9 +59,7 @@ class Trainer:
         self.agent, self.sampler, self.store = agent, sampler, sampler.online
         self.conf, self.folder = conf, folder
         self.episode = self.env_step = 0
-        self.debt = (
-            0.0  # updates owed: a fraction is carried over where `utd` is not whole
-        )
+        self.debt = 0.0  # updates owed: a fraction is carried over where `utd` is not whole
         self.wall_s = 0.0
 
     def run(self) -> list[Row]:
@@ -86,7 +84,7 @@ class Trainer:
 
     def _run_episode(self) -> Tally:
         seed = episode_seed(self.conf.seed, self.episode)
-        observation, _ = self.env.reset(seed=seed)
+        observation, _ = self.env.reset(seed=seed, options=self._where())
         self.store.begin(observation)
         self.schedule.begin_episode()
         tally, done = Tally(), False
@@ -97,9 +95,13 @@ class Trainer:
         self.schedule.end_episode(alone)
         return tally
 
-    def _step(
-        self, observation: Observation, tally: Tally, seed: int
-    ) -> tuple[Observation, bool]:
+    def _where(self) -> dict[str, Any]:
+        """Practise every stratum in turn: spawning over the whole area would leave the edges to a few episodes."""
+        if self.conf.practice == "area" or self.conf.task.stratum != "all" or len(self.env.strata) < 2:
+            return {}
+        return {"stratum": self.env.strata[self.episode % len(self.env.strata)]}
+
+    def _step(self, observation: Observation, tally: Tally, seed: int) -> tuple[Observation, bool]:
         action, source = self._choose(observation, tally, seed)
         following, reward, terminated, truncated, info = self.env.step(action)
         self.store.add(
@@ -117,15 +119,11 @@ class Trainer:
         self.env_step += 1
         return following, terminated or truncated
 
-    def _choose(
-        self, observation: Observation, tally: Tally, seed: int
-    ) -> tuple[np.ndarray, Source]:
+    def _choose(self, observation: Observation, tally: Tally, seed: int) -> tuple[np.ndarray, Source]:
         """The policy's exploring action, unless the human takes over."""
         satisfied = self.human.satisfied() if self.human else True
         if self.human is None or not self.schedule.human_acts(tally.steps, satisfied):
-            return self.agent.policy.act(
-                observation, deterministic=False
-            ), Source.policy
+            return self.agent.policy.act(observation, deterministic=False), Source.policy
         if self.schedule.takeover_started:
             self.human.reset(seed + tally.steps)
             tally.interventions += 1

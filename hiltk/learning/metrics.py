@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import deque
 from pathlib import Path
 from typing import Any, Self
@@ -58,25 +59,26 @@ class CsvLog:
     def __init__(self, folder: Path, columns: list[str], keep: int = 0) -> None:
         self.path, self.columns = folder / "metrics.csv", columns
         self.rows: list[Row] = self._read(keep) if keep and self.path.is_file() else []
-        with self.path.open("w", newline="") as file:
+        # Whole or not at all: a kill here must not cost the metrics of the run so far.
+        temporary = folder / "metrics.csv.tmp"
+        with temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
-            writer.writerows(self.rows)
+            writer.writerows(self._formatted(row) for row in self.rows)
+        os.replace(temporary, self.path)
 
     def _read(self, keep: int) -> list[Row]:
         with self.path.open(newline="") as file:
-            rows = [
-                {k: float(v) for k, v in row.items() if v}
-                for row in csv.DictReader(file)
-            ]
+            rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
         return [r for r in rows if r["episode"] < keep]
 
     def write(self, row: Row) -> None:
         self.rows.append(row)
         with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, self.columns).writerow(
-                {k: _short(row[k]) for k in self.columns if k in row}
-            )
+            csv.DictWriter(file, self.columns).writerow(self._formatted(row))
+
+    def _formatted(self, row: Row) -> dict[str, Any]:
+        return {k: _short(row[k]) for k in self.columns if k in row}
 
 
 def _short(value: float) -> Any:
@@ -120,9 +122,7 @@ class TrainingDisplay:
             self.live.update(grid)
         elif (row["episode"] + 1) % 10 == 0:
             cells = ", ".join(f"{name} {value}" for name, value in self._cells(row))
-            self.console.print(
-                f"episode {row['episode'] + 1:.0f}: {cells}", soft_wrap=True
-            )
+            self.console.print(f"episode {row['episode'] + 1:.0f}: {cells}", soft_wrap=True)
 
     def _table(self, row: Row) -> Table:
         table = Table(box=None, pad_edge=False)

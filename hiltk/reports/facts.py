@@ -45,7 +45,8 @@ def training_facts(label: str, runs: Runs) -> list[str]:
         name = label if seed is None else f"{label}, seed {seed}"
         first, last = frame.head(WINDOW), frame.tail(WINDOW)
         facts.append(
-            f"{name}: {len(frame)} episodes, {frame.env_step.iloc[-1]:.0f} steps, {frame.wall_s.iloc[-1] / 60:.1f} minutes; "
+            f"{name}: {len(frame)} episodes, {frame.env_step.iloc[-1]:.0f} steps, "
+            f"{frame.wall_s.iloc[-1] / 60:.1f} minutes; "
             f"steps by the human {_percent(first.intervention_rate)} in the first {len(first)} episodes, "
             f"{_percent(last.intervention_rate)} in the last {len(last)}; "
             f"success without help {_percent(first.autonomous)}, then {_percent(last.autonomous)}.{_misjudged(frame)}"
@@ -74,8 +75,8 @@ def classifier_fact(artifact: Artifact) -> str:
     if len(known) < 3:
         return ""
     fact = (
-        f"{title_of(artifact)}: precision {100 * known['precision']:.1f} %, recall {100 * known['recall']:.1f} % on held-out "
-        f"frames at threshold {known['threshold']:.3f}"
+        f"{title_of(artifact)}: precision {100 * known['precision']:.1f} %, recall {100 * known['recall']:.1f} % "
+        f"on held-out frames at threshold {known['threshold']:.3f}"
     )
     for key, words in (("wrongly_ended", "held-out episodes wrongly ended"), ("missed", "successful ones missed")):
         counts = record.get(key)

@@ -120,7 +120,7 @@ def precision_recall_figure(
 
 
 def _dress(axis: Axes, **properties: object) -> None:
-    axis.set(**properties)  # type: ignore[arg-type]
+    axis.set(**properties)
     axis.grid(axis="y", color=_GRID, zorder=0)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)

@@ -63,7 +63,7 @@ class Table:
 
 @dataclass
 class Section:
-    """A heading with prose, then tables, figures and films, all optional; ``more``, or all if ``folded``, is folded away."""
+    """A heading with prose, tables, figures and films, all optional; ``more``, or all if ``folded``, starts closed."""
 
     title: str
     text: list[str] = field(default_factory=list)
@@ -92,10 +92,12 @@ def render(title: str, facts: Sequence[str], sections: Sequence[Section], artifa
 
 
 def steps_table(artifacts: Sequence[Artifact]) -> Table:
-    """Every artifact with its step, seed, wall time, peak memory, commit and inputs, oldest first."""
+    """Every artifact with its step, seed, wall time, peak memory, commit and inputs, oldest first; no empty columns."""
     head = ["artifact", "step", "seed", "wall time", "peak memory", "code", "made from"]
     ordered = sorted(artifacts, key=lambda a: str(a.run().get("started", "")))
-    return Table([[Cell(text) for text in head]], [_step_row(artifact) for artifact in ordered])
+    rows = [_step_row(artifact) for artifact in ordered]
+    kept = [i for i in range(len(head)) if i == 0 or any(row[i].text for row in rows)]
+    return Table([[Cell(head[i]) for i in kept]], [[row[i] for i in kept] for row in rows])
 
 
 def _step_row(artifact: Artifact) -> list[Cell]:

@@ -110,9 +110,8 @@ def print_report(report: RepairReport, ref: str, console: Console) -> None:
     console.print(table)
     often = [name for name, share in report.clipped.items() if share > CLIPPED_TOO_OFTEN and name.startswith("delta")]
     if often:
-        console.print(
-            f"[yellow]more than {CLIPPED_TOO_OFTEN:.0%} of {', '.join(often)} hit the limit: raise action_scale_m[/yellow]"
-        )
+        share = f"more than {CLIPPED_TOO_OFTEN:.0%} of {', '.join(often)}"
+        console.print(f"[yellow]{share} hit the limit: a larger action_scale_m would lose less of the motion[/yellow]")
 
 
 def plot_report(report: RepairReport, path: Path) -> None:

@@ -23,7 +23,11 @@ REPORT_EVERY = 50
 def run(cfg: BcConf) -> Artifact:
     """Read datasets, write a policy artifact with its loss on held-out episodes."""
     if cfg.loss not in ("mean", "likelihood"):
-        raise ConfigError(f"unknown loss '{cfg.loss}'", where="loss", fix="loss=mean or loss=likelihood")
+        raise ConfigError(
+            f"unknown loss '{cfg.loss}'",
+            where="loss",
+            fix="loss=mean or loss=likelihood",
+        )
     device, root = set_up_torch(cfg), Path(cfg.root)
     episodes, spec, inputs = load_datasets(cfg.datasets, root)
     train, held_out = split_by_episode(len(episodes), cfg.held_out, cfg.seed)
@@ -34,7 +38,15 @@ def run(cfg: BcConf) -> Artifact:
         inputs.append(start)
     store = store_episodes([episodes[i] for i in train])
     tests = _held_out_batches(store_episodes([episodes[i] for i in held_out]), cfg) if held_out else []
-    with create("policies", cfg.name, root=root, step="bc-pretrain", cfg=cfg, inputs=inputs, seed=cfg.seed) as draft:
+    with create(
+        "policies",
+        cfg.name,
+        root=root,
+        step="bc-pretrain",
+        cfg=cfg,
+        inputs=inputs,
+        seed=cfg.seed,
+    ) as draft:
         log = CsvLog(draft.path, ["step", "loss", "held_out_loss"])
         held_out_loss = _fit(policy, store, tests, cfg, log)
         policy.save(draft.path)
@@ -43,7 +55,7 @@ def run(cfg: BcConf) -> Artifact:
     Console().print(
         f"cloned {len(train)} episodes ({len(store.transitions())} transitions); held-out loss {held_out_loss:.4f}"
     )
-    return draft.artifact
+    return draft.done
 
 
 def _fit(policy: Policy, store: FrameStore, tests: list[Batch], cfg: BcConf, log: CsvLog) -> float:
@@ -57,7 +69,13 @@ def _fit(policy: Policy, store: FrameStore, tests: list[Batch], cfg: BcConf, log
         recent.append(cloning.update(to_batch(data, cfg.encoder.shift_pad, rng))["loss"])
         if step % REPORT_EVERY == 0 or step == cfg.steps:
             held_out_loss = cloning.evaluate(tests) if tests else float("nan")
-            log.write({"step": step, "loss": float(np.mean(recent)), "held_out_loss": held_out_loss})
+            log.write(
+                {
+                    "step": step,
+                    "loss": float(np.mean(recent)),
+                    "held_out_loss": held_out_loss,
+                }
+            )
             bar.set_postfix(loss=f"{np.mean(recent):.4f}", held_out=f"{held_out_loss:.4f}")
             recent = []
     return held_out_loss

@@ -41,7 +41,13 @@ def load_datasets(references: list[str], root: Path) -> tuple[list[Episode], Spe
     episodes: list[Episode] = []
     for artifact in artifacts:
         other = dataset_spec(artifact.path)
-        require_compatible(spec, other, JOINT_PARTS, left_name=artifacts[0].ref, right_name=artifact.ref)
+        require_compatible(
+            spec,
+            other,
+            JOINT_PARTS,
+            left_name=artifacts[0].ref,
+            right_name=artifact.ref,
+        )
         episodes += load_episodes(artifact.path, spec)
     return episodes, spec, artifacts
 

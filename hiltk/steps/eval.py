@@ -16,7 +16,7 @@ from hiltk.artifacts.store import Artifact, create, resolve
 from hiltk.config import EvalConf, RewardConf
 from hiltk.envs.base import HilEnv
 from hiltk.envs.make import make_env
-from hiltk.errors import ConfigError, nearest
+from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.evaluation.filming import examples, film_conf, film_examples
 from hiltk.evaluation.rollouts import Actor, EpisodeResult, evaluate
 from hiltk.evaluation.tables import compare_policies, success_table, summarise
@@ -79,8 +79,15 @@ def require_fit(policy: Spec, env: Spec, policy_name: str, env_name: str) -> Non
         UserError: naming every difference.
     """
     used = {image.name for image in policy.images}
-    seen = replace(env, images=[image for image in env.images if image.name in used])
-    require_compatible(policy, seen, JOINT_PARTS, left_name=f"policy {policy_name}", right_name=env_name)
+    seen = [image for image in env.images if image.name in used]
+    if missing := used - {image.name for image in seen}:
+        raise UserError(
+            f"policy {policy_name} looks through a camera that {env_name} lacks: {', '.join(sorted(missing))}",
+            where=f"its cameras: {', '.join(image.name for image in env.images) or 'none'}",
+            fix=f"env.cameras=[{','.join(image.name for image in policy.images)}]",
+        )
+    fitting = replace(env, images=seen)
+    require_compatible(policy, fitting, JOINT_PARTS, left_name=f"policy {policy_name}", right_name=env_name)
 
 
 def choose_strata(cfg: EvalConf, env: HilEnv) -> list[str]:

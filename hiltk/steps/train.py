@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,8 @@ from hiltk.data.replay import (
     example_observation,
     store_episodes,
 )
-from hiltk.envs.make import make_env
-from hiltk.errors import ConfigError
+from hiltk.envs.make import episode_steps, make_env
+from hiltk.errors import ConfigError, UserError
 from hiltk.humans.make import make_human
 from hiltk.humans.schedules import InterventionSchedule
 from hiltk.learning.loop import Trainer
@@ -45,14 +46,18 @@ def run(cfg: TrainConf) -> Artifact:
     demos, demo_spec, inputs = load_datasets(cfg.demos, root) if cfg.demos else ([], None, [])
     if demo_spec:
         require_compatible(
-            demo_spec, env.io_spec, JOINT_PARTS, left_name=", ".join(cfg.demos), right_name=f"env={cfg.env.name}"
+            demo_spec,
+            env.io_spec,
+            JOINT_PARTS,
+            left_name=", ".join(cfg.demos),
+            right_name=f"env={cfg.env.name}",
         )
     if cfg.reward.source == "classifier":
         inputs.append(resolve(cfg.reward.classifier, "classifiers", root))
     policy = Policy(cfg.agent, cfg.encoder, _policy_spec(env.io_spec, demo_spec, cfg.encoder)).to(device)
     if cfg.init:
         inputs.append(_warm_start(policy, cfg.init, root))
-    horizon = math.ceil(cfg.task.time_limit_s * cfg.env.fps)
+    horizon = episode_steps(env, cfg.task)
     agent = SacAgent(policy, cfg.agent, env.io_spec.reward, horizon)
     human = None if cfg.intervention.schedule is Schedule.never else make_human(cfg.human, env.unwrapped)
     with create(
@@ -74,6 +79,7 @@ def run(cfg: TrainConf) -> Artifact:
             path=work / "online",
             slack=(horizon + 1) * cfg.checkpoint_every,
         )
+        _announce(online, cfg, horizon)
         trainer = Trainer(
             env=env,
             human=human,
@@ -90,24 +96,51 @@ def run(cfg: TrainConf) -> Artifact:
             folder=work,
         )
         rows = trainer.run()
+        online.trim()
         policy.save(work)
         draft.spec = policy.spec
         draft.notes = _summary(rows)
     env.close()
     _report(rows)
-    return draft.artifact
+    return draft.done
 
 
 def _check(cfg: TrainConf) -> None:
     if not 0 <= cfg.demo_fraction <= 1:
         raise ConfigError(
-            f"demo_fraction={cfg.demo_fraction} is not a share", where="demo_fraction", fix="a number from 0 to 1"
+            f"demo_fraction={cfg.demo_fraction} is not a share",
+            where="demo_fraction",
+            fix="a number from 0 to 1",
         )
     if min(cfg.episodes, cfg.batch_size, cfg.capacity, cfg.checkpoint_every) < 1:
-        raise ConfigError("episodes, batch_size, capacity and checkpoint_every must be at least 1", where="train")
+        raise ConfigError(
+            "episodes, batch_size, capacity and checkpoint_every must be at least 1",
+            where="train",
+        )
+    if cfg.practice not in ("strata", "area"):
+        raise ConfigError(f"unknown practice '{cfg.practice}'", where="practice", fix="practice=strata or practice=area")
     if cfg.reward.source == "classifier" and not cfg.reward.classifier:
         raise ConfigError(
-            "reward=classifier needs a classifier", where="reward.classifier", fix="reward.classifier=NAME"
+            "reward=classifier needs a classifier",
+            where="reward.classifier",
+            fix="reward.classifier=NAME",
+        )
+
+
+def _announce(store: FrameStore, cfg: TrainConf, horizon: int) -> None:
+    """Say how much the replay store can grow to, before anything is trained.
+
+    Raises:
+        UserError: the disk has no room for it.
+    """
+    rows = min(cfg.capacity, cfg.episodes * (horizon + 1))
+    size, free = rows * store.row_bytes, shutil.disk_usage(cfg.root).free
+    Console().print(f"replay: up to {rows:,} frames, {size / 2**20:,.0f} MiB on disk ({free / 2**30:,.1f} GiB free)")
+    if size > free:
+        raise UserError(
+            f"the replay store can grow to {size / 2**30:.1f} GiB, the disk has {free / 2**30:.1f} GiB left",
+            where=cfg.root,
+            fix="lower capacity or the image size, or set root= to a larger disk",
         )
 
 
@@ -124,7 +157,13 @@ def range_stats(state: StateSpec) -> Stats:
     """Statistics guessed from the ranges in the spec, where there are no demonstrations to measure."""
     middle = [0.5 * (d.low + d.high) if _bounded(d.low, d.high) else 0.0 for d in state.dims]
     spread = [(d.high - d.low) / 4 if _bounded(d.low, d.high) else 1.0 for d in state.dims]
-    return Stats(middle, spread, [d.low for d in state.dims], [d.high for d in state.dims], source="ranges in the spec")
+    return Stats(
+        middle,
+        spread,
+        [d.low for d in state.dims],
+        [d.high for d in state.dims],
+        source="ranges in the spec",
+    )
 
 
 def _bounded(low: float, high: float) -> bool:
@@ -134,7 +173,13 @@ def _bounded(low: float, high: float) -> bool:
 def _warm_start(policy: Policy, reference: str, root: Path) -> Artifact:
     """Take over another policy's weights and statistics."""
     start = resolve(reference, "policies", root)
-    require_compatible(start.spec(), policy.spec, JOINT_PARTS, left_name=start.ref, right_name="this run")
+    require_compatible(
+        start.spec(),
+        policy.spec,
+        JOINT_PARTS,
+        left_name=start.ref,
+        right_name="this run",
+    )
     policy.load_weights(start.path)
     policy.spec.stats = start.spec().stats
     Console().print(f"starting from {start.ref}: every parameter of the policy loaded")

@@ -19,5 +19,9 @@ def test_every_shift_is_a_crop_of_the_edge_padded_frame(pad: int, seed: int) -> 
 
 
 def test_frames_of_a_batch_shift_apart() -> None:
-    frames = np.repeat(np.random.default_rng(0).integers(0, 255, (1, 16, 16, 3), dtype=np.uint8), 32, axis=0)
+    frames = np.repeat(
+        np.random.default_rng(0).integers(0, 255, (1, 16, 16, 3), dtype=np.uint8),
+        32,
+        axis=0,
+    )
     assert len({f.tobytes() for f in random_shift(frames, 4, np.random.default_rng(0))}) > 10

@@ -17,7 +17,11 @@ def cloning(loss: str) -> BehaviorCloning:
         action=ActionSpec([Dimension("a", low=-1, high=1)]),
         stats={STATE_KEY: Stats([0.0], [1.0])},
     )
-    return BehaviorCloning(Policy(AgentConf(hidden=[32, 32]), EncoderConf(name="none"), spec), lr=3e-3, loss=loss)
+    return BehaviorCloning(
+        Policy(AgentConf(hidden=[32, 32]), EncoderConf(name="none"), spec),
+        lr=3e-3,
+        loss=loss,
+    )
 
 
 def batch_of(states: torch.Tensor, actions: torch.Tensor) -> Batch:
@@ -48,6 +52,9 @@ def test_the_mean_loss_is_the_squared_error_of_the_executed_action() -> None:
 
 def test_held_out_batches_are_weighted_by_size() -> None:
     learner = cloning("mean")
-    one, two = batch_of(torch.zeros(1, 1), torch.zeros(1, 1)), batch_of(torch.ones(3, 1), torch.ones(3, 1))
+    one, two = (
+        batch_of(torch.zeros(1, 1), torch.zeros(1, 1)),
+        batch_of(torch.ones(3, 1), torch.ones(3, 1)),
+    )
     losses = [learner.compute_loss(b).item() for b in (one, two)]
     assert learner.evaluate([one, two]) == pytest.approx((losses[0] + 3 * losses[1]) / 4)

@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch.distributions import Normal, TanhTransform, TransformedDistribution
 
-from hiltk.agents.networks import CriticEnsemble, GaussianActor, StateNormalizer, mlp, squashed_log_prob
+from hiltk.agents.networks import (
+    CriticEnsemble,
+    GaussianActor,
+    StateNormalizer,
+    mlp,
+    squashed_log_prob,
+)
 from hiltk.spec import Stats
 
 
@@ -42,7 +48,11 @@ def test_each_critic_is_the_plain_network_it_stands_for() -> None:
         with torch.no_grad():
             for own, shared in zip(single.parameters(), parameters, strict=True):
                 own.copy_(shared[k].T if own.ndim == 2 else shared[k].reshape(own.shape))
-        assert torch.allclose(together[k], single(torch.cat([features, action], -1)).squeeze(-1), atol=1e-5)
+        assert torch.allclose(
+            together[k],
+            single(torch.cat([features, action], -1)).squeeze(-1),
+            atol=1e-5,
+        )
 
 
 def test_states_are_normalised_and_clipped() -> None:

@@ -8,7 +8,16 @@ import pytest
 from hiltk.agents.policy import Policy, quantise
 from hiltk.config import AgentConf, EncoderConf
 from hiltk.errors import UserError
-from hiltk.spec import STATE_KEY, ActionSpec, Dimension, GripperFormat, ImageSpec, Spec, StateSpec, Stats
+from hiltk.spec import (
+    STATE_KEY,
+    ActionSpec,
+    Dimension,
+    GripperFormat,
+    ImageSpec,
+    Spec,
+    StateSpec,
+    Stats,
+)
 
 
 def spec(states: int = 3) -> Spec:
@@ -34,12 +43,18 @@ def test_a_saved_policy_acts_as_before(tmp_path: Path) -> None:
     again = Policy.load(tmp_path)
     assert np.array_equal(policy.act(observation()), again.act(observation()))
     assert again.spec.fingerprint() == policy.spec.fingerprint()
-    assert not np.array_equal(again.act(observation(), deterministic=False), again.act(observation(), deterministic=False))
+    assert not np.array_equal(
+        again.act(observation(), deterministic=False),
+        again.act(observation(), deterministic=False),
+    )
 
 
 def test_weights_of_another_architecture_are_refused_by_name(tmp_path: Path) -> None:
     Policy(AgentConf(hidden=[16]), EncoderConf(features=8), spec()).save(tmp_path)
-    with pytest.raises(UserError, match=r"shape: actor.trunk.0.weight is \(16, 11\) in the file, \(24, 11\) here"):
+    with pytest.raises(
+        UserError,
+        match=r"shape: actor.trunk.0.weight is \(16, 11\) in the file, \(24, 11\) here",
+    ):
         Policy(AgentConf(hidden=[24]), EncoderConf(features=8), spec()).load_weights(tmp_path)
     with pytest.raises(UserError, match="missing: actor.trunk.6"):
         Policy(AgentConf(hidden=[16, 16]), EncoderConf(features=8), spec()).load_weights(tmp_path)

@@ -12,7 +12,15 @@ from hiltk.agents.policy import Policy
 from hiltk.agents.sac import SacAgent, q_bounds
 from hiltk.config import AgentConf, EncoderConf
 from hiltk.data.replay import Batch
-from hiltk.spec import STATE_KEY, ActionSpec, Dimension, RewardSpec, Spec, StateSpec, Stats
+from hiltk.spec import (
+    STATE_KEY,
+    ActionSpec,
+    Dimension,
+    RewardSpec,
+    Spec,
+    StateSpec,
+    Stats,
+)
 
 
 def tiny_spec(states: int = 2, actions: int = 2) -> Spec:
@@ -26,7 +34,12 @@ def tiny_spec(states: int = 2, actions: int = 2) -> Spec:
 def make_agent(**conf: object) -> SacAgent:
     torch.manual_seed(0)
     agent = AgentConf(hidden=[8, 8], **conf)  # type: ignore[arg-type]
-    return SacAgent(Policy(agent, EncoderConf(name="none"), tiny_spec()), agent, RewardSpec(), horizon=50)
+    return SacAgent(
+        Policy(agent, EncoderConf(name="none"), tiny_spec()),
+        agent,
+        RewardSpec(),
+        horizon=50,
+    )
 
 
 def make_batch(size: int = 6, human: list[bool] | None = None) -> Batch:
@@ -65,7 +78,10 @@ def test_the_target_is_reward_plus_discounted_minimum() -> None:
 def test_targets_stay_inside_the_reward_bound_when_asked() -> None:
     batch = make_batch(2)
     batch.reward = torch.tensor([1.0, -0.5])
-    for clip, expected in ((True, [1.0, 0.0]), (False, [1.0 + 0.97 * 2, -0.5 + 0.97 * 2])):
+    for clip, expected in (
+        (True, [1.0, 0.0]),
+        (False, [1.0 + 0.97 * 2, -0.5 + 0.97 * 2]),
+    ):
         agent = make_agent(clip_target=clip)
         agent.target_critic = FixedCritic([2.0, 2.0] if not clip else [2.0, -9.0])
         assert agent._td_target(batch).tolist() == pytest.approx(expected if not clip else [0.0, 0.0])
@@ -161,7 +177,11 @@ def test_state_round_trip_continues_bit_for_bit() -> None:
     for one in (agent, other):
         torch.manual_seed(7)
         one.update(batch)
-    for (name, left), right in zip(agent.policy.state_dict().items(), other.policy.state_dict().values(), strict=True):
+    for (name, left), right in zip(
+        agent.policy.state_dict().items(),
+        other.policy.state_dict().values(),
+        strict=True,
+    ):
         assert torch.equal(left, right), name
     assert torch.equal(agent.log_alpha, other.log_alpha)
 

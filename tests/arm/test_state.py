@@ -71,3 +71,11 @@ def test_action_spec(gripper):
     assert all((d.unit, d.low, d.high) == ("1", -1.0, 1.0) for d in spec.dims)
     assert (spec.scale_m, spec.frame, spec.gripper, spec.gripper_step) == (0.02, "base", gripper, 15.0)
     assert spec.semantics is Semantics.achieved
+
+
+def test_roll_does_not_jump_while_the_gripper_points_down(kin):
+    """Straight down is roll = pi, where the usual branch flips sign from one step to the next."""
+    wobble = np.array([[0.0, -30, 30, 90 + tilt, 90, 20] for tilt in (-0.5, -0.1, 0.1, 0.5)])
+    wobble[:, 4] += [0.3, -0.3, 0.3, -0.3]
+    roll = proprioception(kin, wobble, None, fps=10)[:, 15]
+    assert np.ptp(roll) < 0.1 and np.all(np.abs(roll - np.pi) < 0.5)

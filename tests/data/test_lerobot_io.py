@@ -113,6 +113,31 @@ def test_video_keeps_order_and_roughly_the_pixels(
             assert difference.max() <= 2  # neighbours differ by 3: a frame out of place would show
 
 
+@pytest.mark.parametrize("video", [False, True])
+def test_datasets_of_several_files(
+    tmp_path: Path, tiny_spec: Spec, make_episode: Callable[..., Episode], video: bool
+) -> None:
+    spec = replace(copy.deepcopy(tiny_spec), images=[ImageSpec("wrist", 64, 64, 64, 64)])
+    episodes = [make_episode(spec=spec, length=4 + n, seed=n) for n in range(4)]
+    writer = DatasetWriter(tmp_path / "d", spec, video=video)
+    info = writer._dataset.meta.info
+    info.data_files_size_in_mb = info.video_files_size_in_mb = 1e-4
+    for number, episode in enumerate(episodes):
+        episode.observations[WRIST] = episode.observations[WRIST] // 8 + 60 * number
+        writer.add(episode)
+    writer.close()
+    assert len(list((tmp_path / "d").rglob("file-*.mp4" if video else "data/*/file-*.parquet"))) > 1
+    for before, after in zip(episodes, load_episodes(tmp_path / "d"), strict=True):
+        np.testing.assert_array_equal(before.actions, after.actions)
+        difference = np.abs(before.observations[WRIST].astype(int) - after.observations[WRIST])
+        assert difference.mean() < (20 if video else 1e-9)
+
+
+def test_without_cameras(dataset_dir: Callable[..., Path], tiny_spec: Spec) -> None:
+    spec = replace(copy.deepcopy(tiny_spec), images=[])
+    assert [list(e.observations) for e in load_episodes(dataset_dir(spec=spec))] == [[STATE_KEY]] * 3
+
+
 def test_float_rate_is_kept(dataset_dir: Callable[..., Path], tiny_spec: Spec) -> None:
     spec = replace(copy.deepcopy(tiny_spec), fps=12.5)
     assert dataset_spec(dataset_dir(spec=spec)).fps == 12.5
@@ -122,12 +147,11 @@ def test_what_follows_the_end_is_only_given_on_request(
     tmp_path: Path, tiny_spec: Spec, make_episode: Callable[..., Episode]
 ) -> None:
     whole = make_episode(length=9, seed=3)
-    cut = lambda a, stop: a[:stop]
     first = replace(
         whole,
-        observations={k: cut(v, 7) for k, v in whole.observations.items()},
-        success=cut(whole.success, 7) | (np.arange(7) == 6),
-        **{f: cut(getattr(whole, f), 6) for f in ("actions", "rewards", "source", "is_intervention", "action_valid")},
+        observations={k: v[:7] for k, v in whole.observations.items()},
+        success=whole.success[:7] | (np.arange(7) == 6),
+        **{f: getattr(whole, f)[:6] for f in ("actions", "rewards", "source", "is_intervention", "action_valid")},
     )
     after = replace(
         whole,

@@ -25,15 +25,22 @@ def walk(length: int, seed: int, step_deg: float = 1.0) -> np.ndarray:
     return START + np.cumsum(steps, axis=0)
 
 
+def panned(*degrees: float) -> np.ndarray:
+    """The start pose with the base turned, one row per angle."""
+    joints = np.tile(START, (len(degrees), 1))
+    joints[:, 0] += degrees
+    return joints
+
+
 # ---------------------------------------------------------------- golden numbers
 
 
 def test_a_turn_of_the_base_moves_the_gripper_on_a_circle() -> None:
-    """Panning by d degrees moves a point at radius r by the chord 2 r sin(d/2), at right angles to its middle direction."""
-    joints = np.stack([START, START + [1.0, 0, 0, 0, 0, 0]])
+    """Panning by d degrees moves a point at radius r along a chord of 2 r sin(d/2)."""
+    joints = panned(0.0, 1.0)
     made = rebuild(joints, np.zeros(2, int), spec(), KIN)
     before, after = KIN.forward(joints)[0]
-    axis = KIN.forward(START + [[90.0, 0, 0, 0, 0, 0], [-90.0, 0, 0, 0, 0, 0]])[0].mean(0)  # a point on the pan axis
+    axis = KIN.forward(panned(90.0, -90.0))[0].mean(0)  # a point on the pan axis
     radius = np.linalg.norm((before - axis)[:2])
     chord = 2 * radius * np.sin(np.deg2rad(0.5))
     assert np.linalg.norm(made.actions[0, :3]) * 0.02 == pytest.approx(chord, rel=1e-5)
@@ -97,9 +104,7 @@ def test_unclipped_actions_replay_the_recorded_path(seed: int, scale: float) -> 
 
 def test_residual_of_one_clipped_step_by_hand() -> None:
     """Half of a step that needs twice the scale is lost, and stays lost to the end of that episode only."""
-    joints = np.concatenate(
-        [np.stack([START, START + [2.0, 0, 0, 0, 0, 0]] + [START + [2.0, 0, 0, 0, 0, 0]]), START[None]]
-    )
+    joints = panned(0.0, 2.0, 2.0, 0.0)
     episode = np.array([0, 0, 0, 1])
     positions = KIN.forward(joints)[0]
     moved = positions[1] - positions[0]

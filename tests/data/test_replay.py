@@ -32,7 +32,10 @@ class Step:
 
 def observation(number: int) -> dict[str, np.ndarray]:
     """An observation that carries its own number in the state and in every pixel."""
-    return {STATE_KEY: np.full(2, number, np.float32), IMAGE: np.full((4, 4, 3), number % 251, np.uint8)}
+    return {
+        STATE_KEY: np.full(2, number, np.float32),
+        IMAGE: np.full((4, 4, 3), number % 251, np.uint8),
+    }
 
 
 def fill(store: FrameStore, episodes: list[tuple[list[Source], bool]]) -> list[Step]:
@@ -42,7 +45,15 @@ def fill(store: FrameStore, episodes: list[tuple[list[Source], bool]]) -> list[S
         store.begin(observation(number))
         for t, source in enumerate(sources):
             last = t == len(sources) - 1
-            step = Step(number, number + 1, float(number), last and terminates, last and not terminates, source, index)
+            step = Step(
+                number,
+                number + 1,
+                float(number),
+                last and terminates,
+                last and not terminates,
+                source,
+                index,
+            )
             store.add(
                 np.full(3, number, np.float32),
                 step.reward,
@@ -74,7 +85,11 @@ def reference_n_step(steps: list[Step], start: int, n: int, discount: float) -> 
 
 
 SOURCES = st.sampled_from([Source.policy, Source.human])
-EPISODES = st.lists(st.tuples(st.lists(SOURCES, min_size=1, max_size=7), st.booleans()), min_size=1, max_size=8)
+EPISODES = st.lists(
+    st.tuples(st.lists(SOURCES, min_size=1, max_size=7), st.booleans()),
+    min_size=1,
+    max_size=8,
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -128,7 +143,13 @@ def test_unknown_actions_are_never_sampled() -> None:
     store.begin(observation(0))
     for t, valid in enumerate([True, False, True]):
         store.add(
-            np.zeros(3), 0.0, observation(t + 1), terminated=t == 2, truncated=False, source=Source.demo, valid=valid
+            np.zeros(3),
+            0.0,
+            observation(t + 1),
+            terminated=t == 2,
+            truncated=False,
+            source=Source.demo,
+            valid=valid,
         )
     assert store.transitions().tolist() == [0, 2]
 
@@ -146,7 +167,9 @@ def test_a_mapped_store_continues_where_its_state_says(tmp_path) -> None:
     assert np.array_equal(before["reward"], after["reward"])
 
 
-def test_rows_of_the_last_checkpoint_survive_wrapping_within_the_slack(tmp_path) -> None:
+def test_rows_of_the_last_checkpoint_survive_wrapping_within_the_slack(
+    tmp_path,
+) -> None:
     store = FrameStore(10, observation(0), 3, path=tmp_path, slack=6)
     fill(store, [([Source.policy] * 9, True)])
     state, before = store.state_dict(), store.gather(store.transitions(), discount=0.9)
@@ -157,6 +180,16 @@ def test_rows_of_the_last_checkpoint_survive_wrapping_within_the_slack(tmp_path)
     assert np.array_equal(before["observation"][STATE_KEY], after["observation"][STATE_KEY])
 
 
+def test_a_finished_store_takes_no_more_room_than_its_rows(tmp_path) -> None:
+    store = FrameStore(1000, observation(0), 3, path=tmp_path)
+    fill(store, [([Source.policy] * 4, True)])
+    store.trim()
+    frames = np.load(tmp_path / f"{IMAGE}.npy")
+    assert frames.shape == (5, 4, 4, 3) and frames[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
+    assert np.load(tmp_path / "reward.npy").tolist() == [0, 1, 2, 3, 0]
+    assert sum(f.stat().st_size for f in tmp_path.iterdir()) < 5000
+
+
 def test_a_store_of_another_layout_is_refused(tmp_path) -> None:
     FrameStore(50, observation(0), 3, path=tmp_path)
     with pytest.raises(UserError, match="replay store"):
@@ -164,7 +197,10 @@ def test_a_store_of_another_layout_is_refused(tmp_path) -> None:
 
 
 def sampler(demos: int, online: list[Source]) -> ReplaySampler:
-    demo_store, online_store = FrameStore(100, observation(0), 3), FrameStore(100, observation(0), 3)
+    demo_store, online_store = (
+        FrameStore(100, observation(0), 3),
+        FrameStore(100, observation(0), 3),
+    )
     if demos:
         fill(demo_store, [([Source.demo] * demos, True)])
     if online:

@@ -15,6 +15,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.random.mtrand import get_bit_generator
 
 from hiltk.config import GymnasiumConf, TaskConf
 from hiltk.envs.gymnasium_env import GymnasiumEnv, PrivateRandomness
@@ -68,7 +69,7 @@ class NastyEnv(gym.Env[Any, Any]):
 
 @pytest.fixture(autouse=True)
 def nasty_id() -> Iterator[None]:
-    gym.register("hiltk_test/Nasty-v0", entry_point=NastyEnv)
+    gym.register("hiltk_test/Nasty-v0", entry_point=lambda **kwargs: NastyEnv(**kwargs))
     yield
     del gym.registry["hiltk_test/Nasty-v0"]
 
@@ -79,7 +80,7 @@ def nasty(**changes: Any) -> GymnasiumConf:
 
 def rollout(env: gym.Env[Any, Any], seed: int | None, steps: int) -> list[dict[str, np.ndarray]]:
     """Observations of an episode under actions that depend on the step only."""
-    actions = np.random.default_rng(0).uniform(-1, 1, (steps, *env.action_space.shape)).astype(np.float32)
+    actions = np.random.default_rng(0).uniform(-1, 1, (steps, *(env.action_space.shape or ()))).astype(np.float32)
     return [env.reset(seed=seed)[0], *(env.step(action)[0] for action in actions)]
 
 
@@ -133,7 +134,7 @@ def test_any_action_lands_inside_the_native_box(action: list[float]) -> None:
     env = GymnasiumEnv(nasty())
     env.reset(seed=0)
     env.step(np.array(action, np.float32))  # `NastyEnv.step` asserts that its box contains it
-    back = np.array(env.native.unwrapped.received, float).ravel()  # type: ignore[attr-defined]
+    back = env.native.unwrapped.received.ravel()  # type: ignore[attr-defined]
     assert np.allclose(back, [action[0] + 1, (action[1] - 3) / 2], atol=1e-6)
 
 
@@ -164,7 +165,7 @@ def test_an_environment_without_vectors_gets_a_constant_state() -> None:
         def _observe(self) -> Any:
             return self.frame
 
-    gym.register("hiltk_test/Pixels-v0", entry_point=Pixels)
+    gym.register("hiltk_test/Pixels-v0", entry_point=lambda **kwargs: Pixels())
     try:
         env = GymnasiumEnv(GymnasiumConf(id="hiltk_test/Pixels-v0"))
     finally:
@@ -213,11 +214,11 @@ def test_global_random_streams_are_left_alone() -> None:
 
 
 def test_private_streams_survive_an_exception() -> None:
-    before = np.random.get_bit_generator()
+    before = get_bit_generator()
     with pytest.raises(ZeroDivisionError), PrivateRandomness(3).active():
         np.random.random()
         1 / 0  # noqa: B018
-    assert np.random.get_bit_generator() is before
+    assert get_bit_generator() is before
 
 
 def test_rate_and_time_limit() -> None:

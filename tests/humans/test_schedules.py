@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import groupby
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,9 +17,9 @@ from hiltk.humans.schedules import InterventionSchedule
 SCHEDULES = st.sampled_from(list(Schedule))
 
 
-def conf(schedule: Schedule = Schedule.brief, **changes: float) -> InterventionConf:
-    values = {"explore_steps": 3, "max_steps": 2, "probability": 1.0, "window": 4} | changes
-    return InterventionConf(schedule=schedule, **values)  # type: ignore[arg-type]
+def conf(schedule: Schedule = Schedule.brief, **changes: Any) -> InterventionConf:
+    values: dict[str, Any] = {"explore_steps": 3, "max_steps": 2, "probability": 1.0, "window": 4}
+    return InterventionConf(schedule=schedule, **(values | changes))
 
 
 def play(schedule: InterventionSchedule, satisfied: str) -> tuple[str, str]:
@@ -192,7 +193,7 @@ def test_a_run_depends_on_its_seed_only() -> None:
 @pytest.mark.parametrize(
     ("key", "value"), [("explore_steps", -1), ("max_steps", 0), ("window", 0), ("probability", 1.5)]
 )
-def test_numbers_out_of_range(key: str, value: float) -> None:
+def test_numbers_out_of_range(key: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"intervention.{key}={value}"):
         InterventionSchedule(conf(**{key: value}))
 

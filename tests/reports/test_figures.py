@@ -37,7 +37,7 @@ def test_bars_and_error_bars_are_the_boards_numbers(maker: Any, tmp_path: Path, 
     heights = [
         [bar.get_height() for bar in container] for container in axis.containers if hasattr(container, "patches")
     ]
-    assert heights == [[100, 10, 55], [100, 90, 95]]
+    np.testing.assert_allclose(heights, [[100, 10, 55], [100, 90, 95]])
     low_high = axis.containers[1].lines[2][0].get_segments()[1][:, 1]
     rate = board.rate("bc", "far")
     np.testing.assert_allclose(low_high, [100 * rate.low, 100 * rate.high])

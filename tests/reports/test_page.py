@@ -70,6 +70,14 @@ def test_page_carries_everything_inside(image: Path, tmp_path: Path, maker: Any)
         assert text in html, text
 
 
+def test_steps_table_drops_what_nobody_recorded(maker: Any) -> None:
+    quiet, measured = maker.cloned("bc"), maker.trained("hil")
+    assert "peak memory" not in [cell.text for cell in page.steps_table([quiet]).head[0]]
+    table = page.steps_table([measured, quiet])
+    column = [cell.text for cell in table.head[0]].index("peak memory")
+    assert sorted(row[column].text for row in table.body) == ["", "812 MB"]
+
+
 def test_text_is_escaped(maker: Any) -> None:
     html = render("<b>bold</b> & more", ["1 < 2"], [], [])
     assert "&lt;b&gt;bold" in html and "1 &lt; 2" in html and "<b>" not in html

@@ -80,5 +80,5 @@ def test_time_to_success_in_seconds(maker: Any) -> None:
 def test_evaluation_without_episodes_is_refused(maker: Any) -> None:
     evaluation = maker.evaluation("e", {"hil": {"near": 3}})
     (evaluation.path / "episodes.csv").unlink()
-    with pytest.raises(UserError, match="has no readable episodes.csv"):
+    with pytest.raises(UserError, match=r"has no readable episodes\.csv"):
         boards([evaluation])

@@ -123,7 +123,7 @@ def interrupted_after(attempts: int) -> Callable[..., np.ndarray]:
 
     def act(human: Any, observation: Any) -> np.ndarray:
         seen["steps"] = seen["steps"] + 1
-        if observation[STATE_KEY][6:12].any() == False:  # noqa: E712  velocities are zero at an episode's start
+        if not observation[STATE_KEY][6:12].any():  # velocities are zero at an episode's start
             seen["episodes"], seen["steps"] = seen["episodes"] + 1, 1
         if seen["episodes"] == attempts and seen["steps"] == 4:
             raise KeyboardInterrupt

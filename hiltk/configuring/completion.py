@@ -7,7 +7,8 @@ import re
 from enum import Enum
 from typing import Any
 
-from hiltk.composing import compose_untyped, groups, settings
+from hiltk.configuring.composing import compose_untyped, settings
+from hiltk.configuring.files import groups
 from hiltk.steps import Verb
 
 
@@ -39,24 +40,33 @@ def _candidates(verb: Verb, words: list[str], incomplete: str) -> list[str]:
     chosen = [w for w in words if w.partition("=")[0] in groups() and w.partition("=")[2]]
     key, equals, _ = incomplete.partition("=")
     if equals:
-        return [f"{key}={v}" for v in _values(verb, key, chosen) if f"{key}={v}".startswith(incomplete)]
-    keys = settings(verb, chosen)
+        return [o for o in _assignments(verb, key, chosen) if o.startswith(incomplete)]
+    keys = settings(verb, tuple(chosen))
     # One level at a time: `env.` opens a group's own settings.
-    depth = incomplete.count(".")
-    shown = [k if _has_more(k, keys) and k not in groups() else f"{k}=" for k in keys if k.count(".") == depth]
-    return [k for k in shown if k.startswith(incomplete)]
+    here = [k for k in keys if k.count(".") == incomplete.count(".") and k.startswith(incomplete)]
+    shown = [k if _has_more(k, keys) and k not in groups() else f"{k}=" for k in here]
+    if len(shown) != 1 or not shown[0].endswith("="):
+        return shown
+    # Shells put a space behind the only candidate; with its values beside it, they stop at `=`.
+    return _assignments(verb, here[0], chosen) or [shown[0], f"{shown[0]}{_current(verb, here[0], chosen)}"]
 
 
-def _has_more(key: str, keys: list[str]) -> bool:
+def _has_more(key: str, keys: tuple[str, ...]) -> bool:
     return any(k.startswith(f"{key}.") for k in keys)
 
 
+def _assignments(verb: Verb, key: str, chosen: list[str]) -> list[str]:
+    return [f"{key}={value}" for value in _values(verb, key, chosen)]
+
+
 def _values(verb: Verb, key: str, chosen: list[str]) -> list[str]:
+    """What a setting can be, where that can be listed: options of a group, members of an enum, artifacts."""
     if key in groups():
         return groups()[key]
+    from omegaconf import OmegaConf
+
     from hiltk.artifacts.provenance import REFERENCES
     from hiltk.artifacts.store import KINDS, names
-    from omegaconf import OmegaConf
 
     cfg = compose_untyped(verb, chosen)
     if key in REFERENCES:
@@ -69,3 +79,11 @@ def _choices(value: Any) -> list[str]:
     if isinstance(value, Enum):
         return list(type(value).__members__)
     return ["true", "false"] if isinstance(value, bool) else []
+
+
+def _current(verb: Verb, key: str, chosen: list[str]) -> str:
+    """The value a setting has now, where it is one word."""
+    from omegaconf import OmegaConf
+
+    value = OmegaConf.select(compose_untyped(verb, chosen), key)
+    return str(value) if isinstance(value, int | float) or (isinstance(value, str) and value.isidentifier()) else "..."

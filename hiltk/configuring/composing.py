@@ -1,0 +1,51 @@
+"""Hydra composes a verb's config from ``conf/`` and overrides; here still untyped, with values possibly missing."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from hiltk.configuring.files import shipped
+from hiltk.configuring.words import into_mapping
+from hiltk.steps import Verb
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@functools.cache
+def register() -> None:
+    """Make the schemas known to Hydra, once."""
+    from hiltk import config
+
+    config.register()
+
+
+@functools.cache
+def settings(verb: Verb, overrides: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Every key the verb has, dotted, with the groups chosen in ``overrides``."""
+    return tuple(key for key, _ in walk(compose_untyped(verb, list(overrides))))
+
+
+def compose_untyped(verb: Verb, overrides: list[str]) -> DictConfig:
+    """The composed config before missing values are an error, e.g. to list settings."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
+        return hydra_compose(verb.config, [into_mapping(o) for o in overrides])
+
+
+def walk(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key below a config, dotted, with its value; None where it is missing."""
+    from omegaconf import DictConfig, OmegaConf
+
+    for key in map(str, cfg):
+        value = None if OmegaConf.is_missing(cfg, key) else cfg[key]
+        yield f"{prefix}{key}", value
+        if isinstance(value, DictConfig):
+            yield from walk(value, f"{prefix}{key}.")

@@ -1,0 +1,127 @@
+"""Hydra's and OmegaConf's exceptions as one message that names the nearest right thing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hiltk.configuring.composing import compose_untyped, settings, walk
+from hiltk.configuring.words import value_text
+from hiltk.errors import ConfigError, nearest
+from hiltk.steps import Verb
+
+
+@contextmanager
+def explained(verb: Verb) -> Iterator[None]:
+    """Turn Hydra's and OmegaConf's exceptions into one `ConfigError`.
+
+    Raises:
+        ConfigError: instead of theirs.
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _explain(verb, error) from error
+
+
+def _explain(verb: Verb, error: BaseException) -> ConfigError:
+    from hydra.errors import OverrideParseException
+
+    if isinstance(error, OverrideParseException):
+        return _bad_grammar(error)
+    text = "\n".join(str(e) for e in _chain(error))
+    for rule in (_unknown_option, _unknown_key, _wrong_value):
+        if found := rule(verb, text):
+            return found
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return ConfigError(lines[0] if lines else type(error).__name__, where=f"hiltk {verb.name}")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _unknown_option(verb: Verb, text: str) -> ConfigError | None:
+    """``Could not find 'env/so100'`` with the list of options of the group."""
+    found = re.search(
+        r"Could not find '(?:[^'\n]*/)?([^/'\n]*)'\s*\n\s*Available options in '([^']+)':((?:\n\t.*)+)", text
+    )
+    if not found:
+        return None
+    group = found[2].split("/")[-1]
+    options = [o for o in found[3].split() if not o.endswith("_schema")]
+    listed = f"there are: {', '.join(options)}"
+    near = nearest(found[1], options)
+    return ConfigError(f"{group}={found[1]}: there is no such {group}", fix=f"{near}  ({listed})" if near else listed)
+
+
+def _unknown_key(verb: Verb, text: str) -> ConfigError | None:
+    found = re.search(r"Could not (?:override|append to|delete from)[^'\n]*'([^'\n]+)'", text) or re.search(
+        r"Key '([^']+)' (?:is )?not in '", text
+    )
+    if not found or "Value '" in text:
+        return None
+    full = re.search(r"full_key: (\S+)", text)
+    key = found[1] if not full or found[1].endswith(full[1]) else full[1]
+    return ConfigError(f"'{key}' is not a setting of `hiltk {verb.name}`", fix=_nearest_setting(verb, key))
+
+
+def _nearest_setting(verb: Verb, key: str) -> str:
+    keys = settings(verb)
+    siblings = [k for k in keys if k.rpartition(".")[0] == key.rpartition(".")[0]]
+    leaf = [k for k in keys if k.rpartition(".")[2] == key.rpartition(".")[2]]
+    near = nearest(key, siblings) or (f"did you mean '{leaf[0]}'?" if leaf else "") or nearest(key, keys)
+    return near or f"`hiltk {verb.name} --help` lists the settings"
+
+
+def _wrong_value(verb: Verb, text: str) -> ConfigError | None:
+    """``Value 'abc' of type 'str' could not be converted to Integer``, ``Invalid value 'x', expected one of [...]``."""
+    key = re.search(r"full_key: ([\w.]+)", text)
+    merged = re.search(r"Error merging override ([^=\s]+)=(.*)", text)
+    where = key[1] if key else merged[1] if merged else ""
+    if found := re.search(r"Invalid value '([^']*)', expected one of \[([^\]]*)\]", text):
+        options = [o.strip() for o in found[2].split(",")]
+        near = nearest(found[1], options)
+        listed = f"one of {', '.join(options)}"
+        return ConfigError(f"{where}={found[1]} is not a choice", fix=f"{near}  ({listed})" if near else listed)
+    if where and (
+        found := re.search(r"Value '([^']*)' (?:of type|is not a valid)|Invalid (?:value|type) assigned", text)
+    ):
+        value = found[1] if found[1] is not None else merged[2] if merged else "?"
+        return ConfigError(f"{where}={value} does not fit", fix=_expected(verb, where))
+    return None
+
+
+_TYPES = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    list: "a list",
+    dict: "a mapping",
+}
+
+
+def _expected(verb: Verb, key: str) -> str:
+    """What a setting takes, by the value it has now."""
+    from omegaconf import OmegaConf
+
+    value = dict(walk(compose_untyped(verb, []))).get(key)
+    if value is None:
+        return f"`hiltk {verb.name} --cfg job` shows what it is now"
+    plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    return f"it takes {_TYPES.get(type(plain), type(plain).__name__)}, e.g. {key}={value_text(plain)}"
+
+
+def _bad_grammar(error: BaseException) -> ConfigError:
+    override_text = getattr(error, "override", "") or ""
+    return ConfigError(
+        f"'{override_text}' cannot be read: {str(error).splitlines()[0]}",
+        fix="settings look like key=value, lists like key=[a,b]; in the shell, quote what has spaces or brackets",
+    )

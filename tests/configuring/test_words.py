@@ -1,0 +1,61 @@
+"""Plain data must survive the trip through Hydra's grammar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hiltk.configuring.words import MAPPINGS, override, words_to_overrides
+from hiltk.errors import ConfigError
+from hiltk.steps import VERBS
+
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(-(10**9), 10**9), st.floats(allow_nan=False, allow_infinity=False), st.text()
+)
+data = st.one_of(scalars, st.lists(st.one_of(scalars, st.lists(scalars, max_size=2)), max_size=4))
+
+
+@given(data)
+def test_any_value_comes_back(value: Any) -> None:
+    [parsed] = OverridesParser.create().parse_overrides([override("key", value)])
+    assert parsed.value() == value
+
+
+@pytest.mark.parametrize(
+    "word", ["NaN", "inf", "null", "True", "1e-4", "a'b", "a\\", "\\'", "${seed}", "a=b", "[x]", ""]
+)
+def test_text_that_looks_like_something_else_stays_text(word: str) -> None:
+    [parsed] = OverridesParser.create().parse_overrides([override("key", word)])
+    assert parsed.value() == word
+
+
+def test_words_without_equals_are_the_main_key() -> None:
+    verb = VERBS["eval"]
+    assert words_to_overrides(verb, ["bc", "name=x", "lift"]) == ["policies=[bc,lift]", "name=x"]
+    assert words_to_overrides(verb, ["bc", "--cfg", "job", "-m", "~task"]) == [
+        "policies=[bc]",
+        "--cfg",
+        "job",
+        "-m",
+        "~task",
+    ]
+    with pytest.raises(ConfigError, match="not a setting"):
+        words_to_overrides(VERBS["train"], ["bc"])
+
+
+def test_mappings_are_all_the_settings_that_are_mappings() -> None:
+    from omegaconf import DictConfig, OmegaConf
+
+    from hiltk.configuring.composing import compose_untyped, walk
+
+    found = set()
+    for verb in VERBS.values():
+        choices: list[list[str]] = [[], ["env=gymnasium"]] if verb.name in ("record", "train", "eval") else [[]]
+        for overrides in choices:
+            cfg = compose_untyped(verb, overrides)
+            found |= {k for k, v in walk(cfg) if isinstance(v, DictConfig) and OmegaConf.get_type(v) is dict}
+    assert found == set(MAPPINGS)

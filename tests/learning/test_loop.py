@@ -1,0 +1,194 @@
+"""The loop on a small environment: routing of interventions, bookkeeping, and a resume that is bit-equal."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hiltk.agents.policy import Policy
+from hiltk.agents.sac import SacAgent
+from hiltk.config import (
+    AgentConf,
+    EncoderConf,
+    EnvConf,
+    InterventionConf,
+    Schedule,
+    TrainConf,
+)
+from hiltk.data.episode import Source
+from hiltk.data.replay import FrameStore, ReplaySampler, example_observation
+from hiltk.envs.base import HilEnv
+from hiltk.errors import UserError
+from hiltk.humans.schedules import InterventionSchedule
+from hiltk.learning.loop import Trainer, episode_seed
+from hiltk.spec import (
+    STATE_KEY,
+    ActionSpec,
+    Dimension,
+    RewardSpec,
+    Spec,
+    StateSpec,
+    Stats,
+)
+
+SPEC = Spec(
+    state=StateSpec([Dimension("x", "m", -1, 1), Dimension("goal", "m", -1, 1)]),
+    action=ActionSpec([Dimension("dx", "1", -1, 1)]),
+    stats={STATE_KEY: Stats([0.0, 0.0], [0.5, 0.5])},
+)
+
+
+class Line(HilEnv):
+    """Move a point on a line to a goal; success ends the episode, 12 steps are the limit."""
+
+    io_spec = SPEC
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        self.x, self.goal, self.t = 0.0, np.random.default_rng(seed).uniform(-1, 1), 0
+        return self._observe(), {}
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        self.x += 0.2 * float(np.clip(action[0], -1, 1))
+        self.t += 1
+        done = abs(self.x - self.goal) < 0.1
+        info = {
+            "success": done,
+            "true_success": done,
+            "executed_action": np.clip(action, -1, 1).astype(np.float32),
+        }
+        return self._observe(), float(done), done, not done and self.t >= 12, info
+
+    def _observe(self) -> dict[str, Any]:
+        return {STATE_KEY: np.array([self.x, self.goal], np.float32)}
+
+
+class Guide:
+    """A human who knows the way."""
+
+    def __init__(self, env: Line) -> None:
+        self.env, self.seeds = env, []
+
+    def reset(self, seed: int) -> None:
+        self.seeds.append(seed)
+
+    def act(self, observation: dict[str, np.ndarray]) -> np.ndarray:
+        return np.array([np.sign(self.env.goal - self.env.x)], np.float32)
+
+    def satisfied(self) -> bool:
+        return False
+
+
+def make_trainer(
+    folder: Path,
+    episodes: int,
+    *,
+    resume: bool = False,
+    schedule: Schedule = Schedule.brief,
+) -> Trainer:
+    folder.mkdir(exist_ok=True)
+    torch.manual_seed(0)
+    agent_conf = AgentConf(hidden=[16, 16])
+    conf = TrainConf(
+        name="x", env=EnvConf(name="line"), agent=agent_conf, episodes=episodes, utd=1.5, batch_size=16, learning_starts=10,
+        checkpoint_every=2, resume=resume,
+    )  # fmt: skip
+    env = Line()
+    policy = Policy(agent_conf, EncoderConf(name="none"), copy.deepcopy(SPEC))
+    example = example_observation(SPEC)
+    return Trainer(
+        env=env,
+        human=Guide(env),
+        schedule=InterventionSchedule(InterventionConf(schedule=schedule, explore_steps=3, max_steps=2), 0),
+        agent=SacAgent(policy, agent_conf, RewardSpec(), 12),
+        sampler=ReplaySampler(
+            FrameStore(1, example, 1),
+            FrameStore(500, example, 1, path=folder / "online", slack=50),
+            discount=0.97,
+            pad=0,
+            rng=np.random.default_rng(0),
+        ),
+        conf=conf,
+        folder=folder,
+    )
+
+
+def test_corrections_enter_their_view_and_the_policys_steps_do_not(
+    tmp_path: Path,
+) -> None:
+    trainer = make_trainer(tmp_path, 6)
+    rows = trainer.run()
+    store = trainer.store
+    every, corrections = store.transitions(), store.interventions()
+    assert len(every) == trainer.env_step == sum(r["length"] for r in rows)
+    human_steps = round(sum(r["intervention_rate"] * r["length"] for r in rows))
+    assert 0 < human_steps == len(corrections) < len(every)
+    assert (store.source[corrections] == Source.human).all()
+    others = np.setdiff1d(every, corrections)
+    assert (store.source[others] == Source.policy).all() and not store.is_intervention[others].any()
+    # What was stored is what the human did: full speed towards the goal.
+    data = store.gather(corrections, discount=0.97)
+    towards = np.sign(data["observation"][STATE_KEY][:, 1] - data["observation"][STATE_KEY][:, 0])
+    assert np.array_equal(data["action"][:, 0], towards)
+
+
+def test_updates_follow_the_ratio(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, 6)
+    trainer.run()
+    assert trainer.agent.updates == int(1.5 * (trainer.env_step - 9))
+
+
+def test_the_human_is_reset_once_per_takeover(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, 4)
+    rows = trainer.run()
+    assert isinstance(trainer.human, Guide)
+    assert len(trainer.human.seeds) == sum(r["interventions"] for r in rows) > 0
+
+
+def test_nobody_takes_over_when_never_is_asked(tmp_path: Path) -> None:
+    rows = make_trainer(tmp_path, 3, schedule=Schedule.never).run()
+    assert all(r["intervention_rate"] == 0 for r in rows)
+
+
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path: Path) -> None:
+    whole = make_trainer(tmp_path / "whole", 8)
+    expected = whole.run()
+    first = make_trainer(tmp_path / "parts", 5)  # checkpoints after episodes 2 and 4; episode 5 is lost
+    first.run()
+    second = make_trainer(tmp_path / "parts", 8, resume=True)
+    torch.manual_seed(99)  # whatever the new process did before
+    rows = second.run()
+    assert [r["episode"] for r in rows] == list(range(8))
+    for ours, theirs in zip(rows, expected, strict=True):
+        for key in ("success", "length", "critic_loss", "q_mean", "alpha"):
+            assert ours.get(key, 0.0) == pytest.approx(theirs.get(key, 0.0), rel=1e-5), key
+    for (name, left), right in zip(
+        whole.agent.policy.state_dict().items(),
+        second.agent.policy.state_dict().values(),
+        strict=True,
+    ):
+        assert torch.equal(left, right), name
+    rows_of = whole.store.transitions()
+    assert np.array_equal(rows_of, second.store.transitions())
+    assert np.array_equal(whole.store.action[rows_of], second.store.action[rows_of])
+
+
+def test_nan_stops_the_run_and_keeps_what_caused_it(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, 6)
+    with torch.no_grad():
+        next(trainer.agent.critic.parameters())[0, 0, 0] = float("nan")
+    with pytest.raises(UserError, match="diverged: .*critic_loss"):
+        trainer.run()
+    assert (tmp_path / "diverged.pt").is_file()
+
+
+def test_episode_seeds_differ_and_are_fixed() -> None:
+    seeds = {episode_seed(s, e) for s in range(5) for e in range(50)}
+    assert len(seeds) == 250
+    assert episode_seed(3, 7) == episode_seed(3, 7)

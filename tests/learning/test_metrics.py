@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from hiltk.learning.metrics import CsvLog, TrainingDisplay
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_rows_are_on_disk_at_once_and_later_ones_are_dropped_on_resume(
+    tmp_path: Path,
+) -> None:
+    log = CsvLog(tmp_path, ["episode", "return"])
+    for episode in range(5):
+        log.write({"episode": episode, "return": episode / 3, "not a column": 1.0})
+        assert len(read(log.path)) == episode + 1
+    again = CsvLog(tmp_path, ["episode", "return"], keep=3)
+    again.write({"episode": 3, "return": 9.0})
+    assert [r["episode"] for r in read(log.path)] == ["0", "1", "2", "3"]
+    assert [r["return"] for r in read(log.path)] == ["0", "0.333333", "0.666667", "9"]
+
+
+def row(episode: int) -> dict[str, float]:
+    return {
+        "episode": episode,
+        "env_step": 20 * episode,
+        "success": 1,
+        "autonomous": float(episode % 2),
+        "intervention_rate": 0.25,
+        "return": 1,
+        "steps_per_s": 12.5,
+    }
+
+
+def test_without_a_terminal_every_tenth_episode_is_a_line() -> None:
+    out = io.StringIO()
+    with TrainingDisplay(30, Console(file=out, width=200)) as display:
+        for episode in range(20):
+            display.update(row(episode))
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("episode 10: success 100%, alone 50%, intervened 25%")
+
+
+def test_on_a_terminal_the_table_is_live() -> None:
+    out = io.StringIO()
+    with TrainingDisplay(30, Console(file=out, width=200, force_terminal=True)) as display:
+        display.update(row(1))
+    assert "alone" in out.getvalue() and "2/30" in out.getvalue()

@@ -1,0 +1,67 @@
+"""Numbers, table and figure of a repair."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from hiltk.arm.state import action_spec
+from hiltk.data.repair import Rebuilt
+from hiltk.reports.repair_report import RepairReport, make_report, plot_report, print_report
+from hiltk.spec import GripperFormat, Spec
+
+
+@pytest.fixture
+def report() -> RepairReport:
+    """Two episodes of three rows along x: the first in steps of 10 mm, the second with one of 30 mm, scale 20 mm."""
+    positions = np.zeros((6, 3))
+    positions[:, 0] = [0, 0.01, 0.02, 0, 0.03, 0.03]
+    actions = np.zeros((6, 4), np.float32)
+    actions[:, 0] = [0.5, 0.5, 0, 1.0, 0, 0]
+    clipped = np.zeros((6, 4), bool)
+    clipped[3, 0] = True
+    valid = np.array([True, True, False] * 2)
+    spec = Spec(action=action_spec(0.02, GripperFormat.continuous, 15.0))
+    return make_report(
+        Rebuilt(actions, valid, clipped, positions), np.repeat([0, 1], 3), np.array([True, True]), spec, foreign=False
+    )
+
+
+def test_by_hand(report: RepairReport) -> None:
+    assert (report.repaired, report.intact, report.transitions) == ([0, 1], [], 4)
+    assert report.clipped == {"delta_x": 0.25, "delta_y": 0.0, "delta_z": 0.0, "gripper": 0.0}
+    assert report.residual_mm["as_stored"] == {"median": 0.0, "max": pytest.approx(10.0, abs=1e-4)}
+    assert report.residual_mm["unclipped"]["max"] == pytest.approx(0, abs=1e-4)
+    assert report.worst is not None and report.worst.episode == 1
+    np.testing.assert_allclose(report.worst.replayed_m[:, 0], [0, 0.02, 0.02], atol=1e-8)
+
+
+def test_only_repaired_episodes_count() -> None:
+    positions, actions = np.zeros((4, 3)), np.zeros((4, 3), np.float32)
+    positions[3, 0] = 1.0  # a jump in the intact episode
+    clipped = np.zeros((4, 3), bool)
+    clipped[2] = True
+    spec = Spec(action=action_spec(0.02, GripperFormat.none, 15.0))
+    made = Rebuilt(actions, np.array([True, False] * 2), clipped, positions)
+    report = make_report(made, np.array([0, 0, 1, 1]), np.array([True, False]), spec, foreign=False)
+    assert (report.repaired, report.intact, report.transitions) == ([0], [1], 1)
+    assert max(report.clipped.values()) == 0 and report.residual_mm["as_stored"]["max"] == 0
+
+
+def test_table_and_warning(report: RepairReport) -> None:
+    out = io.StringIO()
+    print_report(report, "fixed@d-0001", Console(file=out, width=200))
+    assert "fixed@d-0001" in out.getvalue() and "delta_x 25.0%" in out.getvalue()
+    assert "more than 10% of delta_x hit the limit" in out.getvalue()
+
+
+def test_figure(report: RepairReport, tmp_path: Path) -> None:
+    import cv2
+
+    plot_report(report, tmp_path / "repair.png")
+    image = cv2.imread(str(tmp_path / "repair.png"))
+    assert image.shape[0] > 400 and image.std() > 5

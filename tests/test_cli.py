@@ -1,0 +1,309 @@
+"""The command line: help, exit codes, messages, completion. Steps are replaced by recorders of the config they get."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from hiltk import cli
+from hiltk.config import Fault, GymnasiumConf, Schedule, So101SimConf
+from hiltk.configuring.completion import complete
+from hiltk.errors import UserError
+from hiltk.steps import VERBS
+
+HEAVY = ("torch", "lerobot", "mujoco", "hydra", "omegaconf", "numpy", "pandas", "datasets", "huggingface_hub", "cv2")
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
+    """Every step replaced by one that notes its config."""
+    seen: dict[str, list[Any]] = {name: [] for name in VERBS}
+    for verb in VERBS.values():
+        module = ModuleType(verb.module)
+        module.run = seen[verb.name].append  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, verb.module, module)
+    return seen
+
+
+def hiltk(*words: str) -> Result:
+    return CliRunner().invoke(cli.app, list(words), terminal_width=200)
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException) -> None:
+    def run(cfg: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(sys.modules[VERBS[step].module], "run", run)
+
+
+# ---------------------------------------------------------------- help
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, json\nfrom hiltk import cli\n"
+        "try:\n    cli.app(['--help'])\nexcept SystemExit:\n    pass\n"
+        "try:\n    cli.app(['train', '--help'])\nexcept SystemExit:\n    pass\n"
+        "print('MODULES', json.dumps(sorted(m for m in sys.modules if '.' not in m)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    loaded = json.loads(out.rsplit("MODULES", 1)[1])
+    assert "typer" in loaded
+    assert not [m for m in HEAVY if m in loaded]
+    assert all(name in out for name in VERBS)
+
+
+@pytest.mark.parametrize("name", list(VERBS))
+def test_help_of_a_verb_says_what_it_reads_writes_and_shows_commands(name: str) -> None:
+    result = hiltk(name, "--help")
+    assert result.exit_code == 0
+    assert "reads:" in result.output
+    assert "writes:" in result.output
+    assert result.output.count(f"  hiltk {name} ") >= 3
+    assert "name=???" in result.output
+
+
+def test_help_keeps_brackets() -> None:
+    assert "demos=[demos]" in hiltk("train", "--help").output  # rich would swallow them as markup
+
+
+def test_version() -> None:
+    assert hiltk("--version").output.startswith("hiltk 0.")
+
+
+# ---------------------------------------------------------------- what a step gets
+
+
+def test_overrides_and_groups_arrive_typed(steps: dict[str, list[Any]]) -> None:
+    words = ["task=grasp", "intervention=long", "env.jitter.lighting=.5", "agent.hidden=[8,8]", "demos=[a@d-0001,b]"]
+    result = hiltk("train", "name=x", *words)
+    assert result.exit_code == 0, result.output
+    [cfg] = steps["train"]
+    assert isinstance(cfg.env, So101SimConf)
+    assert (cfg.task.name, cfg.env.jitter.lighting) == ("grasp", 0.5)
+    assert cfg.intervention.schedule is Schedule.long
+    assert cfg.agent.hidden == [8, 8]
+    assert cfg.demos == ["a@d-0001", "b"]
+
+
+@pytest.mark.parametrize("verb", ["record", "train", "eval"])
+def test_another_environment_brings_its_own_settings(steps: dict[str, list[Any]], verb: str) -> None:
+    words = ["env=gymnasium", "env.id=Foo-v0", "env.kwargs.render_mode=rgb_array", "env.state_keys=[a.b]"]
+    more = ["policies=[p]"] if verb == "eval" else []
+    result = hiltk(verb, "name=x", *words, *more)
+    assert result.exit_code == 0, result.output
+    env = steps[verb][0].env
+    assert isinstance(env, GymnasiumConf)
+    assert (env.id, env.kwargs, env.state_keys) == ("Foo-v0", {"render_mode": "rgb_array"}, ["a.b"])
+
+
+def test_plain_words_go_to_the_main_key(steps: dict[str, list[Any]]) -> None:
+    assert hiltk("eval", "bc", "hub:me/lift@v-1", "name=x").exit_code == 0
+    assert steps["eval"][0].policies == ["bc", "hub:me/lift@v-1"]
+    assert hiltk("fix-actions", "./some dir/it's", "name=y").exit_code == 0
+    assert steps["fix-actions"][0].dataset == "./some dir/it's"
+
+
+def test_enums_come_by_name(steps: dict[str, list[Any]]) -> None:
+    hiltk("record", "name=x", "fault=zero_actions")
+    assert steps["record"][0].fault is Fault.zero_actions
+
+
+def test_multirun_runs_every_combination(steps: dict[str, list[Any]], tmp_path: Path) -> None:
+    result = hiltk("train", "-m", "name=x-${seed}", "seed=0,1", "intervention=never,long", f"root={tmp_path}")
+    assert result.exit_code == 0, result.output
+    got = [(c.name, c.intervention.schedule.name) for c in steps["train"]]
+    assert got == [("x-0", "never"), ("x-0", "long"), ("x-1", "never"), ("x-1", "long")]
+
+
+def test_multirun_goes_on_after_a_failure(
+    steps: dict[str, list[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(cfg: Any) -> None:
+        if cfg.seed == 0:
+            raise UserError("seed 0 is unlucky")
+        steps["train"].append(cfg)
+
+    monkeypatch.setattr(sys.modules[VERBS["train"].module], "run", run)
+    result = hiltk("train", "-m", "name=x", "seed=0,1", f"root={tmp_path}")
+    assert result.exit_code == 1
+    assert "seed 0 is unlucky" in result.output
+    assert [c.seed for c in steps["train"]] == [1]
+
+
+def test_show_config_does_not_run(steps: dict[str, list[Any]]) -> None:
+    result = hiltk("train", "name=x", "--cfg", "job")
+    assert result.exit_code == 0
+    assert "checkpoint_every: 25" in result.output
+    assert not steps["train"]
+
+
+def test_config_dir_adds_options(steps: dict[str, list[Any]], tmp_path: Path) -> None:
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task" / "tall.yaml").write_text("defaults: [lift, _self_]\ntime_limit_s: 9\n")
+    result = hiltk("record", "name=x", "task=tall", "--config-dir", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    assert (steps["record"][0].task.name, steps["record"][0].task.time_limit_s) == ("lift", 9.0)
+
+
+def test_nothing_is_left_behind(steps: dict[str, list[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    argv, full = list(sys.argv), os.environ.get("HYDRA_FULL_ERROR")
+    assert hiltk("record", "name=x").exit_code == 0
+    assert hiltk("record", "nam=x").exit_code == 2
+    assert not list(tmp_path.iterdir())  # Hydra's output folders and logs
+    assert sys.argv == argv
+    assert os.environ.get("HYDRA_FULL_ERROR") == full
+    assert len(steps["record"]) == 1  # and a second call in the same process works
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train name=x agnet=sac", "did you mean 'agent'?"),
+        ("train name=x agent=sacc", "did you mean 'sac'?"),
+        ("train name=x env=so100_sim", "did you mean 'so101_sim'?"),
+        ("train name=x env.image_hieght=3", "did you mean 'env.image_height'?"),
+        ("train name=x intervention.shedule=never", "did you mean 'intervention.schedule'?"),
+        ("train name=x +seeed=3", "did you mean 'seed'?"),
+        ("train name=x ++env.jiter.color=1", "did you mean 'env.jitter'?"),
+        ("train name=x ~agentt", "did you mean 'agent'?"),
+        ("train name=x env.renderer=gpu", "one of auto, cpu, gl"),
+        ("train name=x seed=abc", "it takes a whole number"),
+        ("train name=x agent.hidden=3", "it takes a list"),
+        ("record name=x video=maybe", "it takes true or false"),
+        ("record name=x episodes=1.5", "episodes=1.5 does not fit"),
+        ("train name=x demos=[a", "cannot be read"),
+        ("train", "`hiltk train` needs name="),
+        ("eval name=x", "needs policies="),
+        ("train name=x env=gymnasium", "env.id="),
+        ("train name=x oops", "'oops' is not a setting"),
+        ("fix-actions a b name=x", "takes one dataset, not 2"),
+        ("trian", "Did you mean 'train'?"),
+        ("train --config-dir /nowhere name=x", "/nowhere"),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_code_2(steps: dict[str, list[Any]], words: str, said: str) -> None:
+    result = hiltk(*words.split())
+    assert result.exit_code == 2, result.output
+    assert said in result.output
+    assert "Traceback" not in result.output
+    assert "_schema" not in result.output  # internal names of the schemas
+    assert not any(steps.values())
+
+
+def test_bad_input_is_exit_code_1(steps: dict[str, list[Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, "eval", UserError("no such policy", where="here", fix="do that"))
+    result = hiltk("eval", "p", "name=x")
+    assert result.exit_code == 1
+    assert result.stderr == "error: no such policy\n  where: here\n  fix:   do that\n"
+
+
+def test_ctrl_c_is_one_line_and_130(steps: dict[str, list[Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, "record", KeyboardInterrupt())
+    result = hiltk("record", "name=x")
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
+
+
+def test_our_own_faults_hide_the_trace_unless_asked(
+    steps: dict[str, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, "record", IndexError("list index out of range"))
+    result = hiltk("record", "name=x")
+    assert result.exit_code == 70
+    assert "internal error: IndexError: list index out of range" in result.stderr
+    assert "HILTK_TRACEBACK=1" in result.stderr
+    assert "Traceback" not in result.output
+    monkeypatch.setenv("HILTK_TRACEBACK", "1")
+    assert isinstance(hiltk("record", "name=x").exception, IndexError)
+
+
+def test_unknown_pipeline_is_named() -> None:
+    result = hiltk("run", "quikstart")
+    assert result.exit_code == 2
+    assert "did you mean 'quickstart'?" in result.output
+
+
+# ---------------------------------------------------------------- completion
+
+
+def cut(line: str) -> str:
+    """A line as bash hands it over: words end at ``=``, and an empty last word is one too."""
+    return " ".join([*line.replace("=", " = ").split(), *([""] if line.endswith(" ") else [])])
+
+
+def offered(line: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What bash is offered at the end of a line."""
+    verb, *before, last = cut(line).split(" ")[1:]
+    monkeypatch.setenv("COMP_WORDS", cut(line))
+    return complete(VERBS[verb], [w for w in before if w != "="], "" if last == "=" else last)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("hiltk train ag", ["agent=sac"]),
+        ("hiltk train int", [f"intervention={o}" for o in ("always", "brief", "long", "never")]),
+        ("hiltk train che", ["checkpoint_every=", "checkpoint_every=25"]),
+        ("hiltk train na", ["name=", "name=..."]),
+        ("hiltk train agent=s", ["sac"]),
+        ("hiltk train agent=", ["sac"]),
+        ("hiltk train task=grasp ag", ["agent=sac"]),
+        ("hiltk train env.jitter.", ["env.jitter.lighting=", "env.jitter.color=", "env.jitter.camera="]),
+        ("hiltk train env=gymnasium env.i", ["env.id=", "env.image_keys=", "env.image_height=", "env.image_width="]),
+        ("hiltk record name=x fault=z", ["zero_actions"]),
+        ("hiltk record name=x video=", ["true", "false"]),
+    ],
+)
+def test_completion_of_settings(line: str, expected: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert offered(line, monkeypatch) == expected
+
+
+def test_completion_offers_artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("demos", "views"):
+        (tmp_path / "outputs" / "datasets" / name / "d-0001").mkdir(parents=True)
+    assert offered("hiltk bc-pretrain datasets=", monkeypatch) == ["demos", "views"]
+
+
+def test_completion_in_zsh_keeps_words_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COMP_WORDS", raising=False)
+    assert complete(VERBS["train"], ["task=grasp"], "agent=s") == ["agent=sac"]
+
+
+def test_completion_goes_through_typer() -> None:
+    line = cut("hiltk train agent=s")
+    env = {**os.environ, "_HILTK_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": "4"}
+    code = "import sys; sys.argv[0] = 'hiltk'; from hiltk.cli import main; main()"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env).stdout == "sac\n"
+
+
+@pytest.mark.slow
+def test_completion_in_a_real_bash(tmp_path: Path) -> None:
+    import pexpect
+
+    env = {
+        **os.environ,
+        "HOME": str(tmp_path),
+        "PS1": "> ",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    script = subprocess.run(["hiltk", "--show-completion", "bash"], capture_output=True, text=True, env=env).stdout
+    (tmp_path / "rc").write_text(script + "\nbind 'set bell-style none'\n")
+    shell = pexpect.spawn("bash", ["--noprofile", "--rcfile", str(tmp_path / "rc"), "-i"], env=env, timeout=60)
+    shell.expect_exact("> ")
+    for typed, becomes in (("hiltk tr\t", "train"), ("intervent\t", "ion="), ("lo\t", "ng ")):
+        shell.send(typed)
+        shell.expect_exact(becomes)
+    shell.close(force=True)
