@@ -112,7 +112,7 @@ class TaskConf:
 class HumanConf:
     """Who demonstrates and corrects (group ``human``)."""
 
-    name: str = "scripted"
+    name: str = "scripted"  # scripted (solves the task) | wandering (plays about: failures for a reward classifier)
     noise: float = 0.2  # standard deviation of the action noise at full speed, in action units
     skill: float = 1.0  # 1: as good as the script gets; lower: slower and sloppier
 
@@ -122,7 +122,7 @@ class InterventionConf:
     """When the human takes over (group ``intervention``)."""
 
     schedule: Schedule = Schedule.brief
-    explore_steps: int = 12  # steps the policy has before the first takeover, and between two
+    explore_steps: int = 15  # steps the policy has before the first takeover, and between two
     max_steps: int = 10  # longest takeover
     probability: float = 1.0  # of a takeover when it is due, while the policy never succeeds
     window: int = 20  # episodes over which autonomous success is averaged; the probability falls with it
@@ -174,7 +174,6 @@ class AgentConf:
     imitation_weight: float = 1.0  # weight of the imitation term on human transitions; 0: off
     imitation_end: float = 1.0  # weight reached after `imitation_steps` updates
     imitation_steps: int = 1
-    gripper_penalty: float = 0.0
 
 
 @dataclass

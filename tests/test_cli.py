@@ -239,13 +239,13 @@ def test_unknown_pipeline_is_named() -> None:
 
 
 def cut(line: str) -> str:
-    """A line as bash hands it over: words end at ``=``, and an empty last word is one too."""
-    return " ".join([*line.replace("=", " = ").split(), *([""] if line.endswith(" ") else [])])
+    """A line as bash hands it over: one word a line, cut at ``=``; an empty last word is one too."""
+    return "\n".join([*line.replace("=", " = ").split(), *([""] if line.endswith(" ") else [])])
 
 
 def offered(line: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What bash is offered at the end of a line."""
-    verb, *before, last = cut(line).split(" ")[1:]
+    verb, *before, last = cut(line).split("\n")[1:]
     monkeypatch.setenv("COMP_WORDS", cut(line))
     return complete(VERBS[verb], [w for w in before if w != "="], "" if last == "=" else last)
 
@@ -289,21 +289,20 @@ def test_completion_goes_through_typer() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env).stdout == "sac\n"
 
 
-@pytest.mark.slow
 def test_completion_in_a_real_bash(tmp_path: Path) -> None:
     import pexpect
 
     env = {
         **os.environ,
         "HOME": str(tmp_path),
-        "PS1": "> ",
+        "TERM": "dumb",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     script = subprocess.run(["hiltk", "--show-completion", "bash"], capture_output=True, text=True, env=env).stdout
-    (tmp_path / "rc").write_text(script + "\nbind 'set bell-style none'\n")
+    (tmp_path / "rc").write_text(script + "\nPS1='READY '\nbind 'set bell-style none'\n")
     shell = pexpect.spawn("bash", ["--noprofile", "--rcfile", str(tmp_path / "rc"), "-i"], env=env, timeout=60)
-    shell.expect_exact("> ")
-    for typed, becomes in (("hiltk tr\t", "train"), ("intervent\t", "ion="), ("lo\t", "ng ")):
+    shell.expect_exact("READY ")
+    for typed, becomes in (("hiltk tr\t", "train"), (" intervent\t", "ion="), ("lo\t", "ng ")):
         shell.send(typed)
         shell.expect_exact(becomes)
     shell.close(force=True)

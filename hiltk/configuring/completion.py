@@ -30,7 +30,7 @@ def _bash_words() -> list[str] | None:
     line = os.environ.get("COMP_WORDS", "")
     if not re.search(r"\s=(\s|$)", line):
         return None
-    words = re.sub(r"\s+=[^\S\n]?", "=", line).split()
+    words = re.sub(r"\s+=\s?", "=", line).split()
     if line[-1:].isspace() and not re.search(r"\s=\s$", line):
         words.append("")
     return words[2:]

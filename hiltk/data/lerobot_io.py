@@ -13,6 +13,7 @@ are no part of the reinforcement-learning episode.
 from __future__ import annotations
 
 import copy
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -72,6 +73,7 @@ class DatasetWriter:
     def __init__(self, path: Path, spec: Spec, *, video: bool = False) -> None:
         from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
+        os.environ.setdefault("SVT_LOG", "1")  # LeRobot's video encoder prints a page per episode otherwise
         self.path, self.spec = Path(path), copy.deepcopy(spec)
         if (self.path / "meta").exists():
             raise UserError("there is a dataset already; nothing is overwritten", where=str(self.path))

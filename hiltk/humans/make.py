@@ -5,12 +5,14 @@ from __future__ import annotations
 import gymnasium as gym
 
 from hiltk.config import HumanConf
+from hiltk.envs.base import HilEnv
 from hiltk.envs.so101_sim import So101SimEnv
 from hiltk.errors import ConfigError, nearest
 from hiltk.humans.base import Human
 from hiltk.humans.scripted import ScriptedExpert
+from hiltk.humans.wandering import Wanderer
 
-HUMANS = ("scripted",)
+HUMANS = ("scripted", "wandering")
 
 
 def make_human(conf: HumanConf, env: gym.Env) -> Human:
@@ -26,6 +28,8 @@ def make_human(conf: HumanConf, env: gym.Env) -> Human:
             fix=nearest(conf.name, list(HUMANS)),
         )
     bare = env.unwrapped
+    if conf.name == "wandering" and isinstance(bare, HilEnv):
+        return Wanderer(bare, conf)
     if not isinstance(bare, So101SimEnv):
         raise ConfigError(
             f"the scripted human only knows the simulated SO-101, not {type(bare).__name__}",

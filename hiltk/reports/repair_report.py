@@ -110,8 +110,9 @@ def print_report(report: RepairReport, ref: str, console: Console) -> None:
     console.print(table)
     often = [name for name, share in report.clipped.items() if share > CLIPPED_TOO_OFTEN and name.startswith("delta")]
     if often:
-        share = f"more than {CLIPPED_TOO_OFTEN:.0%} of {', '.join(often)}"
-        console.print(f"[yellow]{share} hit the limit: a larger action_scale_m would lose less of the motion[/yellow]")
+        advice = "raise action_scale_m" if report.foreign else "record with a larger env.action_scale_m"
+        share = f"more than {CLIPPED_TOO_OFTEN:.0%} of {', '.join(often)} hit the limit"
+        console.print(f"[yellow]{share}: the arm moved further than a full action; {advice}[/yellow]")
 
 
 def plot_report(report: RepairReport, path: Path) -> None:

@@ -92,8 +92,10 @@ def _side_by_side(
 
 
 def _story(event: Event, log: Path) -> str:
-    lines = "\n".join(f"    {line}" for line in tail(log, 12))
-    return f"{event.label}: {event.text}\n{lines}"
+    lines = tail(log, 12)
+    # A message of ours says it all; before anything else stands what led to it.
+    start = max((i for i, line in enumerate(lines) if line.startswith("error: ")), default=0)
+    return "\n".join([f"{event.label}: {event.text}", *(f"    {line}" for line in lines[start:])])
 
 
 def _raise_if_failed(pipeline: Pipeline, failed: dict[int, str], where: str) -> None:

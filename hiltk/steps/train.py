@@ -72,14 +72,7 @@ def run(cfg: TrainConf) -> Artifact:
         resume=cfg.resume,
     ) as draft:
         work = draft.path
-        online = FrameStore(
-            cfg.capacity,
-            example_observation(policy.spec),
-            len(policy.spec.action.dims),
-            path=work / "online",
-            slack=(horizon + 1) * cfg.checkpoint_every,
-        )
-        _announce(online, cfg, horizon)
+        online = _online_store(policy.spec, cfg, horizon, work / "online")
         trainer = Trainer(
             env=env,
             human=human,
@@ -127,21 +120,23 @@ def _check(cfg: TrainConf) -> None:
         )
 
 
-def _announce(store: FrameStore, cfg: TrainConf, horizon: int) -> None:
-    """Say how much the replay store can grow to, before anything is trained.
+def _online_store(spec: Spec, cfg: TrainConf, horizon: int, path: Path) -> FrameStore:
+    """The store of this run's own experience, on disk; says how large it can grow.
 
     Raises:
         UserError: the disk has no room for it.
     """
+    example, actions = example_observation(spec), len(spec.action.dims)
     rows = min(cfg.capacity, cfg.episodes * (horizon + 1))
-    size, free = rows * store.row_bytes, shutil.disk_usage(cfg.root).free
+    size, free = rows * FrameStore(1, example, actions).row_bytes, shutil.disk_usage(path.parent).free
     Console().print(f"replay: up to {rows:,} frames, {size / 2**20:,.0f} MiB on disk ({free / 2**30:,.1f} GiB free)")
     if size > free:
         raise UserError(
-            f"the replay store can grow to {size / 2**30:.1f} GiB, the disk has {free / 2**30:.1f} GiB left",
-            where=cfg.root,
+            f"the replay store can grow to {size / 2**30:,.1f} GiB, the disk has {free / 2**30:,.1f} GiB left",
+            where=str(path),
             fix="lower capacity or the image size, or set root= to a larger disk",
         )
+    return FrameStore(cfg.capacity, example, actions, path=path, slack=(horizon + 1) * cfg.checkpoint_every)
 
 
 def _policy_spec(env_spec: Spec, demo_spec: Spec | None, encoder: EncoderConf) -> Spec:

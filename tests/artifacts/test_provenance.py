@@ -1,0 +1,101 @@
+"""The key of a run: equal when the run must give the same, different when it may not."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hiltk.artifacts import provenance
+from hiltk.artifacts.provenance import plain_config, references, step_key
+from hiltk.artifacts.store import Artifact, create
+from hiltk.config import AgentConf, BcConf, GymnasiumConf, RecordConf, So101SimConf, TrainConf
+from hiltk.errors import UserError
+
+
+def dataset(root: Path, name: str, text: str) -> Artifact:
+    with create("datasets", name, root=root, step="record", cfg={}, inputs=[], seed=0) as draft:
+        (draft.path / "data").write_text(text)
+    return draft.artifact
+
+
+def changed(cfg: Any, **values: Any) -> Any:
+    other = copy.deepcopy(cfg)
+    for key, value in values.items():
+        node = other
+        *parents, last = key.split("__")
+        for parent in parents:
+            node = getattr(node, parent)
+        setattr(node, last, value)
+    return other
+
+
+@pytest.fixture
+def cfg(tmp_path: Path) -> BcConf:
+    dataset(tmp_path, "demos", "one")
+    return BcConf(name="bc", root=str(tmp_path), datasets=["demos"], agent=AgentConf())
+
+
+def test_where_and_how_fast_does_not_count(cfg: BcConf, tmp_path: Path) -> None:
+    key = step_key("bc-pretrain", cfg, tmp_path)
+    for values in ({"name": "other"}, {"threads": 2}, {"device": "cpu"}, {"root": "elsewhere"}):
+        assert step_key("bc-pretrain", changed(cfg, **values), tmp_path) == key
+    assert step_key("bc_pretrain", cfg, tmp_path) == key
+
+
+@pytest.mark.parametrize("values", [{"seed": 1}, {"steps": 7}, {"agent__lr": 1.0}, {"encoder__channels": [1]}])
+def test_settings_count(cfg: BcConf, tmp_path: Path, values: dict[str, Any]) -> None:
+    assert step_key("bc-pretrain", changed(cfg, **values), tmp_path) != step_key("bc-pretrain", cfg, tmp_path)
+
+
+def test_inputs_count_by_content_not_by_name(cfg: BcConf, tmp_path: Path) -> None:
+    key = step_key("bc-pretrain", cfg, tmp_path)
+    dataset(tmp_path, "demos", "one")  # the same again: d-0002
+    assert step_key("bc-pretrain", cfg, tmp_path) == key
+    assert step_key("bc-pretrain", changed(cfg, datasets=["demos@d-0001"]), tmp_path) == key
+    dataset(tmp_path, "copy", "one")
+    assert step_key("bc-pretrain", changed(cfg, datasets=["copy"]), tmp_path) == key
+    dataset(tmp_path, "demos", "two")
+    assert step_key("bc-pretrain", cfg, tmp_path) != key
+
+
+def test_code_counts(cfg: BcConf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = step_key("bc-pretrain", cfg, tmp_path)
+    monkeypatch.setattr(provenance, "code_fingerprint", lambda module: f"other {module}")
+    assert step_key("bc-pretrain", cfg, tmp_path) != key
+
+
+def test_a_model_file_counts_by_content(tmp_path: Path) -> None:
+    (tmp_path / "arm.xml").write_text("one")
+    cfg = RecordConf(name="x", env=So101SimConf(model_path=str(tmp_path / "arm.xml")))
+    key = step_key("record", cfg, tmp_path)
+    (tmp_path / "arm.xml").write_text("two")
+    assert step_key("record", cfg, tmp_path) != key
+
+
+def test_a_missing_input_is_said(cfg: BcConf, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"there is no dataset 'dems'[\s\S]*'demos'"):
+        step_key("bc-pretrain", changed(cfg, datasets=["dems"]), tmp_path)
+
+
+def test_references_are_all_that_are_set() -> None:
+    cfg = TrainConf(name="x", env=So101SimConf(), agent=AgentConf(), demos=["a", "b"])
+    cfg.reward.classifier = "cube"
+    found = references(plain_config(cfg))
+    assert found == [("demos", "datasets", ["a", "b"]), ("reward.classifier", "classifiers", ["cube"])]
+
+
+def test_configs_become_plain_data() -> None:
+    cfg = RecordConf(name="x", env=GymnasiumConf(id="Foo-v0", kwargs={"n": 1}))
+    plain = plain_config(cfg)
+    assert plain["env"]["kwargs"] == {"n": 1}
+    assert plain["fault"] == "none"
+
+
+def test_an_installed_wheel_inside_someones_repository_has_no_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "hiltk")
+    assert provenance.code_version() == {}

@@ -1,0 +1,56 @@
+"""A step that needs no robot: it writes a small artifact, or fails in the way its title says.
+
+Used in-process and, by name, in worker processes, which import it afresh.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.errors import UserError
+from hiltk.steps import Verb
+
+
+@dataclass(frozen=True)
+class FakeVerb(Verb):
+    """`hiltk report` with this module's `run`."""
+
+    @property
+    def module(self) -> str:
+        return "fakes"
+
+
+FAKE = FakeVerb("report", "reports", "A fake.", "artifacts")
+
+
+def run(cfg: Any) -> Artifact:
+    """Do what ``cfg.title`` says, to the seeds it names: ``fail:1`` fails for seed 1."""
+    what, _, seed = cfg.title.partition(":")
+    print(f"fake {cfg.name}: {cfg.title}", flush=True)
+    if what and (not seed or int(seed) == cfg.seed):
+        misbehave(what)
+    inputs = [resolve(ref, "", cfg.root) for ref in cfg.artifacts]
+    with create("reports", cfg.name, root=cfg.root, step="report", cfg=cfg, inputs=inputs, seed=cfg.seed) as draft:
+        told = [i.path.joinpath("data").read_text() for i in inputs]
+        (draft.path / "data").write_text("+".join([*told, f"{cfg.title}{cfg.seed}"]))
+        with (Path(cfg.root) / "order.txt").open("a") as order:
+            order.write(f"{cfg.name} {os.getpid()} {os.environ.get('OMP_NUM_THREADS')}\n")
+    return draft.artifact
+
+
+def misbehave(what: str) -> None:
+    if what == "fail":
+        raise UserError("the robot is on fire", fix="put it out")
+    if what == "bug":
+        raise IndexError("list index out of range")
+    if what == "die":
+        print("about to die", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), 9)
+    if what == "sleep":
+        time.sleep(60)

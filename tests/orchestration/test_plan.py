@@ -1,0 +1,144 @@
+"""Pipeline files: what they mean, and how their mistakes are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hiltk.errors import ConfigError
+from hiltk.orchestration.plan import Pipeline, available, find, load
+
+CHAIN = """
+seeds: [4, 7]
+vars: {image: 32, base: 10}
+common:
+  env.image_height: ${vars.image}
+  env.jitter.color: 0.5
+each_seed:
+  demos:
+    record: {task: grasp, episodes: 3, seed: "${vars.base}${seed}"}
+  bc:
+    bc-pretrain: {datasets: ["${out.demos}"], agent.hidden: [8, 8]}
+  check:
+    eval: {policies: ["${out.bc}"], env.image_height: 16}
+together:
+  page:
+    report: {artifacts: ["${all.check}", "${all.bc}", fixed], title: "it's done: 100%"}
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    def write(text: str = CHAIN) -> str:
+        file = tmp_path / "chain.yaml"
+        file.write_text(text)
+        return str(file)
+
+    return write
+
+
+def config(pipeline: Pipeline, label: str, seed: int | None = 4, **made: Any) -> Any:
+    step = next(s for s in (*pipeline.each_seed, *pipeline.together) if s.label == label)
+    return pipeline.config(step, seed, made)
+
+
+def test_settings_reach_the_steps(write: Any) -> None:
+    pipeline = load(write(), ["root=/tmp/somewhere"])
+    demos = config(pipeline, "demos", 7)
+    assert (demos.name, demos.root, demos.seed, demos.task.name) == ("chain-demos-s7", "/tmp/somewhere", 107, "grasp")
+    bc = config(pipeline, "bc", demos="chain-demos-s4@d-0002")
+    assert (bc.datasets, bc.agent.hidden, bc.seed) == (["chain-demos-s4@d-0002"], [8, 8], 4)
+
+
+def test_common_settings_go_to_the_steps_that_have_them_and_yield_to_their_own(write: Any) -> None:
+    pipeline = load(write())
+    assert config(pipeline, "demos").env.image_height == 32
+    assert config(pipeline, "check", bc="b").env.image_height == 16
+    assert config(pipeline, "check", bc="b").env.jitter.color == 0.5
+
+
+def test_steps_after_the_seeds_see_all_of_them(write: Any) -> None:
+    page = config(load(write()), "page", None, check=["c4@e-0001", "c7@e-0001"], bc=["b4", "b7"])
+    assert page.artifacts == ["c4@e-0001", "c7@e-0001", "b4", "b7", "fixed"]
+    assert (page.name, page.title, page.seed) == ("chain-page", "it's done: 100%", 0)
+
+
+def test_changes_from_the_command_line(write: Any) -> None:
+    changes = ["seeds=[1]", "jobs=3", "vars.image=84", "demos.episodes=9", "bc.lr=1e-4", "demos.task.stratum=near"]
+    pipeline = load(write(), changes)
+    assert (pipeline.seeds, pipeline.jobs) == ((1,), 3)
+    demos = config(pipeline, "demos", 1)
+    assert (demos.env.image_height, demos.episodes, demos.task.stratum) == (84, 9, "near")
+    assert config(pipeline, "bc", demos="d").lr == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("sedes=[1]", "did you mean 'seeds'?"),
+        ("vars.imag=1", "did you mean 'vars.image'?"),
+        ("demos.episods=1", "did you mean 'episodes'?"),
+        ("demo.episodes=1", "'demo.episodes' is not a setting"),
+        ("jobs=many", "jobs=many"),
+        ("jobs=0", "at least one seed"),
+        ("seeds=[]", "at least one seed"),
+        ("seeds=[1,1]", "a seed appears twice"),
+        ("seeds", "'seeds' is not a setting"),
+        ("common.env.imge_height=1", "did you mean 'env.image_height'?"),
+    ],
+)
+def test_wrong_changes_are_named(write: Any, change: str, said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(write(), [change])
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("${out.demos}", "${out.demo}", "did you mean 'out.demos'?"),
+        ("${out.bc}", "${out.page}", "${out.page} is not there yet"),
+        ("${all.check}", "${all.chekc}", "did you mean 'all.check'?"),
+        ("${vars.image}", "${vars.imag}", "did you mean 'vars.image'?"),
+        ("bc-pretrain:", "bc-pretrian:", "did you mean 'bc-pretrain'?"),
+        ("episodes: 3", "episodes: three", "step 'demos' of pipeline 'chain': episodes=three does not fit"),
+        ("agent.hidden: [8, 8]", "agent: sca", "did you mean 'sac'?"),
+        ("env.jitter.color: 0.5", "evn.fps: 3", "no step has the setting 'evn.fps'"),
+        ("each_seed:", "each_sed:", "did you mean 'each_seed'?"),
+        ("  page:", "  bc:", "two steps are called 'bc'"),
+        ("  page:", "  vars:", "'vars' cannot be a step's label"),
+        ("    eval: {", "    eval: {a: 1}\n    record: {", "a step is one command"),
+        ("seeds: [4, 7]", "seeds: [a]", "could not be converted to Integer"),
+        ("seeds: [4, 7]", "seeds: [4, 7", "cannot be read"),
+        ("  demos:", "  bc:", "cannot be read"),  # a key twice
+    ],
+)
+def test_wrong_files_are_explained_before_anything_runs(write: Any, old: str, new: str, said: str) -> None:
+    assert old in CHAIN
+    with pytest.raises(ConfigError) as error:
+        load(write(CHAIN.replace(old, new)))
+    assert said in str(error.value)
+
+
+def test_an_empty_pipeline_is_refused(write: Any) -> None:
+    with pytest.raises(ConfigError, match="has no steps"):
+        load(write("seeds: [0]\n"))
+
+
+def test_names_are_looked_up(tmp_path: Path) -> None:
+    assert {"quickstart", "lift"} <= set(available())
+    assert find("lift").name == "lift.yaml"
+    with pytest.raises(ConfigError, match="did you mean 'lift'"):
+        find("lfit")
+    with pytest.raises(ConfigError, match="no such pipeline file"):
+        find(str(tmp_path / "x.yaml"))
+
+
+@pytest.mark.parametrize("name", available())
+def test_shipped_pipelines_open_with_their_command_and_are_valid(name: str) -> None:
+    assert find(name).read_text().startswith(f"# hiltk run {name}\n")
+    pipeline = load(name)
+    assert pipeline.seeds == (0, 1, 2)
+    assert pipeline.together[-1].verb.name == "report"

@@ -1,0 +1,202 @@
+"""`hiltk bc-pretrain` and `hiltk train` in the real simulator: small, but through every real part."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hiltk.agents.policy import Policy
+from hiltk.artifacts.store import Artifact, resolve
+from hiltk.config import (
+    AgentConf,
+    BcConf,
+    EncoderConf,
+    GymnasiumConf,
+    InterventionConf,
+    RecordConf,
+    RewardConf,
+    Schedule,
+    So101SimConf,
+    TaskConf,
+    TrainConf,
+)
+from hiltk.errors import ConfigError, UserError
+from hiltk.spec import STATE_KEY, GripperFormat
+from hiltk.steps import bc_pretrain, record, train
+
+ENV = So101SimConf(image_height=16, image_width=16)
+TASK = TaskConf(time_limit_s=3.0)
+AGENT = AgentConf(hidden=[16, 16])
+ENCODER = EncoderConf(channels=[4], kernels=[3], strides=[4], features=8)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a few demonstrations and a policy cloned from them."""
+    root = tmp_path_factory.mktemp("outputs")
+    record.run(RecordConf(root=str(root), name="demos", env=ENV, task=TASK, episodes=4))
+    bc_pretrain.run(
+        BcConf(root=str(root), name="bc", datasets=["demos"], agent=AGENT, encoder=ENCODER, steps=60, held_out=0.25)
+    )
+    return root
+
+
+def conf(root: Path, **changes: object) -> TrainConf:
+    base = TrainConf(
+        root=str(root), name="hil", env=ENV, task=TASK, agent=AGENT, encoder=ENCODER, demos=["demos"], episodes=3,
+        batch_size=16, utd=0.5, learning_starts=20, capacity=500, checkpoint_every=1,
+    )  # fmt: skip
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def metrics(artifact: Artifact) -> pd.DataFrame:
+    return pd.read_csv(artifact.path / "metrics.csv")
+
+
+def test_cloning_writes_a_policy_with_its_held_out_loss(root: Path) -> None:
+    artifact = resolve("bc", "policies", root)
+    table = metrics(artifact)
+    assert table.step.tolist() == [50, 60]
+    assert np.isfinite(table.held_out_loss).all()
+    notes = artifact.run()
+    assert len(notes["held_out_episodes"]) == 1 and notes["inputs"][0]["artifact"] == "demos"
+    policy = Policy.load(artifact.path)
+    observation = {STATE_KEY: np.zeros(18, np.float32), "observation.images.wrist": np.zeros((16, 16, 3), np.uint8)}
+    assert policy.act(observation).shape == (4,)
+
+
+def test_training_starts_from_a_policy_and_records_what_happened(root: Path) -> None:
+    artifact = train.run(conf(root, init="bc"))
+    table = metrics(artifact)
+    assert table.episode.tolist() == [0, 1, 2]
+    assert table.env_step.iloc[-1] == table.length.sum()
+    assert table["update"].iloc[-1] == int(0.5 * (table.length.sum() - 19))
+    assert table.imitation_samples.dropna().min() >= 8  # the imitation term is never silently inert
+    assert [i["artifact"] for i in artifact.run()["inputs"]] == ["demos", "bc"]
+    start = Policy.load(resolve("bc", "policies", root).path).state_dict()
+    trained = Policy.load(artifact.path).state_dict()
+    assert any(not np.array_equal(start[k], trained[k]) for k in start)
+    stored = np.load(artifact.path / "online" / "action.npy")
+    assert stored.shape == (int(table.length.sum()) + 3, 4)  # trimmed to its transitions and three last observations
+
+
+def test_the_same_seed_trains_the_same_policy(root: Path) -> None:
+    first, second = train.run(conf(root, name="twin")), train.run(conf(root, name="twin"))
+    assert first.version != second.version
+    one, two = Policy.load(first.path).state_dict(), Policy.load(second.path).state_dict()
+    assert all(np.array_equal(one[k], two[k]) for k in one)
+
+
+def test_another_architecture_is_refused_by_parameter(root: Path) -> None:
+    with pytest.raises(UserError, match=r"shape: .*\(16, .*\) in the file"):
+        train.run(conf(root, init="bc", agent=AgentConf(hidden=[8, 8])))
+
+
+@pytest.mark.parametrize(
+    ("env", "named"),
+    [
+        (replace(ENV, gripper=GripperFormat.discrete3), "action.gripper: 'continuous' against 'discrete3'"),
+        (replace(ENV, action_scale_m=0.01), "action.scale_m: 0.02 against 0.01"),
+        (replace(ENV, cameras=["front"]), "images.order"),
+        (replace(ENV, fps=20.0), "fps: 10.0 against 20.0"),
+    ],
+)
+def test_demonstrations_of_another_contract_are_refused_by_field(root: Path, env: So101SimConf, named: str) -> None:
+    with pytest.raises(UserError) as caught:
+        train.run(conf(root, env=env))
+    assert named in str(caught.value) and "demos" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"demo_fraction": 1.5}, "not a share"),
+        ({"episodes": 0}, "at least 1"),
+        ({"practice": "hard"}, "unknown practice"),
+        ({"reward": RewardConf(source="classifier")}, "needs a classifier"),
+        ({"encoder": EncoderConf(name="resnet99")}, "unknown encoder"),
+    ],
+)
+def test_contradictions_are_config_errors(root: Path, change: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train.run(conf(root, **change))
+
+
+def test_names_that_do_not_exist_suggest_the_nearest(root: Path) -> None:
+    with pytest.raises(UserError, match="demos"):
+        train.run(conf(root, demos=["demo"]))
+
+
+def test_a_store_that_cannot_fit_the_disk_is_refused_before_training(root: Path) -> None:
+    huge = conf(root, name="huge", capacity=10**12, episodes=10**11)
+    with pytest.raises(UserError, match="the disk has"):
+        train.run(huge)
+
+
+def test_any_gymnasium_environment_trains_without_demonstrations(root: Path) -> None:
+    cfg = conf(
+        root, name="pendulum", env=GymnasiumConf(id="Pendulum-v1"), encoder=EncoderConf(name="none"), demos=[],
+        reward=RewardConf(source="env"), intervention=InterventionConf(schedule=Schedule.never), episodes=1,
+    )  # fmt: skip
+    table = metrics(train.run(cfg))
+    assert table.length.tolist() == [200] and table.demo_share.iloc[0] == 0
+    assert table.q_mean.iloc[0] < 0  # its reward is never positive, and is not clipped away
+
+
+COMMAND = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_train import conf
+from hiltk.steps import train
+train.run(conf(Path({root!r}), name="killed", episodes={episodes}, resume={resume}))
+"""
+
+
+def start(root: Path, episodes: int, resume: bool) -> subprocess.Popen[bytes]:
+    code = COMMAND.format(tests=str(Path(__file__).parent), root=str(root), episodes=episodes, resume=resume)
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def test_a_killed_run_goes_on_with_its_buffers(root: Path) -> None:
+    process = start(root, 1000, resume=False)
+    folder = root / "policies" / "killed"
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob("*/checkpoint.pt"))) == 0 or _rows(folder) < 4:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = _rows(folder)
+    assert resolve_or_none(root) is None  # no half artifact
+    again = start(root, done + 2, resume=True)
+    assert again.wait(timeout=180) == 0
+    table = metrics(resolve("killed", "policies", root))
+    assert table.episode.tolist() == list(range(done + 2))
+    whole = train.run(conf(root, name="whole", episodes=done + 2))
+    for column in ("length", "success", "critic_loss", "q_mean"):
+        assert np.array_equal(table[column], metrics(whole)[column], equal_nan=True), column
+    for name in ("action.npy", "observation.images.wrist.npy"):
+        ours, theirs = (np.load(resolve(n, "policies", root).path / "online" / name) for n in ("killed", "whole"))
+        assert np.array_equal(ours, theirs)
+
+
+def _rows(folder: Path) -> int:
+    files = list(folder.glob("*/metrics.csv"))
+    return len(files[0].read_text().splitlines()) - 1 if files else 0
+
+
+def resolve_or_none(root: Path) -> Artifact | None:
+    try:
+        return resolve("killed", "policies", root)
+    except UserError:
+        return None
