@@ -1,5 +1,7 @@
 """The errors a user sees: one message that says what is wrong, where, and how to mend it."""
 
+from collections.abc import Iterable
+
 
 class HiltkError(Exception):
     """An error whose text is meant for the user; the command line prints it without a stack trace.
@@ -32,9 +34,9 @@ class ConfigError(HiltkError):
     exit_code = 2
 
 
-def nearest(word: str, options: list[str]) -> str:
+def nearest(word: str, options: Iterable[str]) -> str:
     """The hint that names the option closest to ``word``; empty when none is close."""
     import difflib
 
-    near = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(word, list(options), n=1, cutoff=0.5)
     return f"did you mean '{near[0]}'?" if near else ""

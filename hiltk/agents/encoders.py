@@ -12,7 +12,13 @@ from hiltk.spec import ImageSpec
 Images = dict[str, Tensor]
 
 
-class CnnEncoder(nn.Module):
+class Encoder(nn.Module):
+    """What turns images into features; ``out_features`` is their number, 0 where no image is looked at."""
+
+    out_features: int
+
+
+class CnnEncoder(Encoder):
     """One small convolutional trunk per camera, trained end to end; features are concatenated in the spec's order.
 
     A strided first convolution is what makes this affordable on a CPU: it costs about a sixth of DrQ-v2's stride-2
@@ -50,7 +56,7 @@ class CnnEncoder(nn.Module):
         self._checked = True
 
 
-class NoEncoder(nn.Module):
+class NoEncoder(Encoder):
     """State only: no image is looked at."""
 
     out_features = 0
@@ -59,7 +65,7 @@ class NoEncoder(nn.Module):
         raise RuntimeError("NoEncoder has no features; the torso skips it")
 
 
-def build_encoder(conf: EncoderConf, images: list[ImageSpec]) -> nn.Module:
+def build_encoder(conf: EncoderConf, images: list[ImageSpec]) -> Encoder:
     """The encoder a config names, for these cameras.
 
     Raises:
@@ -97,7 +103,7 @@ def _trunk(conf: EncoderConf, image: ImageSpec) -> nn.Sequential:
         ]
         channels = out
     # channels_last is how frames are stored (H, W, C); convolving in that layout saves a copy and is faster on CPUs.
-    convolutions = nn.Sequential(*layers, nn.Flatten()).to(memory_format=torch.channels_last)
+    convolutions = nn.Sequential(*layers, nn.Flatten()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.no_grad():
         size = convolutions(torch.zeros(1, 3, image.height, image.width)).shape[1]
     return nn.Sequential(

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hiltk.agents.encoders import Encoder
 from hiltk.spec import STATE_KEY, Stats
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 1.0
@@ -31,6 +32,9 @@ def mlp(inputs: int, hidden: list[int], outputs: int, activation: str) -> nn.Seq
 class StateNormalizer(nn.Module):
     """Proprioception (B, D) in the spec's units to zero mean and unit variance, clipped to +-8."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, stats: Stats) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(stats.mean, dtype=torch.float32))
@@ -43,11 +47,11 @@ class StateNormalizer(nn.Module):
 class Torso(nn.Module):
     """Observation to features (B, F): normalised proprioception beside the encoder's image features."""
 
-    def __init__(self, encoder: nn.Module, stats: Stats) -> None:
+    def __init__(self, encoder: Encoder, stats: Stats) -> None:
         super().__init__()
         self.encoder = encoder
         self.normalize = StateNormalizer(stats)
-        self.out_features = len(stats.mean) + encoder.out_features  # type: ignore[operator]
+        self.out_features: int = len(stats.mean) + encoder.out_features
 
     def forward(self, observation: Observations) -> Tensor:
         state = self.normalize(observation[STATE_KEY])

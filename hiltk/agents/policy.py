@@ -78,7 +78,9 @@ class Policy(nn.Module):
                 where=str(folder),
                 fix=f"a policy folder holds {WEIGHTS} and {CONFIG}",
             )
-        config = OmegaConf.load(folder / CONFIG)
+        config = OmegaConf.to_container(OmegaConf.load(folder / CONFIG))
+        if not isinstance(config, dict):
+            raise UserError("the policy's config is not a mapping", where=str(folder / CONFIG))
         policy = Policy(
             _typed(AgentConf, config.get("agent", {})),
             _typed(EncoderConf, config.get("encoder", {})),

@@ -134,7 +134,7 @@ class SacAgent:
 
     @property
     def imitation_weight(self) -> float:
-        """The scheduled weight: linear from ``imitation_weight`` to ``imitation_end`` over ``imitation_steps`` updates."""
+        """The weight now: linear from ``imitation_weight`` to ``imitation_end`` over ``imitation_steps`` updates."""
         progress = min(1.0, self.updates / max(1, self.conf.imitation_steps))
         return self.conf.imitation_weight + progress * (self.conf.imitation_end - self.conf.imitation_weight)
 
@@ -146,10 +146,8 @@ class SacAgent:
 
     @torch.no_grad()
     def _update_targets(self) -> None:
-        online, target = (
-            list(self.critic.parameters()),
-            list(self.target_critic.parameters()),
-        )
+        online: list[Tensor] = list(self.critic.parameters())
+        target: list[Tensor] = list(self.target_critic.parameters())
         if self.conf.target_encoder:
             online += list(self.policy.torso.parameters())
             target += list(self.target_torso.parameters())

@@ -57,7 +57,7 @@ def module_file(module: str) -> Path | None:
     return next((c for c in candidates if c.is_file()), None)
 
 
-def _imported(tree: ast.AST) -> Iterator[str]:
+def imported(tree: ast.AST) -> Iterator[str]:
     """Every dotted name a module may import, also inside functions; ``from a import b`` may mean module ``a.b``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -86,7 +86,7 @@ def code_files(module: str) -> list[Path]:
         if file is None or file in found:
             continue
         found.add(file)
-        for name in _imported(ast.parse(file.read_text())):
+        for name in imported(ast.parse(file.read_text())):
             todo += [m for m in _with_parents(name) if module_file(m)]
     return sorted(found | _data_files(f.parent for f in found))
 

@@ -73,7 +73,7 @@ def _unknown_key(verb: Verb, text: str) -> ConfigError | None:
 
 
 def _nearest_setting(verb: Verb, key: str) -> str:
-    keys = settings(verb)
+    keys = list(settings(verb))
     siblings = [k for k in keys if k.rpartition(".")[0] == key.rpartition(".")[0]]
     leaf = [k for k in keys if k.rpartition(".")[2] == key.rpartition(".")[2]]
     near = nearest(key, siblings) or (f"did you mean '{leaf[0]}'?" if leaf else "") or nearest(key, keys)

@@ -158,15 +158,19 @@ class FrameStore:
         rows = self.transitions()
         return rows[self.is_intervention[rows % self._size]]
 
-    def gather(self, rows: np.ndarray, *, discount: float, n_step: int = 1, stack: int = 1) -> dict[str, Any]:
+    def gather(
+        self, rows: np.ndarray, *, discount: float = 1.0, n_step: int = 1, stack: int = 1, following: bool = True
+    ) -> dict[str, Any]:
         """The transitions starting at absolute ``rows`` as numpy arrays, keyed like `Batch`.
+
+        Without ``following`` the next observations stay out: supervised learning has no use for them.
 
         n-step sums stop at the episode's end and where control passes between human and policy; frame stacks repeat
         the oldest frame of the episode that is still held. Both are by index: no frame is stored twice.
         """
-        total = np.zeros(len(rows), np.float32)
+        total: np.ndarray = np.zeros(len(rows), np.float32)
         last, going = rows.copy(), np.ones(len(rows), bool)
-        factor = np.ones(len(rows), np.float32)
+        factor: np.ndarray = np.ones(len(rows), np.float32)
         human = self._human(rows)
         for k in range(n_step):
             row = rows + k
@@ -180,7 +184,7 @@ class FrameStore:
             "observation": self._stacked(rows, stack),
             "action": self.action[at],
             "reward": total,
-            "next_observation": self._stacked(last + 1, stack),
+            "next_observation": self._stacked(last + 1, stack) if following else {},
             "discount": factor * ~self.terminated[last % self._size],
             "human": human,
         }

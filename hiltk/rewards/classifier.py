@@ -47,7 +47,7 @@ class SuccessClassifier(nn.Module):
         self.encoder_conf, self.hidden, self.dropout, self.temperature = (encoder, hidden, dropout, temperature)
         self.spec = replace(spec, reward=replace(spec.reward, source="classifier"))
         self.encoder = build_encoder(encoder, spec.images)
-        features = int(self.encoder.out_features)  # type: ignore[arg-type]
+        features = int(self.encoder.out_features)
         self.head = nn.Sequential(nn.Linear(features, hidden), nn.Dropout(dropout), nn.ReLU(), nn.Linear(hidden, 1))
         self._frames = {image.key: (image.height, image.width, 3) for image in spec.images}
 

@@ -65,7 +65,7 @@ def _fit(policy: Policy, store: FrameStore, tests: list[Batch], cfg: BcConf, log
     rows, recent, held_out_loss = store.transitions(), [], float("nan")
     bar = tqdm(range(1, cfg.steps + 1), desc="cloning", mininterval=0.5)
     for step in bar:
-        data = store.gather(rng.choice(rows, cfg.batch_size), discount=1.0)
+        data = store.gather(rng.choice(rows, cfg.batch_size), following=False)
         recent.append(cloning.update(to_batch(data, cfg.encoder.shift_pad, rng))["loss"])
         if step % REPORT_EVERY == 0 or step == cfg.steps:
             held_out_loss = cloning.evaluate(tests) if tests else float("nan")
@@ -86,4 +86,4 @@ def _held_out_batches(store: FrameStore, cfg: BcConf) -> list[Batch]:
     rows = store.transitions()
     rng = np.random.default_rng(0)
     pieces = [rows[i : i + cfg.batch_size] for i in range(0, len(rows), cfg.batch_size)]
-    return [to_batch(store.gather(piece, discount=1.0), 0, rng) for piece in pieces]
+    return [to_batch(store.gather(piece, following=False), 0, rng) for piece in pieces]

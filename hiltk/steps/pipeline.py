@@ -32,9 +32,13 @@ def run(name: str, changes: list[str], *, dry_run: bool = False) -> None:
         return _forecast(pipeline, console)
     logs = _log_files(pipeline) if pipeline.jobs > 1 and len(pipeline.seeds) > 1 else {}
     board = Board(pipeline, logs)
-    made = _side_by_side(pipeline, board, logs, console) if logs else _one_by_one(pipeline, board, console)
-    together = {step.label: [made[seed][step.label] for seed in pipeline.seeds] for step in pipeline.each_seed}
-    run_chain(pipeline, None, together, _listener(board, console))
+    try:
+        made = _side_by_side(pipeline, board, logs, console) if logs else _one_by_one(pipeline, board, console)
+        together = {step.label: [made[seed][step.label] for seed in pipeline.seeds] for step in pipeline.each_seed}
+        run_chain(pipeline, None, together, _listener(board, console))
+    except KeyboardInterrupt:
+        console.print("the same command goes on from here: steps that are done will be skipped")
+        raise
     console.print(board)
     _say_where(pipeline, together, console)
 
@@ -131,4 +135,6 @@ def _say_where(pipeline: Pipeline, made: dict[str, list[str]], console: Console)
     for step in pipeline.together:
         path = resolve(made[step.label][0], step.verb.kind, pipeline.root).path
         page = path / "index.html"
-        console.print(f"{step.label}: {page if page.is_file() else path}", markup=False, soft_wrap=True)
+        console.print(
+            f"{step.label}: {page if page.is_file() else path}", markup=False, highlight=False, soft_wrap=True
+        )

@@ -111,7 +111,9 @@ def _check(cfg: TrainConf) -> None:
             where="train",
         )
     if cfg.practice not in ("strata", "area"):
-        raise ConfigError(f"unknown practice '{cfg.practice}'", where="practice", fix="practice=strata or practice=area")
+        raise ConfigError(
+            f"unknown practice '{cfg.practice}'", where="practice", fix="practice=strata or practice=area"
+        )
     if cfg.reward.source == "classifier" and not cfg.reward.classifier:
         raise ConfigError(
             "reward=classifier needs a classifier",

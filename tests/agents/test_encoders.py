@@ -35,7 +35,7 @@ def test_floats_outside_the_unit_range_are_refused(scale: float) -> None:
 
 
 def test_a_missing_camera_is_named() -> None:
-    with pytest.raises(UserError, match="observation.images.front"):
+    with pytest.raises(UserError, match=r"observation\.images\.front"):
         build_encoder(EncoderConf(), [FRONT])({WRIST.key: frames(WRIST)})
 
 

@@ -56,7 +56,7 @@ def test_weights_of_another_architecture_are_refused_by_name(tmp_path: Path) -> 
         match=r"shape: actor.trunk.0.weight is \(16, 11\) in the file, \(24, 11\) here",
     ):
         Policy(AgentConf(hidden=[24]), EncoderConf(features=8), spec()).load_weights(tmp_path)
-    with pytest.raises(UserError, match="missing: actor.trunk.6"):
+    with pytest.raises(UserError, match=r"missing: actor\.trunk\.6"):
         Policy(AgentConf(hidden=[16, 16]), EncoderConf(features=8), spec()).load_weights(tmp_path)
 
 

@@ -102,7 +102,7 @@ def test_inverse_points_straight_down_near_the_table(kin):
 
 
 def test_inverse_trades_pointing_for_position_where_the_wrist_is_at_its_limit(kin):
-    """Lifting from 5 to 20 cm takes wrist_flex to its limit; the position must not suffer (it stalled by 70 mm once)."""
+    """Lifting from 5 to 20 cm takes wrist_flex to its limit; the position must not suffer (it did, by 70 mm)."""
     joints = START
     for z in np.arange(0.05, 0.2, 0.01):
         joints = kin.inverse(joints, [0.22, 0.0, z], 90)

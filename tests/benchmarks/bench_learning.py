@@ -189,7 +189,7 @@ def main(case: Case, rounds: int = 7) -> None:
     agent, algorithm = our_agent(case), their_algorithm(case)
     batch, fixed = sampler.sample(case.batch, 0.5), next(batches)
     a, b, ratio = paired(lambda: agent.update(batch), lambda: algorithm.update(iter([fixed])), rounds)
-    print(f"one SAC update (critics, actor, temperature): hiltk {1e3 * a:.0f} ms, LeRobot {1e3 * b:.0f} ms; ratio {ratio:.1f}")
+    print(f"one SAC update: hiltk {1e3 * a:.0f} ms, LeRobot {1e3 * b:.0f} ms; ratio {ratio:.1f}")
     sizes = parameters([agent.policy, agent.critic]), parameters([algorithm.policy, algorithm.critic_ensemble])
     print(f"trainable parameters: hiltk {sizes[0]:,}, LeRobot {sizes[1]:,}")
 

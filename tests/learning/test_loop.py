@@ -96,8 +96,8 @@ def make_trainer(
     torch.manual_seed(0)
     agent_conf = AgentConf(hidden=[16, 16])
     conf = TrainConf(
-        name="x", env=EnvConf(name="line"), agent=agent_conf, episodes=episodes, utd=1.5, batch_size=16, learning_starts=10,
-        checkpoint_every=2, resume=resume,
+        name="x", env=EnvConf(name="line"), agent=agent_conf, episodes=episodes, utd=1.5, batch_size=16,
+        learning_starts=10, checkpoint_every=2, resume=resume,
     )  # fmt: skip
     env = Line()
     policy = Policy(agent_conf, EncoderConf(name="none"), copy.deepcopy(SPEC))
@@ -183,7 +183,7 @@ def test_nan_stops_the_run_and_keeps_what_caused_it(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, 6)
     with torch.no_grad():
         next(trainer.agent.critic.parameters())[0, 0, 0] = float("nan")
-    with pytest.raises(UserError, match="diverged: .*critic_loss"):
+    with pytest.raises(UserError, match=r"diverged: .*critic_loss"):
         trainer.run()
     assert (tmp_path / "diverged.pt").is_file()
 

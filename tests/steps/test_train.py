@@ -164,7 +164,9 @@ train.run(conf(Path({root!r}), name="killed", episodes={episodes}, resume={resum
 
 def start(root: Path, episodes: int, resume: bool) -> subprocess.Popen[bytes]:
     code = COMMAND.format(tests=str(Path(__file__).parent), root=str(root), episodes=episodes, resume=resume)
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
 
 
 def test_a_killed_run_goes_on_with_its_buffers(root: Path) -> None:
