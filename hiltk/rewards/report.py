@@ -57,7 +57,8 @@ def warnings(result: Result, conf: ClassifierConf) -> list[str]:
         found.append("fewer than two failure frames per success frame: record failures as well, with keep=all")
     if not any(v.should_end_at is None for v in result.verdicts):
         found.append(
-            "no held-out episode fails: wrong rewards in failed episodes were not looked for; record with keep=all"
+            "no held-out episode fails: what this classifier says of an empty hand is unknown, and often wrong; "
+            "record ten episodes with human=wandering keep=all and add them"
         )
     if held_out["failure"] * conf.max_false_positive_rate < 1:
         found.append(
