@@ -330,13 +330,13 @@ def _is_full(error: Exception, folder: Path) -> bool:
 
 
 def _concerns(error: OSError, folder: Path) -> bool:
-    """Whether an OSError is about the output folder or one of its parents (not about some input)."""
-    if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT):
-        return False
+    """Whether an OSError says that the output folder cannot be made or written (not that some input is missing)."""
     if error.filename is None:
         return False
     path, folder = Path(os.fsdecode(error.filename)).absolute(), folder.absolute()
-    return path.is_relative_to(folder) or folder.is_relative_to(path)
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return path.is_relative_to(folder) or folder.is_relative_to(path)
+    return not folder.is_dir() and folder.is_relative_to(path)
 
 
 @contextmanager

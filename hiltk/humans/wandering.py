@@ -14,7 +14,7 @@ from hiltk.errors import ConfigError
 from hiltk.observation import Observation
 from hiltk.spec import STATE_KEY, GripperFormat
 
-EPISODE_STEPS = (5, 13)  # how long one goal is pursued, at least and at most less one
+GOAL_STEPS = (5, 13)  # how many steps one goal is pursued: at least, and less than
 
 
 class Wanderer:
@@ -47,7 +47,7 @@ class Wanderer:
         if self._left == 0:
             self._goal = self._rng.uniform(self._low, self._high)
             self._grip = self._rng.choice([-1.0, 1.0])
-            self._left = int(self._rng.integers(*EPISODE_STEPS))
+            self._left = int(self._rng.integers(*GOAL_STEPS))
         self._left -= 1
         towards = np.clip((self._goal - observation[STATE_KEY][self._position]) / self._spec.action.scale_m, -1, 1)
         move = np.clip(towards * self._conf.skill + self._rng.normal(size=3) * self._conf.noise, -1, 1)

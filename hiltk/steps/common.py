@@ -19,6 +19,7 @@ def set_up_torch(conf: StepConf) -> torch.device:
     """Seed, threads and device of this process."""
     torch.manual_seed(conf.seed)
     torch.set_num_threads(conf.threads)
+    np.finfo(np.float32), np.finfo(np.float64)  # cached now: computed later, numpy would warn about what follows
     # Denormal numbers make a CPU many times slower once activations saturate.
     torch.set_flush_denormal(True)
     if conf.device == "auto":

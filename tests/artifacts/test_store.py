@@ -222,6 +222,8 @@ def test_disk_full_is_recognised_behind_a_library_error(tmp_path: Path, monkeypa
 def test_errors_about_other_files_are_not_blamed_on_the_output(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), create_demos(tmp_path / "root"):
         (tmp_path / "elsewhere" / "input").read_text()
+    with pytest.raises(FileNotFoundError), create_demos(tmp_path / "root") as draft:
+        (draft.path / "never written").read_text()  # a bug of the step
 
 
 # ---------------------------------------------------------------- finding
