@@ -2,7 +2,7 @@
 
     uv run python -m tests.benchmarks.bench_memory
 
-Each side runs in a process of its own: imports, replay with room for the quickstart's 150 episodes of 50 steps (filled),
+Each side runs in a process of its own: imports, replay filled with the quickstart's 150 episodes of 50 steps and
 as many demonstrated transitions, the agent, ten updates at batch 128 on 64 x 64 frames of one camera. Read the ratio.
 """
 
