@@ -142,20 +142,45 @@ class RewardConf:
 
 
 @dataclass
+class TrunkConf:
+    """The structure of a pretrained ResNet: read off its weights, and kept in saved policies, which hold the weights."""
+
+    norm: str = ""  # group (HIL-SERL's ResNet-10) | folded (into the convolutions); empty: not read yet
+    bottleneck: bool = False
+    stem: int = 64
+    widths: list[int] = field(default_factory=list)  # channels of each stage
+    depths: list[int] = field(default_factory=list)  # blocks of each stage
+
+
+@dataclass
 class EncoderConf:
     """What turns images into features (group ``encoder``)."""
 
-    name: str = "cnn"  # cnn | none
+    name: str = "cnn"  # cnn | resnet (pretrained and frozen, its neck trained) | none
     channels: list[int] = field(default_factory=lambda: [16, 32, 32])
     kernels: list[int] = field(default_factory=lambda: [5, 3, 3])
     strides: list[int] = field(default_factory=lambda: [4, 2, 2])
     features: int = 64  # per camera, after the projection
     shift_pad: int = 4  # random-shift augmentation, pixels; 0 turns it off
+    weights: str = ""  # resnet: Hub id, folder or file of weights, or torchvision:resnet18
+    embeddings: int = 8  # resnet: spatial learned embeddings per channel
+    dropout: float = 0.1  # resnet: before the projection, while training
+    cache_shifts: int = 0  # resnet: keep the trunk's output of this many fixed shifts of every frame; 0: off
+    trunk: TrunkConf = field(default_factory=TrunkConf)  # resnet: left alone; a saved policy's is in its policy.yaml
 
 
 @dataclass
-class AgentConf:
-    """The learner (group ``agent``): SAC in RLPD style."""
+class LearnerConf:
+    """What every learner has (group ``agent``)."""
+
+    name: str = MISSING
+    discount: float = MISSING
+    n_step: int = 1  # rewards summed before bootstrapping; fewer where an episode ends or control passes
+
+
+@dataclass
+class AgentConf(LearnerConf):
+    """SAC in RLPD style (``agent=sac``)."""
 
     name: str = "sac"
     hidden: list[int] = field(default_factory=lambda: [256, 256])
@@ -174,6 +199,35 @@ class AgentConf:
     imitation_weight: float = 1.0  # weight of the imitation term on human transitions; 0: off
     imitation_end: float = 1.0  # weight reached after `imitation_steps` updates
     imitation_steps: int = 1
+    imitation_filter: bool = False  # imitate only where the critics prefer the human's action to the policy's
+    mc_floor: bool = False  # targets are at least the return with which the stored episode really ended
+    gripper_penalty: float = 0.02  # cost of closing or opening a three-way gripper, in the gripper's reward only
+
+
+@dataclass
+class DrqConf(LearnerConf):
+    """DrQ-v2 (``agent=drqv2``): deterministic actor, scheduled noise, random shifts; the paper's values."""
+
+    name: str = "drqv2"
+    layout: str = "paper"  # paper | robobase: bottlenecks for images and state, separate for each critic
+    own_encoder: bool = True  # the paper's four convolutions; false: what `encoder` says, frame by frame
+    frame_stack: int = 3
+    n_step: int = 3
+    bottleneck: int = 50
+    hidden: list[int] = field(default_factory=lambda: [1024, 1024])
+    discount: float = 0.99
+    tau: float = 0.01
+    lr: float = 1e-4
+    noise: str = "linear(1.0,0.1,100000)"  # standard deviation by environment step; see hiltk/agents/schedules.py
+    noise_clip: float = 0.3  # of the noise in updates; none when acting
+    explore_steps: int = 2000  # uniformly random actions at first
+    clip_target: bool = False  # keep TD targets inside the range the reward rule allows
+    imitation_weight: float = 0.0  # weight of the imitation term on human transitions; 0: off
+    imitation_end: float | None = None  # weight reached after `imitation_steps` updates; null: it stays
+    imitation_steps: int = 1
+    state_mean: list[float] = field(default_factory=list)  # subtracted from the state; empty: the data's mean
+    state_std: list[float] = field(default_factory=list)  # the state is divided by; empty: the data's deviation
+    init_allow_missing: list[str] = field(default_factory=list)  # parameters `init=FILE.pt` may leave out
 
 
 @dataclass
@@ -269,7 +323,7 @@ class BcConf(StepConf):
     """`hiltk bc-pretrain`."""
 
     datasets: list[str] = MISSING
-    agent: AgentConf = MISSING
+    agent: LearnerConf = MISSING
     encoder: EncoderConf = field(default_factory=EncoderConf)
     loss: str = "mean"  # mean: squared error of tanh(mean); likelihood: of the squashed Gaussian
     steps: int = 1200
@@ -287,7 +341,7 @@ class TrainConf(StepConf):
     task: TaskConf = field(default_factory=TaskConf)
     human: HumanConf = field(default_factory=HumanConf)
     intervention: InterventionConf = field(default_factory=InterventionConf)
-    agent: AgentConf = MISSING
+    agent: LearnerConf = MISSING
     encoder: EncoderConf = field(default_factory=EncoderConf)
     reward: RewardConf = field(default_factory=RewardConf)
     tracker: TrackerConf = field(default_factory=TrackerConf)
@@ -299,6 +353,7 @@ class TrainConf(StepConf):
     batch_size: int = 128
     demo_fraction: float = 0.5  # share of each batch drawn from demonstrations and interventions
     learning_starts: int = 100  # environment steps before the first update
+    offline_updates: int = 0  # updates on the demonstrations alone, before the first episode
     capacity: int = 50_000  # online transitions
     checkpoint_every: int = 25  # episodes
     resume: bool = False
@@ -347,6 +402,7 @@ def register() -> None:
         ("human", "human", HumanConf),
         ("intervention", "intervention", InterventionConf),
         ("agent", "agent", AgentConf),
+        ("agent", "drqv2", DrqConf),
         ("encoder", "encoder", EncoderConf),
         ("reward", "reward", RewardConf),
         ("tracker", "tracker", TrackerConf),

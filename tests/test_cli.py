@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 from hiltk import cli
 from hiltk.config import Fault, GymnasiumConf, Schedule, So101SimConf
 from hiltk.configuring.completion import complete
+from hiltk.configuring.files import shipped
 from hiltk.errors import UserError
 from hiltk.steps import VERBS
 
@@ -243,6 +244,9 @@ def cut(line: str) -> str:
     return "\n".join([*line.replace("=", " = ").split(), *([""] if line.endswith(" ") else [])])
 
 
+AGENTS = [f"agent={file.stem}" for file in sorted((shipped("conf") / "agent").glob("*.yaml"))]
+
+
 def offered(line: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What bash is offered at the end of a line."""
     verb, *before, last = cut(line).split("\n")[1:]
@@ -253,13 +257,13 @@ def offered(line: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("hiltk train ag", ["agent=sac"]),
+        ("hiltk train ag", AGENTS),
         ("hiltk train int", [f"intervention={o}" for o in ("always", "brief", "long", "never")]),
         ("hiltk train che", ["checkpoint_every=", "checkpoint_every=25"]),
         ("hiltk train na", ["name=", "name=..."]),
         ("hiltk train agent=s", ["sac"]),
-        ("hiltk train agent=", ["sac"]),
-        ("hiltk train task=grasp ag", ["agent=sac"]),
+        ("hiltk train agent=", [a.removeprefix("agent=") for a in AGENTS]),
+        ("hiltk train task=grasp ag", AGENTS),
         ("hiltk train env.jitter.", ["env.jitter.lighting=", "env.jitter.color=", "env.jitter.camera="]),
         ("hiltk train env=gymnasium env.i", ["env.id=", "env.image_keys=", "env.image_height=", "env.image_width="]),
         ("hiltk record name=x fault=z", ["zero_actions"]),

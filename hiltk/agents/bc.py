@@ -16,6 +16,7 @@ class BehaviorCloning:
     ``loss="mean"`` is the squared error of tanh(mean), the action a deterministic rollout executes. Fitting the mean
     before the tanh instead, as has been done, turns demonstrations at +-1 into actions of +-0.76.
     ``loss="likelihood"`` maximises the likelihood of the squashed Gaussian and so trains its spread as well.
+    The values of a three-way gripper are trained as a classifier (`GripperHead.cloning_loss`), added to either.
     """
 
     def __init__(self, policy: Policy, *, lr: float, loss: str) -> None:
@@ -31,10 +32,17 @@ class BehaviorCloning:
         return {"loss": loss.item()}
 
     def compute_loss(self, batch: Batch) -> Tensor:
+        batch = batch.to(self.policy.device)
         features = self.policy.torso(batch.observation)
+        gripper = self.policy.gripper
+        if gripper is None:
+            return self._arm_loss(features, batch.action)
+        return self._arm_loss(features, batch.action[:, :-1]) + gripper.cloning_loss(features, batch.action)
+
+    def _arm_loss(self, features: Tensor, action: Tensor) -> Tensor:
         if self.loss == "likelihood":
-            return -self.policy.actor.log_prob(features, batch.action).mean()
-        return F.mse_loss(self.policy.actor.mode(features), batch.action)
+            return -self.policy.actor.log_prob(features, action).mean()
+        return F.mse_loss(self.policy.actor.mode(features), action)
 
     @torch.no_grad()
     def evaluate(self, batches: list[Batch]) -> float:

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict, replace
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hiltk.config import EncoderConf
+from hiltk.agents.pretrained import load_trunk
+from hiltk.agents.resnet import FrozenResNet
+from hiltk.config import EncoderConf, TrunkConf
 from hiltk.errors import ConfigError, UserError, nearest
-from hiltk.spec import ImageSpec
+from hiltk.spec import IMAGE_PREFIX, ImageSpec
 
 Images = dict[str, Tensor]
+FEATURE_PREFIX = "features."  # of a camera's stored feature maps, in place of its frames
 
 
 class Encoder(nn.Module):
     """What turns images into features; ``out_features`` is their number, 0 where no image is looked at."""
 
     out_features: int
+
+    def embed(self, key: str, frames: Tensor) -> dict[str, Tensor]:
+        """What one camera's frames (B, 3, H, W) become, (B, D) by layer: for looking at, not for training."""
+        raise NotImplementedError
 
 
 class CnnEncoder(Encoder):
@@ -40,20 +51,73 @@ class CnnEncoder(Encoder):
             dim=-1,
         )
 
+    def embed(self, key: str, frames: Tensor) -> dict[str, Tensor]:
+        return {"features": self.trunks[self.keys.index(key)](_centred(frames))}
+
     def _check(self, images: Images) -> None:
-        """Refuse frames whose range is not what training will see (devlogs 048, 059, 068: images scaled twice)."""
-        for key in self.keys:
-            if key not in images:
-                raise UserError(f"the encoder needs '{key}'", where=f"present: {', '.join(images)}")
-            frame = images[key]
-            if frame.dtype != torch.uint8 and (frame.min() < 0 or frame.max() > 1):
-                low, high = frame.min().item(), frame.max().item()
-                raise UserError(
-                    f"{key} holds floats in [{low:.3g}, {high:.3g}]; an encoder takes uint8, or floats in [0, 1]",
-                    where=key,
-                    fix="pass frames as the observation pipeline returns them",
-                )
+        check_frames(images, self.keys)
         self._checked = True
+
+
+class ResNetEncoder(Encoder):
+    """One frozen, pretrained ResNet for all cameras and a trained neck for each; features in the spec's order.
+
+    As HIL-SERL's ``resnet-pretrained``. Input: per camera (B, 3, H, W) uint8, or float already in [0, 1]; or, under
+    ``features.<camera>``, the feature maps that `maps` made of it. Output: (B, F).
+
+    Args:
+        conf: where ``trunk`` is filled in, the network is built without weights: a saved policy brings its own.
+    """
+
+    def __init__(self, conf: EncoderConf, images: list[ImageSpec]) -> None:
+        super().__init__()
+        _check_options(conf)
+        self.keys = [image.key for image in images]
+        self.trunk = FrozenResNet(conf.trunk) if conf.trunk.norm else load_trunk(conf.weights)
+        sizes = [self.trunk.map_size(image.height, image.width) for image in images]
+        self.necks = nn.ModuleList([Neck(self.trunk.channels, size, conf) for size in sizes])
+        self.out_features = conf.features * len(images)
+        self._checked = False
+
+    def forward(self, images: Images) -> Tensor:
+        if not self._checked:
+            check_frames(images, [k for k in self.keys if feature_key(k) not in images])
+            self._checked = True
+        pairs = zip(self.necks, self.keys, strict=True)
+        return torch.cat([neck(self._map(images, key)) for neck, key in pairs], dim=-1)
+
+    def _map(self, images: Images, key: str) -> Tensor:
+        stored = images.get(feature_key(key))
+        return self.trunk(images[key]) if stored is None else stored.float()
+
+    def embed(self, key: str, frames: Tensor) -> dict[str, Tensor]:
+        maps = self.trunk(frames)
+        return {"trunk": maps.mean(dim=(2, 3)), "features": self.necks[self.keys.index(key)](maps)}
+
+
+class Neck(nn.Module):
+    """Feature maps (B, C, h, w) to features (B, F): spatial learned embeddings, dropout, Linear, LayerNorm, tanh.
+
+    The embeddings are ``conf.embeddings`` weighted sums over each channel's map, with weights that are learned: where
+    something is survives, which an average would lose (HIL-SERL, ``vision/spatial.py``).
+    """
+
+    def __init__(self, channels: int, size: tuple[int, int], conf: EncoderConf) -> None:
+        super().__init__()
+        places, self.dropout = size[0] * size[1], conf.dropout
+        self.kernel = nn.Parameter(torch.empty(channels, places, conf.embeddings))
+        self.project = nn.Linear(channels * conf.embeddings, conf.features)
+        self.norm = nn.LayerNorm(conf.features)
+        # As Flax initialises both; it counts every place of every channel as an input of an embedding.
+        lecun_normal(self.kernel, channels * places)
+        lecun_normal(self.project.weight, channels * conf.embeddings)
+        nn.init.zeros_(self.project.bias)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        x = torch.einsum("bcs,csf->bcf", maps.contiguous().flatten(2), self.kernel).flatten(1)
+        # Only where a gradient is taken: actions and targets come without noise whoever forgets to call eval().
+        x = F.dropout(x, self.dropout, self.training and torch.is_grad_enabled())
+        return torch.tanh(self.norm(self.project(x)))
 
 
 class NoEncoder(Encoder):
@@ -65,13 +129,19 @@ class NoEncoder(Encoder):
         raise RuntimeError("NoEncoder has no features; the torso skips it")
 
 
+def feature_key(key: str) -> str:
+    """Where the stored feature maps of a camera are found in a batch, in place of its frames."""
+    return FEATURE_PREFIX + key.removeprefix(IMAGE_PREFIX)
+
+
 def build_encoder(conf: EncoderConf, images: list[ImageSpec]) -> Encoder:
     """The encoder a config names, for these cameras.
 
     Raises:
         ConfigError: the name is unknown, or an image encoder is asked for where there are no images.
+        UserError: pretrained weights cannot be found or are of something else.
     """
-    builders = {"cnn": CnnEncoder, "none": lambda conf, images: NoEncoder()}
+    builders = {"cnn": CnnEncoder, "resnet": ResNetEncoder, "none": lambda conf, images: NoEncoder()}
     if conf.name not in builders:
         raise ConfigError(
             f"unknown encoder '{conf.name}'",
@@ -85,6 +155,44 @@ def build_encoder(conf: EncoderConf, images: list[ImageSpec]) -> Encoder:
             fix="encoder=none",
         )
     return builders[conf.name](conf, images)
+
+
+def rebuildable(conf: EncoderConf, module: nn.Module) -> EncoderConf:
+    """The config with which a module's encoder is built again without fetching pretrained weights: they are in it."""
+    trunk = next((m.conf for m in module.modules() if isinstance(m, FrozenResNet)), None)
+    return replace(conf, trunk=TrunkConf(**asdict(trunk))) if trunk else conf
+
+
+def check_frames(images: Images, keys: list[str]) -> None:
+    """Refuse frames whose range is not what training will see (devlogs 048, 059, 068: images scaled twice).
+
+    Raises:
+        UserError: a camera is missing, or its frames are floats outside [0, 1].
+    """
+    for key in keys:
+        if key not in images:
+            raise UserError(f"the encoder needs '{key}'", where=f"present: {', '.join(images)}")
+        frame = images[key]
+        if frame.dtype != torch.uint8 and (frame.min() < 0 or frame.max() > 1):
+            low, high = frame.min().item(), frame.max().item()
+            raise UserError(
+                f"{key} holds floats in [{low:.3g}, {high:.3g}]; an encoder takes uint8, or floats in [0, 1]",
+                where=key,
+                fix="pass frames as the observation pipeline returns them",
+            )
+
+
+def lecun_normal(weight: Tensor, inputs: int) -> None:
+    """Flax's ``lecun_normal``: variance 1 / inputs after cutting the normal distribution off at two deviations."""
+    std = 1 / math.sqrt(inputs) / 0.87962566103423978  # that of a standard normal cut off at +-2
+    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
+
+
+def _check_options(conf: EncoderConf) -> None:
+    if min(conf.embeddings, conf.features) < 1 or not 0 <= conf.dropout < 1 or conf.cache_shifts < 0:
+        raise ConfigError(
+            "embeddings and features must be at least 1, dropout in [0, 1), cache_shifts at least 0", where="encoder"
+        )
 
 
 def _centred(frames: Tensor) -> Tensor:

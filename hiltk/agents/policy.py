@@ -13,12 +13,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from hiltk.agents.encoders import build_encoder
+from hiltk.agents.encoders import build_encoder, rebuildable
+from hiltk.agents.gripper import GripperHead, greedy, head_temperature
 from hiltk.agents.networks import GaussianActor, Observations, Torso
-from hiltk.config import AgentConf, EncoderConf
+from hiltk.config import AgentConf, EncoderConf, LearnerConf
 from hiltk.errors import UserError
 from hiltk.observation import Observation
-from hiltk.spec import STATE_KEY, ActionSpec, GripperFormat, Spec
+from hiltk.spec import STATE_KEY, ActionSpec, GripperFormat, ImageSpec, Spec
 
 WEIGHTS, CONFIG, SPEC = "policy.safetensors", "policy.yaml", "hiltk_spec.yaml"
 
@@ -26,7 +27,11 @@ WEIGHTS, CONFIG, SPEC = "policy.safetensors", "policy.yaml", "hiltk_spec.yaml"
 class Policy(nn.Module):
     """Observation in, action out. Behaviour cloning and reinforcement learning train this same object."""
 
-    def __init__(self, agent: AgentConf, encoder: EncoderConf, spec: Spec) -> None:
+    torso: Torso
+    actor: GaussianActor
+    frame_stack = 1
+
+    def __init__(self, agent: LearnerConf, encoder: EncoderConf, spec: Spec) -> None:
         super().__init__()
         if STATE_KEY not in spec.stats:
             raise UserError(
@@ -35,20 +40,37 @@ class Policy(nn.Module):
                 fix="record or repair the dataset again",
             )
         self.agent_conf, self.encoder_conf, self.spec = agent, encoder, spec
-        images = spec.images if encoder.name != "none" else []
-        self.torso = Torso(build_encoder(encoder, images), spec.stats[STATE_KEY])
-        self.actor = GaussianActor(
-            self.torso.out_features,
-            len(spec.action.dims),
-            agent.hidden,
-            agent.activation,
-        )
+        self.gripper: GripperHead | None = None
+        self._build(spec.images if encoder.name != "none" else [])
+        self.encoder_conf = rebuildable(encoder, self)
+
+    def _build(self, images: list[ImageSpec]) -> None:
+        """Make ``torso`` and ``actor``; a subclass has networks of its own."""
+        agent = self.agent_conf
+        assert isinstance(agent, AgentConf)
+        self.torso = Torso(build_encoder(self.encoder_conf, images), self.spec.stats[STATE_KEY])
+        features, action = self.torso.out_features, self.spec.action
+        three_way = action.gripper is GripperFormat.discrete3
+        self.actor = GaussianActor(features, len(action.dims) - three_way, agent.hidden, agent.activation)
+        if three_way:  # the actor moves the arm, the head the gripper
+            temperature = head_temperature(self.spec.reward)
+            self.gripper = GripperHead(features, agent.hidden, agent.activation, temperature)
+
+    def reset(self) -> None:
+        """An episode begins; a policy with a memory forgets the last one."""
+
+    def observe(self, observation: Observation) -> None:
+        """See an observation on which somebody else acts; a policy with a memory keeps it."""
+
+    def advance(self, env_step: int) -> None:
+        """Training is about to take this environment step; exploration schedules run by it."""
 
     @torch.no_grad()
     def act(self, observation: Observation, deterministic: bool = True) -> np.ndarray:
         """The action (A,) float32 for one observation as the observation pipeline returns it."""
         features = self.torso(to_tensors({k: v[None] for k, v in observation.items()}, self.device))
         action = self.actor.mode(features) if deterministic else self.actor.sample(features)[0]
+        action = greedy(self.gripper, action, features)
         return quantise(action[0].cpu().numpy(), self.spec.action)
 
     @property
@@ -57,13 +79,16 @@ class Policy(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write weights, config and spec into an existing folder."""
-        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, folder / WEIGHTS)
+        self.save_weights(folder / WEIGHTS)
         config = {
             "agent": asdict(self.agent_conf),
             "encoder": asdict(self.encoder_conf),
         }
         OmegaConf.save(OmegaConf.create(config), folder / CONFIG)
         self.spec.save(folder / SPEC)
+
+    def save_weights(self, file: Path) -> None:
+        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, file)
 
     @staticmethod
     def load(folder: Path) -> Policy:
@@ -81,8 +106,10 @@ class Policy(nn.Module):
         config = OmegaConf.to_container(OmegaConf.load(folder / CONFIG))
         if not isinstance(config, dict):
             raise UserError("the policy's config is not a mapping", where=str(folder / CONFIG))
-        policy = Policy(
-            _typed(AgentConf, config.get("agent", {})),
+        from hiltk.agents.make import agent_conf, build_policy  # it builds every kind of policy, this one included
+
+        policy = build_policy(
+            agent_conf(config.get("agent", {})),
             _typed(EncoderConf, config.get("encoder", {})),
             Spec.load(folder / SPEC),
         )

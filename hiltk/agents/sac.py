@@ -3,6 +3,11 @@
 Read beside: Haarnoja et al. 2018 (SAC, arXiv 1812.05905), Ball et al. 2023 (RLPD, arXiv 2302.02948), Luo et al.
 2024 (HIL-SERL, arXiv 2410.21845). What is ours, and can be switched off in the config: TD targets clipped to the
 range the reward rule allows (``clip_target``), and an imitation term on human transitions (``imitation_weight``).
+Off unless asked for: imitation only where the critics agree (``imitation_filter``, the Q-filter of Nair et al. 2018,
+arXiv 1709.10089), and targets no lower than the return an episode really had (``mc_floor``).
+
+With a three-way gripper the Gaussian moves the arm alone; a value head chooses the gripper's command and learns by
+double DQN beside the critics, on the same features (`hiltk.agents.gripper`).
 """
 
 from __future__ import annotations
@@ -14,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hiltk.agents.divergence import NotFinite, Stage, descend
+from hiltk.agents.gripper import choices, double_dqn_target
 from hiltk.agents.networks import CriticEnsemble
 from hiltk.agents.policy import Policy
 from hiltk.config import AgentConf
@@ -35,22 +42,28 @@ class SacAgent:
 
     def __init__(self, policy: Policy, conf: AgentConf, reward: RewardSpec, horizon: int) -> None:
         self.policy, self.conf = policy, conf
+        self.reward, self.horizon = reward, horizon
         actions = len(policy.spec.action.dims)
+        self.arm = actions - (policy.gripper is not None)  # action dimensions that are the Gaussian's
         self.critic = CriticEnsemble(
             conf.critics,
             policy.torso.out_features,
-            actions,
+            self.arm,
             conf.hidden,
             conf.activation,
         )
         self.critic.to(policy.device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.target_torso = copy.deepcopy(policy.torso).requires_grad_(False) if conf.target_encoder else policy.torso
+        self.target_gripper = copy.deepcopy(policy.gripper).requires_grad_(False) if policy.gripper else None
         self.log_alpha = torch.tensor(math.log(conf.temperature), device=policy.device, requires_grad=True)
         self.target_entropy = -actions / 2 if conf.target_entropy is None else conf.target_entropy
         self.q_low, self.q_high = q_bounds(reward, conf.discount, horizon)
+        self.gripper_low = self.q_low - conf.gripper_penalty * _annuity(conf.discount, horizon)
         # One optimizer owns the torso: the critic's. The actor sees its features detached.
         critic_parameters = [*self.critic.parameters(), *policy.torso.parameters()]
+        if policy.gripper:
+            critic_parameters += policy.gripper.parameters()
         self.critic_optimizer = torch.optim.Adam(critic_parameters, lr=conf.lr, fused=True)
         self.actor_optimizer = torch.optim.Adam(policy.actor.parameters(), lr=conf.lr, fused=True)
         self.alpha_optimizer = torch.optim.Adam([self.log_alpha], lr=conf.lr)
@@ -60,35 +73,55 @@ class SacAgent:
         """One critic step, and with ``actor`` one step of actor and temperature, on the same features.
 
         Images of ``batch.observation`` are encoded once here and shared by every head.
+
+        Raises:
+            NotFinite: a loss or a gradient is not; the parameters are as they were before that step.
         """
-        features = self.policy.torso(batch.observation)
-        metrics = self._update_critic(batch, features)
-        if actor:
-            metrics |= self._update_actor(batch, features.detach())
+        stage = Stage("critic")
+        try:
+            features = self.policy.torso(batch.observation)
+            metrics = self._update_critic(batch, features)
+            if actor:
+                stage = Stage("actor", features.detach())
+                metrics |= self._update_actor(batch, features.detach())
+        except NotFinite as error:
+            error.stage = stage
+            raise
         self._update_targets()
         self.updates += 1
         return metrics
 
+    def repeat(self, batch: Batch, stage: Stage) -> Metrics:
+        """Take one step of an update again; the agent's and the random state must be those of its start."""
+        if stage.name == "critic":
+            return self._update_critic(batch, self.policy.torso(batch.observation))
+        assert stage.features is not None
+        return self._update_actor(batch, stage.features)
+
     # ------------------------------------------------------------------ critic
 
     def _update_critic(self, batch: Batch, features: Tensor) -> Metrics:
-        target = self._td_target(batch)
-        q = self.critic(features, batch.action)  # (E, B)
+        with torch.no_grad():
+            following = self.target_torso(batch.next_observation)
+        target = self._td_target(batch, following)
+        q = self.critic(features, batch.action[:, : self.arm])  # (E, B)
         loss = (q - target).square().mean()
-        self.critic_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.critic_optimizer.step()
-        return {
+        metrics = {
             "critic_loss": loss.item(),
             "q_mean": q.mean().item(),
             "q_max": q.max().item(),
             "target_mean": target.mean().item(),
         }
+        if self.policy.gripper:
+            gripper_loss = self._gripper_loss(batch, features, following)
+            metrics["gripper_loss"] = gripper_loss.item()
+            loss = loss + gripper_loss
+        descend(self.critic_optimizer, loss, metrics, "critic_gradient")
+        return metrics
 
     @torch.no_grad()
-    def _td_target(self, batch: Batch) -> Tensor:
+    def _td_target(self, batch: Batch, target_features: Tensor) -> Tensor:
         """r + discount * bootstrap * min over target critics of Q(s', a'), a' from the current actor; (B,)."""
-        target_features = self.target_torso(batch.next_observation)
         next_action, log_prob = self.policy.actor.sample(target_features)
         q = self.target_critic(target_features, next_action)
         if self.conf.target_critics < self.conf.critics:  # RLPD: a random subset
@@ -97,40 +130,72 @@ class SacAgent:
         if self.conf.backup_entropy:
             value = value - self.log_alpha.exp() * log_prob
         target = batch.reward + batch.discount * value
+        if self.conf.mc_floor:
+            assert batch.returns is not None, "mc_floor needs a sampler with returns=True"
+            target = torch.maximum(target, batch.returns)
         return target.clamp(self.q_low, self.q_high) if self.conf.clip_target else target
+
+    def _gripper_loss(self, batch: Batch, features: Tensor, following: Tensor) -> Tensor:
+        """Squared error of the executed command's value, on every batch, the penalty included.
+
+        The online head judges the next state by the target torso's features, as the actor does in `_td_target`.
+        """
+        head, target_head = self.policy.gripper, self.target_gripper
+        assert head is not None and target_head is not None
+        choice = choices(batch.action)
+        with torch.no_grad():
+            target = double_dqn_target(
+                head(following), target_head(following), batch.reward, batch.discount, self.conf.gripper_penalty, choice
+            )
+            if self.conf.clip_target:
+                target = target.clamp(self.gripper_low, self.q_high)
+        return (head(features).gather(-1, choice[:, None]).squeeze(-1) - target).square().mean()
 
     # ------------------------------------------------------------------ actor and temperature
 
     def _update_actor(self, batch: Batch, features: Tensor) -> Metrics:
         action, log_prob = self.policy.actor.sample(features)
         q = self.critic(features, action)
-        value = q.mean(dim=0) if self.conf.actor_q == "mean" else q.min(dim=0).values
+        value = self._agreed(q)
         alpha = self.log_alpha.exp().detach()
         imitation, samples = self._imitation(batch, features)
         weight = self.imitation_weight
         loss = (alpha * log_prob - value).mean() + weight * imitation
-        self.actor_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.actor_optimizer.step()
-        self._update_alpha(log_prob.detach())
-        return {
+        size = action.detach().abs()
+        metrics = {
             "actor_loss": loss.item(),
             "alpha": alpha.item(),
             "entropy": -log_prob.mean().item(),
             "imitation_loss": imitation.item(),
             "imitation_samples": float(samples),
             "imitation_weight": weight,
-            "saturation": (action.detach().abs() > 0.95).float().mean().item(),
+            "saturation": (size > 0.95).float().mean().item(),
+            "action_size": size.mean().item(),
         }
+        descend(self.actor_optimizer, loss, metrics, "actor_gradient")
+        self._update_alpha(log_prob.detach())
+        return metrics
+
+    def _agreed(self, q: Tensor) -> Tensor:
+        """One value (B,) of the critics' (E, B)."""
+        return q.mean(dim=0) if self.conf.actor_q == "mean" else q.min(dim=0).values
 
     def _imitation(self, batch: Batch, features: Tensor) -> tuple[Tensor, int]:
-        """Squared error of the deterministic action on human transitions, and how many there were."""
+        """Squared error of the deterministic action on human transitions, and how many of them were used."""
         rows = batch.human
+        if self.conf.imitation_filter and self.imitation_weight:
+            rows = rows & self._preferred(batch, features)
         samples = int(rows.sum())
         if samples == 0 or self.imitation_weight == 0:
             return features.new_zeros(()), 0
-        error = (self.policy.actor.mode(features[rows]) - batch.action[rows]).square()
+        error = (self.policy.actor.mode(features[rows]) - batch.action[rows, : self.arm]).square()
         return error.mean(), samples
+
+    @torch.no_grad()
+    def _preferred(self, batch: Batch, features: Tensor) -> Tensor:
+        """(B,) bool: the critics value the executed action above the policy's."""
+        executed = self._agreed(self.critic(features, batch.action[:, : self.arm]))
+        return executed > self._agreed(self.critic(features, self.policy.actor.mode(features)))
 
     @property
     def imitation_weight(self) -> float:
@@ -151,17 +216,23 @@ class SacAgent:
         if self.conf.target_encoder:
             online += list(self.policy.torso.parameters())
             target += list(self.target_torso.parameters())
+        if self.policy.gripper and self.target_gripper:
+            online += list(self.policy.gripper.parameters())
+            target += list(self.target_gripper.parameters())
         torch._foreach_lerp_(target, online, self.conf.tau)
 
     # ------------------------------------------------------------------ state
 
     def sync_targets(self) -> None:
-        """Copy the torso into its target, after a warm start replaced its weights."""
+        """Copy the policy's networks into their targets, after a warm start replaced their weights."""
         self.target_torso.load_state_dict(self.policy.torso.state_dict())
+        if self.policy.gripper and self.target_gripper:
+            self.target_gripper.load_state_dict(self.policy.gripper.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on bit for bit: networks, targets, optimizers, temperature, counter."""
-        return {
+        gripper = {"target_gripper": self.target_gripper.state_dict()} if self.target_gripper else {}
+        return gripper | {
             "policy": self.policy.state_dict(),
             "critic": self.critic.state_dict(),
             "target_critic": self.target_critic.state_dict(),
@@ -186,6 +257,8 @@ class SacAgent:
             getattr(self, name).load_state_dict(state[name])
         with torch.no_grad():
             self.log_alpha.copy_(state["log_alpha"])
+        if self.target_gripper:
+            self.target_gripper.load_state_dict(state["target_gripper"])
         self.updates = state["updates"]
 
 
@@ -198,7 +271,7 @@ def q_bounds(reward: RewardSpec, discount: float, horizon: int) -> tuple[float, 
     """
     if reward.source == "env":
         return -math.inf, math.inf
-    waiting = reward.step_value * (1 - discount**horizon) / (1 - discount)
+    waiting = reward.step_value * _annuity(discount, horizon)
     values = (
         0.0,
         waiting,
@@ -206,3 +279,8 @@ def q_bounds(reward: RewardSpec, discount: float, horizon: int) -> tuple[float, 
         reward.step_value + discount * reward.success_value,
     )
     return min(values), max(values)
+
+
+def _annuity(discount: float, horizon: int) -> float:
+    """What 1 in each of ``horizon`` steps is worth."""
+    return horizon if discount == 1 else (1 - discount**horizon) / (1 - discount)

@@ -98,6 +98,13 @@ def _flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return out
 
 
+def _content(reference: str, kind: str, root: str | Path) -> str:
+    """What an input holds, as hex: an artifact, or one file made elsewhere, e.g. ``init=best_snapshot.pt``."""
+    from hiltk.artifacts.store import resolve
+
+    return hash_file(Path(reference)) if Path(reference).is_file() else resolve(reference, kind, root).fingerprint
+
+
 def step_key(step: str, cfg: Any, root: str | Path) -> str:
     """Sixteen hex digits that two runs of ``step`` share when they must give equivalent artifacts.
 
@@ -107,11 +114,9 @@ def step_key(step: str, cfg: Any, root: str | Path) -> str:
     Raises:
         UserError: an input does not exist.
     """
-    from hiltk.artifacts.store import resolve
-
     config = plain_config(cfg)
     for key, kind, names in references(config):
-        _set(config, key, [resolve(name, kind, root).fingerprint for name in names])
+        _set(config, key, [_content(name, kind, root) for name in names])
     record = {
         "step": step.replace("_", "-"),
         "config": {k: v for k, v in config.items() if k not in VOLATILE},

@@ -10,11 +10,12 @@ Rows are addressed by an absolute number that only grows; row n lies at n modulo
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from hiltk.agents.augment import random_shift
 from hiltk.data.episode import Episode, Source
+from hiltk.data.indices import ReturnsToGo, RowIndex
 from hiltk.errors import UserError
 from hiltk.observation import Observation
 from hiltk.spec import IMAGE_PREFIX, Spec
@@ -37,6 +39,9 @@ class Batch:
         reward: (B,), summed and discounted over the n steps.
         discount: (B,), what multiplies the value of the next state: discount^n, 0 after a terminal step.
         human: (B,) bool, a person chose the action (demonstration or intervention).
+        source: (B,) uint8, who chose the action, as `Source` counts them; None where nobody asked.
+        returns: (B,), discounted reward to the end of the episode as it was played; -inf where it has not terminated.
+            None where nobody asked.
     """
 
     observation: dict[str, Tensor]
@@ -45,9 +50,29 @@ class Batch:
     next_observation: dict[str, Tensor]
     discount: Tensor
     human: Tensor
+    source: Tensor | None = None
+    returns: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.action)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch on a device; the very tensors where they are there already."""
+        return Batch(**{f.name: _moved(getattr(self, f.name), device) for f in fields(self)})
+
+
+def _moved(value: Any, device: torch.device | str) -> Any:
+    if isinstance(value, dict):
+        return {k: v.to(device, non_blocking=True) for k, v in value.items()}
+    return None if value is None else value.to(device, non_blocking=True)
+
+
+class Features(Protocol):
+    """Makes observations that an encoder has begun to look at (`hiltk.agents.features`)."""
+
+    def observation(self, rows: np.ndarray) -> Observation: ...
+
+    def forget(self) -> None: ...
 
 
 class FrameStore:
@@ -73,7 +98,10 @@ class FrameStore:
         self.capacity, self.path = capacity, path
         self.end = 0  # absolute number of the next row
         self._episode = -1
-        self._size = capacity + 1 + slack
+        self.size = capacity + 1 + slack  # rows the arrays have room for
+        self._usable, self._corrections = RowIndex(), RowIndex()
+        self._returns: ReturnsToGo | None = None
+        self.features: Features | None = None  # what is handed out in place of single frames, if anything
         if path is not None:
             path.mkdir(parents=True, exist_ok=True)
         layout = {k: (v.shape, v.dtype) for k, v in observation.items()}
@@ -109,11 +137,15 @@ class FrameStore:
         valid: bool = True,
     ) -> None:
         """Add the transition from the newest row, and the observation it led to as the next row."""
-        row = (self.end - 1) % self._size
+        row = (self.end - 1) % self.size
         self.action[row], self.reward[row] = action, reward
         self.terminated[row], self.truncated[row] = terminated, truncated
         self.source[row], self.is_intervention[row] = source, is_intervention
         self.valid[row], self.moves[row] = valid, True
+        if valid:
+            self._usable.append(self.end - 1)
+            if is_intervention:
+                self._corrections.append(self.end - 1)
         self._write(observation, step=int(self.step[row]) + 1)
 
     def add_episode(self, episode: Episode) -> None:
@@ -134,7 +166,7 @@ class FrameStore:
             )
 
     def _write(self, observation: Observation, step: int) -> None:
-        row = self.end % self._size
+        row = self.end % self.size
         for key, array in self.frames.items():
             array[row] = observation[key]
         self.episode[row], self.step[row] = self._episode, step
@@ -149,21 +181,35 @@ class FrameStore:
         return max(0, self.end - self.capacity)
 
     def transitions(self) -> np.ndarray:
-        """Absolute numbers of every row a usable transition starts from, oldest first."""
-        rows = np.arange(self.begin_row, self.end)
-        return rows[self.valid[rows % self._size]]
+        """Absolute numbers of every row a usable transition starts from, oldest first; read-only."""
+        self._usable.drop_before(self.begin_row)
+        return self._usable.rows
 
     def interventions(self) -> np.ndarray:
         """The view of executed human corrections: the policy's own steps around them are not in it."""
-        rows = self.transitions()
-        return rows[self.is_intervention[rows % self._size]]
+        self._corrections.drop_before(self.begin_row)
+        return self._corrections.rows
+
+    def returns_to_go(self, rows: np.ndarray, discount: float) -> np.ndarray:
+        """Discounted reward (B,) from absolute ``rows`` to the end of their episodes; -inf where none is known."""
+        if self._returns is None or self._returns.discount != discount:
+            self._returns = ReturnsToGo(self, discount)
+        return self._returns.at(rows)
 
     def gather(
-        self, rows: np.ndarray, *, discount: float = 1.0, n_step: int = 1, stack: int = 1, following: bool = True
+        self,
+        rows: np.ndarray,
+        *,
+        discount: float = 1.0,
+        n_step: int = 1,
+        stack: int = 1,
+        following: bool = True,
+        copy: bool = True,
     ) -> dict[str, Any]:
         """The transitions starting at absolute ``rows`` as numpy arrays, keyed like `Batch`.
 
-        Without ``following`` the next observations stay out: supervised learning has no use for them.
+        Without ``following`` the next observations stay out: supervised learning has no use for them. Without ``copy``
+        single frames come as lists of views into the store, for whoever copies them anyway.
 
         n-step sums stop at the episode's end and where control passes between human and policy; frame stacks repeat
         the oldest frame of the episode that is still held. Both are by index: no frame is stored twice.
@@ -174,29 +220,33 @@ class FrameStore:
         human = self._human(rows)
         for k in range(n_step):
             row = rows + k
-            going &= (row < self.end) & self.moves[row % self._size] & (self._human(row) == human)
-            total += np.where(going, factor * self.reward[row % self._size], 0)
+            going &= (row < self.end) & self.moves[row % self.size] & (self._human(row) == human)
+            total += np.where(going, factor * self.reward[row % self.size], 0)
             factor = np.where(going, factor * discount, factor)
             last = np.where(going, row, last)
-            going &= ~(self.terminated | self.truncated)[row % self._size] if n_step > 1 else going
-        at = rows % self._size
+            going &= ~(self.terminated | self.truncated)[row % self.size] if n_step > 1 else going
+        at = rows % self.size
         return {
-            "observation": self._stacked(rows, stack),
+            "observation": self._stacked(rows, stack, copy),
             "action": self.action[at],
             "reward": total,
-            "next_observation": self._stacked(last + 1, stack) if following else {},
-            "discount": factor * ~self.terminated[last % self._size],
+            "next_observation": self._stacked(last + 1, stack, copy) if following else {},
+            "discount": factor * ~self.terminated[last % self.size],
             "human": human,
+            "source": self.source[at],
         }
 
     def _human(self, rows: np.ndarray) -> np.ndarray:
-        return self.source[rows % self._size] != Source.policy
+        return self.source[rows % self.size] != Source.policy
 
-    def _stacked(self, rows: np.ndarray, stack: int) -> dict[str, np.ndarray]:
+    def _stacked(self, rows: np.ndarray, stack: int, copy: bool) -> dict[str, Any]:
+        if stack == 1 and self.features is not None:
+            return self.features.observation(rows)
         if stack == 1:
-            return {k: v[rows % self._size] for k, v in self.frames.items()}
-        first = np.maximum(rows - self.step[rows % self._size], self.begin_row)
-        picks = [np.maximum(rows - back, first) % self._size for back in reversed(range(stack))]
+            at = rows % self.size
+            return {k: v[at] if copy or v.ndim < 4 else _views(v, at) for k, v in self.frames.items()}
+        first = np.maximum(rows - self.step[rows % self.size], self.begin_row)
+        picks = [np.maximum(rows - back, first) % self.size for back in reversed(range(stack))]
         return {k: np.concatenate([v[p] for p in picks], axis=-1) for k, v in self.frames.items()}
 
     def nbytes(self) -> int:
@@ -206,7 +256,7 @@ class FrameStore:
     @property
     def row_bytes(self) -> int:
         """What one transition costs."""
-        return self.nbytes() // self._size
+        return self.nbytes() // self.size
 
     # ------------------------------------------------------------------ persistence
 
@@ -227,10 +277,19 @@ class FrameStore:
                 fix=f"capacity={state['capacity']}",
             )
         self.end, self._episode = state["end"], state["episode"]
+        if self.end:  # whatever was done from the newest row is among what is forgotten
+            self.valid[(self.end - 1) % self.size] = self.moves[(self.end - 1) % self.size] = False
+        rows = np.arange(self.begin_row, self.end)
+        usable = rows[self.valid[rows % self.size]]
+        self._usable = RowIndex(usable)
+        self._corrections = RowIndex(usable[self.is_intervention[usable % self.size]])
+        self._returns = None
+        if self.features is not None:
+            self.features.forget()
 
     def trim(self) -> None:
         """Cut the files down to the rows in use, at the end of a run; the store is closed afterwards."""
-        if self.path is None or self.end >= self._size:
+        if self.path is None or self.end >= self.size:
             return
         for name in [*self.frames, *(k for k, v in vars(self).items() if isinstance(v, np.ndarray))]:
             file = self.path / f"{name}.npy"
@@ -239,7 +298,7 @@ class FrameStore:
             os.replace(temporary, file)
 
     def _array(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        full = (self._size, *shape)
+        full = (self.size, *shape)
         if self.path is None:
             return np.zeros(full, dtype)
         file = self.path / f"{name}.npy"
@@ -273,9 +332,13 @@ class ReplaySampler:
         discount: float,
         pad: int,
         rng: np.random.Generator,
+        n_step: int = 1,
+        stack: int = 1,
+        returns: bool = False,
     ) -> None:
         self.demos, self.online = demos, online
         self.discount, self.pad, self.rng = discount, pad, rng
+        self.n_step, self.stack, self.returns = n_step, stack, returns
         self._demo_rows = demos.transitions()
 
     def sample(self, size: int, demo_fraction: float) -> Batch:
@@ -300,7 +363,9 @@ class ReplaySampler:
     def _draw(self, store: FrameStore, rows: np.ndarray, count: int) -> dict[str, Any] | None:
         if count == 0:
             return None
-        return store.gather(self.rng.choice(rows, count), discount=self.discount)
+        rows = self.rng.choice(rows, count)
+        data = store.gather(rows, discount=self.discount, n_step=self.n_step, stack=self.stack, copy=False)
+        return data | ({"returns": store.returns_to_go(rows, self.discount)} if self.returns else {})
 
 
 def merge(parts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -308,13 +373,22 @@ def merge(parts: list[dict[str, Any]]) -> dict[str, Any]:
     if len(parts) == 1:
         return parts[0]
     out: dict[str, Any] = {}
-    for field in fields(Batch):
-        values = [p[field.name] for p in parts]
+    for name in parts[0]:
+        values = [p[name] for p in parts]
         if isinstance(values[0], dict):
-            out[field.name] = {k: np.concatenate([v[k] for v in values]) for k in values[0]}
+            out[name] = {k: _joined([v[k] for v in values]) for k in values[0]}
         else:
-            out[field.name] = np.concatenate(values)
+            out[name] = _joined(values)
     return out
+
+
+def _joined(values: list[Any]) -> Any:
+    return list(itertools.chain(*values)) if isinstance(values[0], list) else np.concatenate(values)
+
+
+def _views(frames: np.ndarray, at: np.ndarray) -> list[np.ndarray]:
+    frames = np.asarray(frames)  # views of a memory map are slow to make
+    return [frames[i] for i in at.tolist()]
 
 
 def to_batch(data: dict[str, Any], pad: int, rng: np.random.Generator) -> Batch:
@@ -326,6 +400,8 @@ def to_batch(data: dict[str, Any], pad: int, rng: np.random.Generator) -> Batch:
         next_observation=_tensors(data["next_observation"], pad, rng),
         discount=torch.from_numpy(data["discount"].astype(np.float32)),
         human=torch.from_numpy(data["human"]),
+        source=torch.from_numpy(data["source"]) if "source" in data else None,
+        returns=torch.from_numpy(data["returns"]) if "returns" in data else None,
     )
 
 

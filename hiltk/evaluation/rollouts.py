@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,13 @@ class Actor(Protocol):
     spec: Spec
 
     def act(self, observation: Observation, deterministic: bool = True) -> np.ndarray: ...
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A policy with a memory, e.g. of stacked frames, which has to be told when an episode begins."""
+
+    def reset(self) -> None: ...
 
 
 class Camera(Protocol):
@@ -90,6 +97,8 @@ def run_episode(
     options = {"stratum": stratum} if stratum else {}
     keys = [STATE_KEY, *policy.spec.image_keys]
     observation, info = env.reset(seed=seed, options=options)
+    if isinstance(policy, Remembers):
+        policy.reset()
     actions: list[np.ndarray] = []
     total, ended, success = 0.0, False, False
     if film:

@@ -10,16 +10,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm import trange
 
-from hiltk.agents.sac import SacAgent
+from hiltk.agents.divergence import NotFinite
+from hiltk.agents.make import Agent
 from hiltk.config import TrainConf
 from hiltk.data.episode import Source
-from hiltk.data.replay import ReplaySampler
+from hiltk.data.replay import Batch, ReplaySampler
 from hiltk.envs.base import HilEnv, Info
 from hiltk.errors import UserError
 from hiltk.humans.base import Human
 from hiltk.humans.schedules import InterventionSchedule
-from hiltk.learning import checkpoint
+from hiltk.learning import checkpoint, divergence
+from hiltk.learning.best import BestPolicy
+from hiltk.learning.guards import Expected, GuardLog, Guards
 from hiltk.learning.metrics import COLUMNS, CsvLog, Row, TrainingDisplay
 from hiltk.observation import Observation
 
@@ -50,7 +54,7 @@ class Trainer:
         env: HilEnv,
         human: Human | None,
         schedule: InterventionSchedule,
-        agent: SacAgent,
+        agent: Agent,
         sampler: ReplaySampler,
         conf: TrainConf,
         folder: Path,
@@ -61,11 +65,16 @@ class Trainer:
         self.episode = self.env_step = 0
         self.debt = 0.0  # updates owed: a fraction is carried over where `utd` is not whole
         self.wall_s = 0.0
+        self.best = BestPolicy(folder)
+        self.guards, self.guard_log = Guards(self._expected()), GuardLog(folder)
 
     def run(self) -> list[Row]:
         """Train until the configured number of episodes; returns the metrics, one row per episode."""
         self._resume()
         log = CsvLog(self.folder, list(COLUMNS), keep=self.episode)
+        self._guard_again(log.rows)
+        if self.agent.updates == 0:
+            self._learn_offline()
         with TrainingDisplay(self.conf.episodes) as display:
             while self.episode < self.conf.episodes:
                 started = time.monotonic()
@@ -75,6 +84,12 @@ class Trainer:
                 row = self._row(tally, elapsed)
                 log.write(row)
                 display.update(row)
+                findings = self.guards.check(row)
+                for finding in findings:
+                    display.announce(finding)
+                if findings:
+                    self.guard_log.write(self.episode, findings)
+                self.best.update(self.agent.policy, self.episode, row["autonomous"])
                 self.episode += 1
                 if self.episode % self.conf.checkpoint_every == 0:
                     self.save()
@@ -86,6 +101,7 @@ class Trainer:
         seed = episode_seed(self.conf.seed, self.episode)
         observation, _ = self.env.reset(seed=seed, options=self._where())
         self.store.begin(observation)
+        self.agent.policy.reset()
         self.schedule.begin_episode()
         tally, done = Tally(), False
         while not done:
@@ -121,6 +137,7 @@ class Trainer:
 
     def _choose(self, observation: Observation, tally: Tally, seed: int) -> tuple[np.ndarray, Source]:
         """The policy's exploring action, unless the human takes over."""
+        self.agent.policy.advance(self.env_step)
         satisfied = self.human.satisfied() if self.human else True
         if self.human is None or not self.schedule.human_acts(tally.steps, satisfied):
             return self.agent.policy.act(observation, deterministic=False), Source.policy
@@ -128,6 +145,7 @@ class Trainer:
             self.human.reset(seed + tally.steps)
             tally.interventions += 1
         tally.human_steps += 1
+        self.agent.policy.observe(observation)
         return self.human.act(observation), Source.human
 
     def _learn(self) -> list[dict[str, float]]:
@@ -139,30 +157,32 @@ class Trainer:
         self.debt -= due
         rows = []
         for i in range(due):
-            batch = self.sampler.sample(self.conf.batch_size, self.conf.demo_fraction)
-            metrics = self.agent.update(batch, actor=i == due - 1)
-            metrics["demo_share"] = batch.human.float().mean().item()
-            if not all(math.isfinite(v) for v in metrics.values()):
-                self._dump(batch, metrics)
-            rows.append(metrics)
+            rows.append(self._update(actor=i == due - 1))
         return rows
 
-    def _dump(self, batch: Any, metrics: dict[str, float]) -> None:
-        """Keep what made the numbers overflow, so that the step can be replayed, and stop."""
-        checkpoint.save(self.folder, self.state_dict())
-        file = self.folder / "diverged.pt"
-        torch.save(
-            {
-                "batch": vars(batch),
-                "agent": self.agent.state_dict(),
-                "metrics": metrics,
-            },
-            file,
-        )
-        bad = ", ".join(k for k, v in metrics.items() if not math.isfinite(v))
-        raise UserError(
-            f"training diverged: {bad} is not finite at update {self.agent.updates}",
+    def _learn_offline(self) -> None:
+        """Updates on the demonstrations alone, before anything is known of the environment."""
+        for _ in trange(self.conf.offline_updates, desc="offline", disable=not self.conf.offline_updates):
+            self._update(actor=True)
+
+    def _update(self, *, actor: bool) -> dict[str, float]:
+        batch = self.sampler.sample(self.conf.batch_size, self.conf.demo_fraction).to(self.agent.policy.device)
+        try:
+            metrics = self.agent.update(batch, actor=actor)
+            if not all(map(math.isfinite, metrics.values())):
+                raise NotFinite(metrics)
+        except NotFinite as error:
+            raise self._diverged(batch, error) from error
+        return metrics | _composition(batch)
+
+    def _diverged(self, batch: Batch, error: NotFinite) -> UserError:
+        """Keep what made the numbers overflow, so that the step can be replayed; the last checkpoint stays as it is."""
+        file = divergence.dump(self.folder, self.agent, batch, error)
+        return UserError(
+            f"training diverged: {error} is not finite at update {self.agent.updates}",
             where=str(file),
+            fix="resume=true with a lower agent.lr goes on from the last checkpoint; "
+            "hiltk.learning.divergence.replay_step repeats the step",
         )
 
     def _row(self, tally: Tally, elapsed: float) -> Row:
@@ -181,9 +201,32 @@ class Trainer:
             "steps_per_s": steps / max(elapsed, 1e-9),
             "wall_s": self.wall_s,
         }
+        if tally.interventions:
+            row["intervention_length"] = tally.human_steps / tally.interventions
+        if tally.metrics:
+            row["utd"] = len(tally.metrics) / steps
         if info.get("true_success") is not None:
             row["true_success"] = float(info["true_success"])
         return row | _means(tally.metrics)
+
+    # ------------------------------------------------------------------ guards
+
+    def _expected(self) -> Expected:
+        human = self.human is not None or len(self.sampler.demos.transitions()) > 0
+        return Expected(
+            q_low=getattr(self.agent, "q_low", -math.inf),
+            q_high=getattr(self.agent, "q_high", math.inf),
+            utd=self.conf.utd,
+            human_share=self.conf.demo_fraction if human else 0.0,
+            sparse=self.conf.reward.source != "env",
+        )
+
+    def _guard_again(self, rows: list[Row]) -> None:
+        """Bring the guards to where they were after these episodes, without saying anything twice."""
+        self.guard_log.write(0, [])
+        for row in rows:
+            if findings := self.guards.check(row):
+                self.guard_log.write(int(row["episode"]), findings)
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -198,6 +241,8 @@ class Trainer:
             "env_step": self.env_step,
             "debt": self.debt,
             "wall_s": self.wall_s,
+            "best": self.best.state_dict(),
+            **({"cuda_rng": torch.cuda.get_rng_state()} if self.agent.policy.device.type == "cuda" else {}),
         }
 
     def save(self) -> None:
@@ -213,6 +258,10 @@ class Trainer:
         self.schedule.load_state_dict(state["schedule"])
         self.sampler.rng.bit_generator.state = state["sampler_rng"]
         torch.set_rng_state(state["torch_rng"])
+        if "cuda_rng" in state and self.agent.policy.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"])
+        if "best" in state:
+            self.best.load_state_dict(state["best"])
         self.episode, self.env_step = state["episode"], state["env_step"]
         self.debt, self.wall_s = state["debt"], state["wall_s"]
 
@@ -226,3 +275,15 @@ def _means(rows: list[dict[str, float]]) -> dict[str, float]:
     """Each metric averaged over the updates of an episode that have it."""
     keys = {k for r in rows for k in r}
     return {k: float(np.mean([r[k] for r in rows if k in r])) for k in sorted(keys)}
+
+
+def _composition(batch: Batch) -> dict[str, float]:
+    """What a batch is made of: shares by who chose the action, and of transitions that carry a reward."""
+    shares = {"demo_share": batch.human, "positive_share": batch.reward > 0}
+    if batch.source is not None:
+        shares |= {
+            "batch_demos": batch.source == Source.demo,
+            "batch_interventions": batch.source == Source.human,
+            "batch_policy": batch.source == Source.policy,
+        }
+    return {name: rows.float().mean().item() for name, rows in shares.items()}

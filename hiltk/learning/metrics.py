@@ -19,6 +19,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
+
+from hiltk.learning.guards import Finding
 
 Row = dict[str, float]
 COLUMNS = [
@@ -30,6 +33,7 @@ COLUMNS = [
     "autonomous",
     "intervention_rate",
     "interventions",
+    "intervention_length",
     "return",
     "length",
     "q_mean",
@@ -39,10 +43,20 @@ COLUMNS = [
     "alpha",
     "entropy",
     "saturation",
+    "action_size",
+    "critic_gradient",
+    "actor_gradient",
+    "gripper_loss",
     "imitation_loss",
     "imitation_samples",
     "imitation_weight",
+    "noise",
     "demo_share",
+    "batch_demos",
+    "batch_interventions",
+    "batch_policy",
+    "positive_share",
+    "utd",
     "steps_per_s",
     "wall_s",
 ]
@@ -123,6 +137,11 @@ class TrainingDisplay:
         elif (row["episode"] + 1) % 10 == 0:
             cells = ", ".join(f"{name} {value}" for name, value in self._cells(row))
             self.console.print(f"episode {row['episode'] + 1:.0f}: {cells}", soft_wrap=True)
+
+    def announce(self, finding: Finding) -> None:
+        """Say what a guard found, above the table."""
+        head, body = f"guard {finding.code}: ", f"{finding.message}; {finding.fix}"
+        self.console.print(Text(head, "bold yellow").append(body, "yellow"), soft_wrap=True)
 
     def _table(self, row: Row) -> Table:
         table = Table(box=None, pad_edge=False)

@@ -54,11 +54,15 @@ class Cell:
 
 @dataclass
 class Table:
-    """Header rows and body rows; the first cell of a body row is its heading, the last row may be a total."""
+    """Header rows and body rows; the first cell of a body row is its heading, the last row may be a total.
+
+    ``words`` sets a table of sentences rather than numbers.
+    """
 
     head: list[list[Cell]]
     body: list[list[Cell]]
     total: bool = False
+    words: bool = False
 
 
 @dataclass

@@ -9,6 +9,7 @@ from rich.table import Table as TerminalTable
 
 from hiltk.artifacts.store import Artifact
 from hiltk.evaluation.tables import TOTAL, format_p
+from hiltk.learning.guards import FILE as GUARDS_FILE
 from hiltk.reports.figures import (
     WINDOW,
     learning_figure,
@@ -139,6 +140,23 @@ def learning_sections(policies: Sequence[Artifact], folder: Path) -> Iterator[Se
         loss_figure(losses, file)
         ends = ", ".join(f"{label} {frame.loss.iloc[-1]:.4f}" for label, frame in losses.items())
         yield Section("Behaviour cloning", figures=[Figure(file, f"Loss of behaviour cloning; at the end: {ends}.")])
+
+
+def guard_section(policies: Sequence[Artifact]) -> Section | None:
+    """What the guards of each training run found; None where no run had guards."""
+    watched = [p for p in policies if (p.path / GUARDS_FILE).is_file()]
+    if not watched:
+        return None
+    columns = ["episode", "code", "message", "fix"]
+    rows = [
+        [Cell(text) for text in (title_of(p), str(int(r.episode) + 1), r.code.replace("_", " "), r.message, r.fix)]
+        for p in watched
+        for r in read_csv(p, GUARDS_FILE, columns).itertuples()
+    ]
+    if not rows:
+        return Section("Guards", [f"No guard tripped in {', '.join(map(title_of, watched))}."])
+    head = [[Cell(text) for text in ("run", "episode", "guard", "what it means", "what to do")]]
+    return Section("Guards", ["Each guard speaks once in a run."], [Table(head, rows, words=True)])
 
 
 def _named(label: str, seed: int | None, runs: object) -> str:

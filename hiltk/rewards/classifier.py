@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from yaml import YAMLError
 
-from hiltk.agents.encoders import build_encoder
+from hiltk.agents.encoders import build_encoder, rebuildable
 from hiltk.config import EncoderConf
 from hiltk.errors import UserError, nearest
 from hiltk.observation import Observation
@@ -47,6 +47,7 @@ class SuccessClassifier(nn.Module):
         self.encoder_conf, self.hidden, self.dropout, self.temperature = (encoder, hidden, dropout, temperature)
         self.spec = replace(spec, reward=replace(spec.reward, source="classifier"))
         self.encoder = build_encoder(encoder, spec.images)
+        self.encoder_conf = rebuildable(encoder, self.encoder)
         features = int(self.encoder.out_features)
         self.head = nn.Sequential(nn.Linear(features, hidden), nn.Dropout(dropout), nn.ReLU(), nn.Linear(hidden, 1))
         self._frames = {image.key: (image.height, image.width, 3) for image in spec.images}

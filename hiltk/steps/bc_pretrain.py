@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from rich.console import Console
 from tqdm import tqdm
 
 from hiltk.agents.bc import BehaviorCloning
+from hiltk.agents.features import attach
+from hiltk.agents.make import build_policy
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, create, resolve
 from hiltk.config import BcConf
@@ -31,13 +34,14 @@ def run(cfg: BcConf) -> Artifact:
     device, root = set_up_torch(cfg), Path(cfg.root)
     episodes, spec, inputs = load_datasets(cfg.datasets, root)
     train, held_out = split_by_episode(len(episodes), cfg.held_out, cfg.seed)
-    policy = Policy(cfg.agent, cfg.encoder, spec).to(device)
+    policy = build_policy(cfg.agent, cfg.encoder, spec).to(device)
     if cfg.init:
         start = resolve(cfg.init, "policies", root)
         policy.load_weights(start.path)
         inputs.append(start)
     store = store_episodes([episodes[i] for i in train])
-    tests = _held_out_batches(store_episodes([episodes[i] for i in held_out]), cfg) if held_out else []
+    tests = _held_out_batches(store_episodes([episodes[i] for i in held_out]), cfg, policy) if held_out else []
+    attach([(store, store.size)], policy.torso.encoder, cfg.encoder, np.random.default_rng([cfg.seed, 1]))
     with create(
         "policies",
         cfg.name,
@@ -65,7 +69,7 @@ def _fit(policy: Policy, store: FrameStore, tests: list[Batch], cfg: BcConf, log
     rows, recent, held_out_loss = store.transitions(), [], float("nan")
     bar = tqdm(range(1, cfg.steps + 1), desc="cloning", mininterval=0.5)
     for step in bar:
-        data = store.gather(rng.choice(rows, cfg.batch_size), following=False)
+        data = store.gather(rng.choice(rows, cfg.batch_size), stack=policy.frame_stack, following=False)
         recent.append(cloning.update(to_batch(data, cfg.encoder.shift_pad, rng))["loss"])
         if step % REPORT_EVERY == 0 or step == cfg.steps:
             held_out_loss = cloning.evaluate(tests) if tests else float("nan")
@@ -81,9 +85,11 @@ def _fit(policy: Policy, store: FrameStore, tests: list[Batch], cfg: BcConf, log
     return held_out_loss
 
 
-def _held_out_batches(store: FrameStore, cfg: BcConf) -> list[Batch]:
+def _held_out_batches(store: FrameStore, cfg: BcConf, policy: Policy) -> list[Batch]:
     """Every held-out transition once, unshifted."""
-    rows = store.transitions()
+    rows, stack = store.transitions(), policy.frame_stack
     rng = np.random.default_rng(0)
+    once = replace(cfg.encoder, cache_shifts=min(1, cfg.encoder.cache_shifts))
+    attach([(store, store.size)], policy.torso.encoder, once, rng)
     pieces = [rows[i : i + cfg.batch_size] for i in range(0, len(rows), cfg.batch_size)]
-    return [to_batch(store.gather(piece, following=False), 0, rng) for piece in pieces]
+    return [to_batch(store.gather(piece, stack=stack, following=False), 0, rng) for piece in pieces]

@@ -17,6 +17,7 @@ from hiltk.reports.sections import (
     classifier_section,
     dataset_sections,
     film_sections,
+    guard_section,
     learning_sections,
     success_section,
     terminal_table,
@@ -75,6 +76,7 @@ def _sections(evidence: Evidence, folder: Path) -> list[Section]:
         success_section(board, figures / f"success_{i}.png") for i, board in enumerate(evidence.boards, 1)
     ]
     found += learning_sections(evidence.of("policies"), figures)
+    found.append(guard_section(evidence.of("policies")))
     found += film_sections(evidence.of("evaluations"))
     found.append(classifier_section(evidence.of("classifiers"), figures / "classifier.png"))
     found += dataset_sections(evidence.of("datasets"))

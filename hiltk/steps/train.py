@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from hiltk.agents.features import attach
+from hiltk.agents.make import build_agent, build_policy
 from hiltk.agents.policy import Policy
-from hiltk.agents.sac import SacAgent
+from hiltk.agents.snapshots import is_snapshot, load_snapshot
 from hiltk.artifacts.store import Artifact, create, resolve
 from hiltk.config import EncoderConf, Schedule, TrainConf
 from hiltk.data.episode import Episode
@@ -54,11 +56,13 @@ def run(cfg: TrainConf) -> Artifact:
         )
     if cfg.reward.source == "classifier":
         inputs.append(resolve(cfg.reward.classifier, "classifiers", root))
-    policy = Policy(cfg.agent, cfg.encoder, _policy_spec(env.io_spec, demo_spec, cfg.encoder)).to(device)
-    if cfg.init:
+    policy = build_policy(cfg.agent, cfg.encoder, _policy_spec(env.io_spec, demo_spec, cfg.encoder)).to(device)
+    if cfg.init and not is_snapshot(cfg.init):
         inputs.append(_warm_start(policy, cfg.init, root))
     horizon = episode_steps(env, cfg.task)
-    agent = SacAgent(policy, cfg.agent, env.io_spec.reward, horizon)
+    agent = build_agent(policy, cfg.agent, env.io_spec.reward, horizon)
+    if is_snapshot(cfg.init):
+        load_snapshot(agent, Path(cfg.init))
     human = None if cfg.intervention.schedule is Schedule.never else make_human(cfg.human, env.unwrapped)
     with create(
         "policies",
@@ -73,17 +77,23 @@ def run(cfg: TrainConf) -> Artifact:
     ) as draft:
         work = draft.path
         online = _online_store(policy.spec, cfg, horizon, work / "online")
+        memory, rng = _demo_store(demos, policy.spec), np.random.default_rng(cfg.seed)
+        most = min(cfg.capacity, cfg.episodes * (horizon + 1))
+        attach([(memory, memory.size), (online, most)], policy.torso.encoder, cfg.encoder, rng)
         trainer = Trainer(
             env=env,
             human=human,
             schedule=InterventionSchedule(cfg.intervention, cfg.seed),
             agent=agent,
             sampler=ReplaySampler(
-                _demo_store(demos, policy.spec),
+                memory,
                 online,
                 discount=cfg.agent.discount,
                 pad=cfg.encoder.shift_pad,
-                rng=np.random.default_rng(cfg.seed),
+                rng=rng,
+                n_step=cfg.agent.n_step,
+                stack=policy.frame_stack,
+                returns=getattr(cfg.agent, "mc_floor", False),
             ),
             conf=cfg,
             folder=work,
@@ -92,7 +102,7 @@ def run(cfg: TrainConf) -> Artifact:
         online.trim()
         policy.save(work)
         draft.spec = policy.spec
-        draft.notes = _summary(rows)
+        draft.notes = _summary(rows) | trainer.best.note()
     env.close()
     _report(rows)
     return draft.done
@@ -110,6 +120,8 @@ def _check(cfg: TrainConf) -> None:
             "episodes, batch_size, capacity and checkpoint_every must be at least 1",
             where="train",
         )
+    if cfg.offline_updates and not cfg.demos:
+        raise ConfigError("offline_updates needs demonstrations", where="offline_updates", fix="demos=[NAME]")
     if cfg.practice not in ("strata", "area"):
         raise ConfigError(
             f"unknown practice '{cfg.practice}'", where="practice", fix="practice=strata or practice=area"

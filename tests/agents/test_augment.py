@@ -25,3 +25,13 @@ def test_frames_of_a_batch_shift_apart() -> None:
         axis=0,
     )
     assert len({f.tobytes() for f in random_shift(frames, 4, np.random.default_rng(0))}) > 10
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 12), st.integers(0, 2**31))
+def test_shifting_is_padding_and_cropping_at_the_same_offsets(height: int, width: int, pad: int, seed: int) -> None:
+    frames = np.random.default_rng(2).integers(0, 255, (5, height, width, 3), dtype=np.uint8)
+    tops, lefts = np.random.default_rng(seed).integers(0, 2 * pad + 1, size=(2, 5))
+    padded = np.pad(frames, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="edge")
+    expected = [f[t : t + height, x : x + width] for f, t, x in zip(padded, tops, lefts, strict=True)]
+    for given_as in (frames, list(frames)):
+        assert np.array_equal(random_shift(given_as, pad, np.random.default_rng(seed)), expected)

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import copy
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from hiltk.agents.policy import Policy
+from hiltk.agents.bc import BehaviorCloning
+from hiltk.agents.divergence import NotFinite
+from hiltk.agents.gripper import choices, double_dqn_target
+from hiltk.agents.policy import Policy, quantise
 from hiltk.agents.sac import SacAgent, q_bounds
 from hiltk.config import AgentConf, EncoderConf
+from hiltk.configuring.typed import compose
 from hiltk.data.replay import Batch
 from hiltk.spec import (
     STATE_KEY,
     ActionSpec,
     Dimension,
+    GripperFormat,
     RewardSpec,
     Spec,
     StateSpec,
     Stats,
 )
+from hiltk.steps import VERBS
 
 
 def tiny_spec(states: int = 2, actions: int = 2) -> Spec:
@@ -72,7 +80,9 @@ def test_the_target_is_reward_plus_discounted_minimum() -> None:
     batch.reward = torch.tensor([0.0, 1.0, 0.25])
     batch.discount = torch.tensor([0.97, 0.0, 0.97])  # the second is a success: nothing after it counts
     # 0.97 * 0.5 = 0.485; 1; 0.25 + 0.485 = 0.735
-    assert agent._td_target(batch).tolist() == pytest.approx([0.485, 1.0, 0.735])
+    assert agent._td_target(batch, agent.target_torso(batch.next_observation)).tolist() == pytest.approx(
+        [0.485, 1.0, 0.735]
+    )
 
 
 def test_targets_stay_inside_the_reward_bound_when_asked() -> None:
@@ -84,7 +94,9 @@ def test_targets_stay_inside_the_reward_bound_when_asked() -> None:
     ):
         agent = make_agent(clip_target=clip)
         agent.target_critic = FixedCritic([2.0, 2.0] if not clip else [2.0, -9.0])
-        assert agent._td_target(batch).tolist() == pytest.approx(expected if not clip else [0.0, 0.0])
+        assert agent._td_target(batch, agent.target_torso(batch.next_observation)).tolist() == pytest.approx(
+            expected if not clip else [0.0, 0.0]
+        )
 
 
 def test_the_entropy_is_backed_up_only_when_asked() -> None:
@@ -94,7 +106,7 @@ def test_the_entropy_is_backed_up_only_when_asked() -> None:
         agent = make_agent(backup_entropy=backup, clip_target=False, temperature=0.5)
         agent.target_critic = FixedCritic([1.0, 1.0])
         torch.manual_seed(3)
-        values[backup] = agent._td_target(batch)
+        values[backup] = agent._td_target(batch, agent.target_torso(batch.next_observation))
     torch.manual_seed(3)
     agent = make_agent(backup_entropy=True, temperature=0.5)
     torch.manual_seed(3)
@@ -192,3 +204,237 @@ def test_state_round_trip_continues_bit_for_bit() -> None:
 )
 def test_q_bounds_follow_from_the_reward_rule(success: float, step: float, low: float, high: float) -> None:
     assert q_bounds(RewardSpec(success_value=success, step_value=step), 0.97, 50) == pytest.approx((low, high))
+
+
+# ---------------------------------------------------------------- optional switches
+
+
+def test_imitation_can_be_left_to_rows_where_the_critics_prefer_the_human() -> None:
+    agent = make_agent(imitation_filter=True)
+    batch = make_batch(4, human=[True, True, True, False])
+    features = agent.policy.torso(batch.observation).detach()
+
+    class ByFirstAction(torch.nn.Module):
+        """Q is the first action dimension, so the larger one is the better."""
+
+        def forward(self, features: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+            return action[:, 0].expand(2, -1)
+
+    agent.critic = ByFirstAction()
+    mode = agent.policy.actor.mode(features).detach()
+    batch.action[:, 0] = mode[:, 0] + torch.tensor([0.3, -0.3, 0.2, 0.4])  # better, worse, better, not human
+    loss, samples = agent._imitation(batch, features)
+    rows = torch.tensor([0, 2])
+    assert samples == 2
+    assert torch.allclose(loss, (mode[rows] - batch.action[rows]).square().mean())
+    batch.action[:, 0] = mode[:, 0] - 0.1
+    assert agent._imitation(batch, features) == (torch.zeros(()), 0)
+
+
+def test_the_monte_carlo_floor_lifts_targets_to_the_return_that_was_had() -> None:
+    agent, batch = make_agent(mc_floor=True), make_batch(3)
+    agent.target_critic = FixedCritic([0.5, 0.5])
+    batch.returns = torch.tensor([0.9, 0.1, -math.inf])
+    target = agent._td_target(batch, agent.target_torso(batch.next_observation))
+    assert target.tolist() == pytest.approx([0.9, 0.485, 0.485])  # 0.97 * 0.5 = 0.485
+
+
+# ---------------------------------------------------------------- the three-way gripper
+
+
+def gripper_agent(**conf: object) -> SacAgent:
+    torch.manual_seed(0)
+    agent, spec = AgentConf(hidden=[8, 8], **conf), tiny_spec(actions=3)  # type: ignore[arg-type]
+    spec.action.gripper = GripperFormat.discrete3
+    return SacAgent(Policy(agent, EncoderConf(name="none"), spec), agent, RewardSpec(), horizon=50)
+
+
+def gripper_batch(commands: list[float]) -> Batch:
+    batch = make_batch(len(commands))
+    batch.action = torch.cat([batch.action, torch.tensor(commands)[:, None]], dim=-1)
+    return batch
+
+
+class FixedHead(torch.nn.Module):
+    """The same three values whatever the features."""
+
+    def __init__(self, values: list[float]) -> None:
+        super().__init__()
+        self.values = torch.nn.Parameter(torch.tensor(values))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.values.expand(len(features), 3)
+
+
+def test_double_dqn_takes_the_online_choice_at_the_targets_value() -> None:
+    target = double_dqn_target(
+        online=torch.tensor([[0.1, 0.2, 0.9]] * 4),  # prefers open
+        target=torch.tensor([[0.8, 0.7, 0.3]] * 4),  # which the target values at 0.3, though it prefers close
+        reward=torch.tensor([0.0, 0.0, 0.0, 1.0]),
+        discount=torch.tensor([0.9, 0.9, 0.9, 0.0]),
+        penalty=0.02,
+        choice=torch.tensor([0, 1, 2, 0]),
+    )
+    # close, hold, open: 0.27 less 0.02 for moving; a success pays 1 less 0.02 and nothing follows
+    assert target.tolist() == pytest.approx([0.25, 0.27, 0.25, 0.98])
+
+
+def test_commands_snap_as_they_do_in_the_policy() -> None:
+    values = torch.tensor([-1.0, -0.5, -0.4, 0.0, 0.49, 0.5, 1.0])
+    action = torch.stack([torch.zeros(7), values], dim=-1)
+    assert choices(action).tolist() == [0, 0, 1, 1, 1, 2, 2]
+    spec = ActionSpec(gripper=GripperFormat.discrete3)
+    assert (quantise(action.numpy(), spec)[:, -1] + 1).tolist() == choices(action).tolist()
+
+
+def test_the_gripper_learns_on_every_batch_and_its_penalty_is_its_own() -> None:
+    agent, batch = gripper_agent(clip_target=False), gripper_batch([-1.0, 0.0, 1.0])
+    agent.policy.gripper = FixedHead([0.0, 0.5, 0.0])
+    agent.target_gripper = FixedHead([0.2, 0.4, 0.6])
+    agent.target_critic = FixedCritic([0.5, 0.5])
+    features = agent.policy.torso(batch.observation)
+    # The online choice is hold, worth 0.4: targets 0.388 - 0.02, 0.388, 0.388 - 0.02 against values 0, 0.5, 0.
+    expected = (0.368**2 + 0.112**2 + 0.368**2) / 3
+    assert agent._gripper_loss(batch, features, features).item() == pytest.approx(expected, rel=1e-5)
+    # The critics' targets carry no penalty.
+    assert agent._td_target(batch, features).tolist() == pytest.approx([0.485] * 3)
+    whole = gripper_agent()
+    for actor in (False, True):
+        before = copy.deepcopy(whole.policy.gripper.state_dict())
+        assert whole.update(batch, actor=actor)["gripper_loss"] > 0
+        assert any(not torch.equal(v, before[k]) for k, v in whole.policy.gripper.state_dict().items())
+
+
+def test_the_arm_and_the_gripper_share_an_action() -> None:
+    agent = gripper_agent()
+    assert agent.arm == 2 and agent.target_entropy == -1.5  # the gripper counts
+    assert agent.policy.actor(torch.zeros(1, 2))[0].shape == (1, 2)
+    assert agent.critic(torch.zeros(4, 2), torch.zeros(4, 2)).shape == (2, 4)
+    for values, command in (([1.0, 0.0, 0.0], -1), ([0.0, 1.0, 0.0], 0), ([0.0, 0.0, 1.0], 1)):
+        with torch.no_grad():
+            agent.policy.gripper.trunk[-1].weight.zero_()
+            agent.policy.gripper.trunk[-1].bias.copy_(torch.tensor(values))
+        for deterministic in (True, False):  # greedy in training, too
+            action = agent.policy.act({STATE_KEY: np.zeros(2, np.float32)}, deterministic)
+            assert action.shape == (3,) and action[-1] == command
+
+
+def test_gripper_targets_stay_inside_the_bound_less_what_penalties_cost() -> None:
+    agent, batch = gripper_agent(gripper_penalty=0.1), gripper_batch([1.0, 1.0])
+    agent.policy.gripper = FixedHead([0.0, 0.0, 0.0])
+    agent.target_gripper = FixedHead([-100.0, -100.0, -100.0])
+    lowest = -0.1 * (1 - 0.97**50) / 0.03
+    features = agent.policy.torso(batch.observation)
+    assert agent._gripper_loss(batch, features, features).item() == pytest.approx(lowest**2, rel=1e-5)
+
+
+def test_the_gripper_is_saved_with_agent_and_policy(tmp_path: Path) -> None:
+    agent, batch = gripper_agent(), gripper_batch([-1.0, 0.0, 1.0, 0.0])
+    for _ in range(3):
+        agent.update(batch)
+    saved = copy.deepcopy(agent.state_dict())
+    other = gripper_agent()
+    other.load_state_dict(saved)
+    for one in (agent, other):
+        torch.manual_seed(7)
+        one.update(batch)
+    for name, tensor in agent.policy.gripper.state_dict().items():
+        assert torch.equal(tensor, other.policy.gripper.state_dict()[name])
+    for name, tensor in agent.target_gripper.state_dict().items():
+        assert torch.equal(tensor, other.target_gripper.state_dict()[name])
+    agent.policy.save(tmp_path)
+    again = Policy.load(tmp_path)
+    observation = {STATE_KEY: np.ones(2, np.float32)}
+    assert np.array_equal(again.act(observation), agent.policy.act(observation))
+
+
+def test_cloning_teaches_the_gripper_at_the_size_of_rewards() -> None:
+    agent = gripper_agent()
+    head, features = agent.policy.gripper, torch.zeros(2, 2)
+    with torch.no_grad():
+        head.trunk[-1].weight.zero_()
+        head.trunk[-1].bias.copy_(torch.tensor([0.0, 0.1, 0.0]))
+    # Values 0, 0.1, 0 at temperature 0.05 are logits 0, 2, 0: hold has probability e^2 / (e^2 + 2).
+    hold = math.exp(2) / (math.exp(2) + 2)
+    action = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    expected = -0.05 * (math.log(hold) + math.log((1 - hold) / 2)) / 2
+    assert head.cloning_loss(features, action).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_cloned_commands_are_followed_and_values_stay_small() -> None:
+    torch.manual_seed(0)
+    agent = gripper_agent()
+    state = torch.rand(96, 2) * 2 - 1
+    batch = make_batch(96)
+    batch.observation = {STATE_KEY: state}
+    command = torch.where(state[:, 0] > 0.3, 1.0, torch.where(state[:, 0] < -0.3, -1.0, 0.0))
+    batch.action = torch.cat([torch.zeros(96, 2), command[:, None]], dim=-1)
+    cloning = BehaviorCloning(agent.policy, lr=1e-2, loss="mean")
+    for _ in range(200):
+        cloning.update(batch)
+    features = agent.policy.torso(batch.observation)
+    assert (agent.policy.gripper.command(features)[:, 0] == command).float().mean() > 0.95
+    assert agent.policy.gripper(features).abs().max() < 3.0
+
+
+def test_steps_end_before_a_number_that_is_not_finite_spreads() -> None:
+    agent, batch = make_agent(), make_batch(4)
+    before = copy.deepcopy(agent.state_dict())
+    batch.reward[1] = float("inf")
+    agent.q_high = math.inf
+    with pytest.raises(NotFinite, match="critic_loss") as caught:
+        agent.update(batch)
+    assert caught.value.stage is not None and caught.value.stage.name == "critic"
+    after = agent.state_dict()
+    for part in ("policy", "critic", "target_critic"):
+        assert all(torch.equal(v, after[part][k]) for k, v in before[part].items())
+
+
+def test_presets_say_what_they_are_named_after() -> None:
+    def conf(words: list[str]) -> AgentConf:
+        return compose(VERBS["train"], ["name=x", *words]).agent
+
+    ours, hilserl, rlpd = conf([]), conf(["agent=hilserl"]), conf(["agent=rlpd"])
+    assert ours == AgentConf()
+    original = {
+        "hidden": [256, 256], "activation": "tanh", "critics": 2, "target_critics": 2, "actor_q": "mean",
+        "discount": 0.97, "tau": 0.005, "lr": 3e-4, "temperature": 0.01, "target_entropy": None, "n_step": 1,
+        "backup_entropy": False, "target_encoder": True, "clip_target": False, "imitation_weight": 0.0,
+        "imitation_end": 0.0, "imitation_filter": False, "mc_floor": False, "gripper_penalty": 0.02,
+    }  # fmt: skip
+    assert {k: getattr(hilserl, k) for k in original} == original
+    assert {k: getattr(rlpd, k) for k in original} == original | {"critics": 10}
+
+
+@pytest.mark.slow
+def test_sac_solves_a_line_and_its_gripper() -> None:
+    """One step: go to the goal and close the gripper left of the middle, open it right of it."""
+    torch.manual_seed(0)
+    spec = tiny_spec(states=1, actions=2)
+    spec.action.gripper = GripperFormat.discrete3
+    conf = AgentConf(hidden=[64, 64], lr=1e-3, clip_target=False, gripper_penalty=0.0)
+    agent = SacAgent(Policy(conf, EncoderConf(name="none"), spec), conf, RewardSpec(source="env"), 1)
+    rng = np.random.default_rng(0)
+    for _ in range(1500):
+        state = rng.uniform(-1, 1, (64, 1)).astype(np.float32)
+        action = rng.uniform(-1, 1, (64, 1)).astype(np.float32)
+        command = rng.integers(-1, 2, (64, 1)).astype(np.float32)
+        reward = -np.abs(action - state)[:, 0] + (command == np.sign(state))[:, 0]
+        agent.update(
+            Batch(
+                {STATE_KEY: torch.from_numpy(state)},
+                torch.from_numpy(np.concatenate([action, command], axis=1)),
+                torch.from_numpy(reward.astype(np.float32)),
+                {STATE_KEY: torch.from_numpy(state)},
+                torch.zeros(64),
+                torch.zeros(64, dtype=torch.bool),
+            )
+        )
+    wrong = 0
+    for x in np.linspace(-0.8, 0.8, 9):
+        if abs(x) < 0.1:
+            continue
+        action = agent.policy.act({STATE_KEY: np.array([x], np.float32)})
+        assert abs(action[0] - x) < 0.25
+        wrong += action[1] != np.sign(x)
+    assert wrong == 0

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hiltk.data.episode import Source
+from hiltk.data.indices import RowIndex
 from hiltk.data.replay import FrameStore, ReplaySampler
 from hiltk.errors import UserError
 from hiltk.spec import STATE_KEY
@@ -225,3 +227,107 @@ def test_corrections_and_demonstrations_share_the_human_half_by_their_number() -
     mixed = sampler(30, [Source.human] * 10 + [Source.policy] * 10)
     corrections = sum(int(mixed._split(64, 30, 10)) for _ in range(200)) / (200 * 64)
     assert corrections == pytest.approx(0.75, abs=0.03)
+
+
+# ---------------------------------------------------------------- views kept up to date, returns to go
+
+
+def brute_force(store: FrameStore) -> tuple[list[int], list[int]]:
+    """Usable rows and corrections, by looking at every row."""
+    rows = np.arange(store.begin_row, store.end)
+    usable = rows[store.valid[rows % store.size]]
+    return usable.tolist(), usable[store.is_intervention[usable % store.size]].tolist()
+
+
+def reference_return(steps: list[Step], start: int, discount: float) -> float:
+    total, factor = 0.0, 1.0
+    for step in steps[start:]:
+        if step.episode != steps[start].episode:
+            break
+        total += factor * step.reward
+        factor *= discount
+        if step.terminated:
+            return total
+        if step.truncated:
+            break
+    return -np.inf
+
+
+@settings(max_examples=100, deadline=None)
+@given(EPISODES, st.integers(5, 40), st.lists(st.booleans(), min_size=60, max_size=60), st.integers(0, 60))
+def test_views_are_right_after_every_row_and_after_going_back(
+    episodes: list[tuple[list[Source], bool]], capacity: int, valid: list[bool], back: int
+) -> None:
+    store = FrameStore(capacity, observation(0), 3, slack=64)
+    state, held, number = store.state_dict(), [], 0
+    for sources, _ in episodes:
+        store.begin(observation(number))
+        for t, source in enumerate(sources):
+            store.add(
+                np.zeros(3), 0.0, observation(number + 1), terminated=t == len(sources) - 1, truncated=False,
+                source=source, is_intervention=source is Source.human, valid=valid[number % 60],
+            )  # fmt: skip
+            number += 1
+            assert (store.transitions().tolist(), store.interventions().tolist()) == brute_force(store)
+            held.append((store.transitions(), store.transitions().tolist()))
+        if number <= back:
+            state = store.state_dict()
+    assert all(view.tolist() == then for view, then in held)  # what was handed out has not changed
+    store.load_state_dict(state)
+    assert (store.transitions().tolist(), store.interventions().tolist()) == brute_force(store)
+
+
+@settings(max_examples=100, deadline=None)
+@given(EPISODES, st.integers(5, 40), st.booleans())
+def test_returns_to_go_are_those_of_the_episodes_that_terminated(
+    episodes: list[tuple[list[Source], bool]], capacity: int, looking: bool
+) -> None:
+    store, steps = FrameStore(capacity, observation(0), 3), []
+    store.begin(observation(0))  # an episode that nobody finished
+    number = 1
+    for index, (sources, terminates) in enumerate(episodes):
+        store.begin(observation(number))
+        for t, source in enumerate(sources):
+            last = t == len(sources) - 1
+            step = Step(
+                number, number + 1, float(number % 3), last and terminates, last and not terminates, source, index
+            )
+            store.add(
+                np.zeros(3), step.reward, observation(number + 1), terminated=step.terminated,
+                truncated=step.truncated, source=source,
+            )  # fmt: skip
+            steps.append(step)
+            number += 1
+            if looking:  # in the middle of an episode nothing is known of it yet
+                alone = store.returns_to_go(np.array([store.end - 2]), 0.9)
+                assert np.isinf(alone[0]) == (not step.terminated)
+        number += 1
+    rows = store.transitions()
+    alive = [i for i, s in enumerate(steps) if s.obs >= store.begin_row]
+    assert store.returns_to_go(rows, 0.9) == pytest.approx([reference_return(steps, i, 0.9) for i in alive])
+
+
+def test_returns_are_drawn_with_the_transitions_they_belong_to() -> None:
+    demos, online = FrameStore(100, observation(0), 3), FrameStore(100, observation(0), 3)
+    fill(demos, [([Source.demo] * 3, True)])
+    fill(online, [([Source.policy] * 4, False)])
+    mixed = ReplaySampler(demos, online, discount=0.5, pad=1, rng=np.random.default_rng(0), returns=True)
+    batch = mixed.sample(64, 0.5)
+    assert batch.returns is not None
+    # Rewards 0, 1, 2: 0 + 0.5 * (1 + 0.5 * 2) = 1, 1 + 0.5 * 2 = 2, 2. The time-out has no return.
+    expected = torch.tensor([1.0, 2.0, 2.0])[batch.action[:, 0].long().clamp(max=2)]
+    assert torch.equal(batch.returns, torch.where(batch.human, expected, torch.tensor(-torch.inf)))
+    assert batch.source is not None and torch.equal(batch.source != Source.policy, batch.human)
+
+
+def test_a_row_index_drops_and_grows_in_order() -> None:
+    index, reference = RowIndex(), []
+    for row in range(500):
+        index.append(row)
+        reference.append(row)
+        if row % 7 == 0:
+            index.drop_before(row - 50)
+            reference = [r for r in reference if r >= row - 50]
+        assert index.rows.tolist() == reference
+    with pytest.raises(ValueError, match="read-only"):
+        index.rows[0] = 3

@@ -25,6 +25,7 @@ from hiltk.data.replay import FrameStore, ReplaySampler, example_observation
 from hiltk.envs.base import HilEnv
 from hiltk.errors import UserError
 from hiltk.humans.schedules import InterventionSchedule
+from hiltk.learning.divergence import replay_step
 from hiltk.learning.loop import Trainer, episode_seed
 from hiltk.spec import (
     STATE_KEY,
@@ -85,19 +86,38 @@ class Guide:
         return False
 
 
+def demonstrations(episodes: int) -> FrameStore:
+    """Episodes of a guide who goes straight to the goal."""
+    env, store = Line(), FrameStore(13 * episodes + 1, example_observation(SPEC), 1)
+    for episode in range(episodes):
+        observation, done = env.reset(seed=episode)[0], False
+        store.begin(observation)
+        while not done:
+            action = Guide(env).act(observation)
+            observation, reward, terminated, truncated, _ = env.step(action)
+            store.add(
+                action, reward, observation, terminated=terminated, truncated=truncated, source=Source.demo
+            )  # fmt: skip
+            done = terminated or truncated
+    return store
+
+
 def make_trainer(
     folder: Path,
     episodes: int,
     *,
     resume: bool = False,
     schedule: Schedule = Schedule.brief,
+    demos: int = 0,
+    agent: AgentConf | None = None,
+    **settings: Any,
 ) -> Trainer:
     folder.mkdir(exist_ok=True)
     torch.manual_seed(0)
-    agent_conf = AgentConf(hidden=[16, 16])
+    agent_conf = agent or AgentConf(hidden=[16, 16])
     conf = TrainConf(
         name="x", env=EnvConf(name="line"), agent=agent_conf, episodes=episodes, utd=1.5, batch_size=16,
-        learning_starts=10, checkpoint_every=2, resume=resume,
+        learning_starts=10, checkpoint_every=2, resume=resume, **settings,
     )  # fmt: skip
     env = Line()
     policy = Policy(agent_conf, EncoderConf(name="none"), copy.deepcopy(SPEC))
@@ -108,11 +128,12 @@ def make_trainer(
         schedule=InterventionSchedule(InterventionConf(schedule=schedule, explore_steps=3, max_steps=2), 0),
         agent=SacAgent(policy, agent_conf, RewardSpec(), 12),
         sampler=ReplaySampler(
-            FrameStore(1, example, 1),
+            demonstrations(demos),
             FrameStore(500, example, 1, path=folder / "online", slack=50),
             discount=0.97,
             pad=0,
             rng=np.random.default_rng(0),
+            returns=agent_conf.mc_floor,
         ),
         conf=conf,
         folder=folder,
@@ -185,10 +206,78 @@ def test_nan_stops_the_run_and_keeps_what_caused_it(tmp_path: Path) -> None:
         next(trainer.agent.critic.parameters())[0, 0, 0] = float("nan")
     with pytest.raises(UserError, match=r"diverged: .*critic_loss"):
         trainer.run()
-    assert (tmp_path / "diverged.pt").is_file()
+    metrics = replay_step(tmp_path / "diverged.pt")
+    assert np.isnan(metrics["critic_loss"])
+    assert not (tmp_path / "checkpoint.pt").exists()  # no checkpoint of what has gone wrong
 
 
 def test_episode_seeds_differ_and_are_fixed() -> None:
     seeds = {episode_seed(s, e) for s in range(5) for e in range(50)}
     assert len(seeds) == 250
     assert episode_seed(3, 7) == episode_seed(3, 7)
+
+
+def test_offline_updates_come_before_the_first_episode_and_only_once(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, 2, demos=4, offline_updates=30)
+    first: list[int] = []
+    run_episode = trainer._run_episode
+    trainer._run_episode = lambda: (first.append(trainer.agent.updates), run_episode())[1]  # type: ignore[method-assign]
+    rows = trainer.run()
+    assert first[0] == 30
+    online = round(sum(r.get("utd", 0.0) * r["length"] for r in rows))
+    assert trainer.agent.updates == 30 + online
+    again = make_trainer(tmp_path, 2, demos=4, offline_updates=30, resume=True)
+    again.run()
+    assert again.agent.updates == trainer.agent.updates
+
+
+def test_every_switch_together_resumes_bit_for_bit(tmp_path: Path) -> None:
+    agent = AgentConf(hidden=[16, 16], critics=4, target_critics=2, imitation_filter=True, mc_floor=True)
+    options: dict[str, Any] = {"demos": 3, "agent": agent, "offline_updates": 5}
+    whole = make_trainer(tmp_path / "whole", 8, **options)
+    whole.run()
+    make_trainer(tmp_path / "parts", 5, **options).run()
+    parts = make_trainer(tmp_path / "parts", 8, resume=True, **options)
+    parts.run()
+    ours, theirs = whole.agent.state_dict(), parts.agent.state_dict()
+    for part in ("policy", "critic", "target_critic"):
+        assert all(torch.equal(v, theirs[part][k]) for k, v in ours[part].items()), part
+
+
+def test_batches_are_accounted_for(tmp_path: Path) -> None:
+    rows = [r for r in make_trainer(tmp_path, 8, demos=4).run() if "batch_demos" in r]
+    assert rows
+    for row in rows:
+        assert row["batch_demos"] + row["batch_interventions"] + row["batch_policy"] == pytest.approx(1.0)
+        assert row["batch_demos"] + row["batch_interventions"] == pytest.approx(row["demo_share"])
+        assert 0 < row["positive_share"] < 1 and row["critic_gradient"] > 0 and 0 < row["action_size"] < 1
+    assert any(r["batch_demos"] > 0.2 for r in rows) and any(r["batch_interventions"] > 0 for r in rows)
+    assert rows[-1]["utd"] == pytest.approx(1.5, abs=0.3)
+
+
+def test_findings_are_printed_recorded_and_not_repeated_after_a_resume(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_trainer(tmp_path, 6, schedule=Schedule.always).run()
+    text = (tmp_path / "guards.csv").read_text()
+    assert text.count("long_interventions") == 1 and text.splitlines()[1].startswith("2,")
+    assert capsys.readouterr().out.count("guard long_interventions") == 1
+    make_trainer(tmp_path, 10, schedule=Schedule.always, resume=True).run()
+    assert (tmp_path / "guards.csv").read_text() == text
+    assert "guard" not in capsys.readouterr().out
+
+
+def test_the_best_policy_is_kept_and_a_resume_knows_it(tmp_path: Path) -> None:
+    whole = make_trainer(tmp_path / "whole", 30)
+    rows = whole.run()
+    assert whole.best.episode >= 19
+    window = rows[whole.best.episode - 19 : whole.best.episode + 1]
+    assert whole.best.rate == pytest.approx(np.mean([r["autonomous"] for r in window]))
+    rates = [np.mean([r["autonomous"] for r in rows[i - 19 : i + 1]]) for i in range(19, 30)]
+    assert whole.best.rate == pytest.approx(max(rates))
+    make_trainer(tmp_path / "parts", 23).run()
+    parts = make_trainer(tmp_path / "parts", 30, resume=True)
+    parts.run()
+    assert parts.best.note() == whole.best.note()
+    one, other = (Policy.load(tmp_path / f / "best").state_dict() for f in ("whole", "parts"))
+    assert all(torch.equal(v, other[k]) for k, v in one.items())

@@ -117,6 +117,21 @@ def test_one_page_with_everything(root: Path, capsys: pytest.CaptureFixture[str]
         assert expected in text, expected
 
 
+def test_what_guards_found_is_in_the_report(root: Path) -> None:
+    cfg = TrainConf(root=str(root), name="watched", env=So101SimConf(), agent=AgentConf())
+    findings = pd.DataFrame({"episode": [7], "code": ["q_bound"], "message": ["Q is <2>"], "fix": ["clip"]})
+    write(root, "policies", "watched", "train", cfg, metrics__csv=_training(), guards__csv=findings)
+    html = (run(ReportConf(root=str(root), name="g", artifacts=["policies/watched"])).path / "index.html").read_text()
+    row = html[html.index("<h2>Guards</h2>") :]
+    row = row[: row.index("</section>")]
+    assert [c.strip() for c in re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", row)][5:] == [
+        "policies/watched@p-0001", "8", "q bound", "Q is &lt;2&gt;", "clip",
+    ]  # fmt: skip
+    write(root, "policies", "calm", "train", cfg, metrics__csv=_training(), guards__csv=findings.head(0))
+    html = (run(ReportConf(root=str(root), name="g", artifacts=["policies/calm"])).path / "index.html").read_text()
+    assert "No guard tripped in policies/calm@p-0001." in html
+
+
 def test_grouped_numbers_and_inputs_are_saved(root: Path) -> None:
     evaluations = ["evaluations/check-s0", "check-s1"]
     report = run(ReportConf(root=str(root), name="numbers", artifacts=evaluations))

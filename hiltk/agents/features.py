@@ -1,0 +1,151 @@
+"""Feature maps of a frozen trunk, computed once per frame and shift, and read back ever after.
+
+A frozen network gives the same maps for the same pixels. With K fixed shifts of every frame, drawn once, random-shift
+augmentation becomes a choice among K stored maps: less varied than a fresh shift each time, and no convolutions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from hiltk.agents.encoders import Encoder, ResNetEncoder, feature_key
+from hiltk.config import EncoderConf
+from hiltk.data.replay import FrameStore
+from hiltk.errors import ConfigError, UserError
+from hiltk.observation import Observation
+from hiltk.spec import IMAGE_PREFIX
+
+CHUNK = 256  # frames through the trunk at once
+SHIFT_SEED = 0  # the shifts are the same in every run
+
+
+class FeatureStore:
+    """What the trunk makes of the frames in a replay store, float16, by row and shift; computed when first asked for.
+
+    Rows are remembered by their absolute number: one that the ring has overwritten is computed again.
+
+    Args:
+        frames: the store whose frames are looked at.
+        encoder: its trunk makes the maps; its cameras are kept.
+        shifts: how many fixed shifts a frame has; the first is none at all.
+        pad: largest shift, pixels.
+        rng: draws a shift for every row and camera of a batch.
+    """
+
+    def __init__(
+        self, frames: FrameStore, encoder: ResNetEncoder, shifts: int, pad: int, rng: np.random.Generator
+    ) -> None:
+        self.frames, self.encoder, self.pad, self.rng = frames, encoder, pad, rng
+        self.offsets = fixed_shifts(shifts, pad)
+        rows = (frames.size, len(self.offsets))
+        self._maps = {k: np.zeros(rows + shape, np.float16) for k, shape in map_shapes(frames, encoder).items()}
+        self._holds = {k: np.full(rows, -1, np.int64) for k in self._maps}  # absolute number of the row in place
+
+    def observation(self, rows: np.ndarray) -> Observation:
+        """The observations at absolute ``rows``, with a randomly shifted feature map for every camera's frame."""
+        at = rows % self.frames.size
+        out = {k: v[at] for k, v in self.frames.frames.items() if not k.startswith(IMAGE_PREFIX)}
+        for key in self._maps:
+            out[feature_key(key)] = self.maps(key, rows, self.rng.integers(len(self.offsets), size=len(rows)))
+        return out
+
+    def forget(self) -> None:
+        """Compute everything anew: rows may come to hold other frames under the same numbers."""
+        for holds in self._holds.values():
+            holds.fill(-1)
+
+    def maps(self, key: str, rows: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+        """Feature maps (B, C, h, w) float16 of one camera's frames at absolute ``rows``, each shifted its own way."""
+        at, holds = rows % self.frames.size, self._holds[key]
+        new = np.unique(np.stack([rows, shifts])[:, holds[at, shifts] != rows], axis=1)
+        for start in range(0, new.shape[1], CHUNK):
+            some, shift = new[:, start : start + CHUNK]
+            self._maps[key][some % self.frames.size, shift] = self._computed(key, some, shift)
+            holds[some % self.frames.size, shift] = some
+        return self._maps[key][at, shifts]
+
+    def _computed(self, key: str, rows: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+        frames = self.frames.frames[key]
+        pairs = zip(rows % self.frames.size, shifts, strict=True)
+        shifted = np.stack([shift_frame(frames[row], *self.offsets[shift]) for row, shift in pairs])
+        tensor = torch.from_numpy(shifted).permute(0, 3, 1, 2).to(self.encoder.trunk.scale.device)
+        return self.encoder.trunk(tensor).half().cpu().numpy()
+
+
+def attach(
+    stores: Sequence[tuple[FrameStore, int]], encoder: Encoder, conf: EncoderConf, rng: np.random.Generator
+) -> None:
+    """Let replay stores hand out feature maps instead of frames, where ``conf.cache_shifts`` asks for it.
+
+    Says first how much memory that can take.
+
+    Args:
+        stores: each with the number of rows it will come to hold.
+
+    Raises:
+        ConfigError: the encoder has no frozen trunk, or sees stacks of frames.
+        UserError: the maps would not fit into the memory that is available.
+    """
+    if not conf.cache_shifts:
+        return
+    if not isinstance(encoder, ResNetEncoder):
+        raise ConfigError(
+            "only a frozen encoder of single frames can be cached",
+            where=f"encoder.cache_shifts={conf.cache_shifts}",
+            fix="encoder=resnet10, or encoder.cache_shifts=0",
+        )
+    shifts = len(fixed_shifts(conf.cache_shifts, conf.shift_pad))
+    _announce(sum(cache_bytes(rows, map_shapes(store, encoder), shifts) for store, rows in stores), shifts)
+    for store, _ in stores:
+        store.features = FeatureStore(store, encoder, shifts, conf.shift_pad, rng)
+
+
+def map_shapes(frames: FrameStore, encoder: ResNetEncoder) -> dict[str, tuple[int, int, int]]:
+    """Shape (C, h, w) of the maps of every camera."""
+    trunk = encoder.trunk
+    return {key: (trunk.channels, *trunk.map_size(*frames.frames[key].shape[1:3])) for key in encoder.keys}
+
+
+def cache_bytes(rows: int, shapes: dict[str, tuple[int, int, int]], shifts: int) -> int:
+    """Bytes of float16 maps for so many rows, and of the numbers that say which rows they are."""
+    return rows * shifts * sum(2 * int(np.prod(shape)) + 8 for shape in shapes.values())
+
+
+def _announce(needed: int, shifts: int) -> None:
+    available, size = available_memory(), f"{needed / 2**30:,.2f} GiB"
+    Console().print(f"feature cache: up to {size} of memory for {shifts} shifts of every frame", highlight=False)
+    if available is not None and needed > available:
+        raise UserError(
+            f"the feature cache can grow to {size}, {available / 2**30:,.2f} GiB of memory are available",
+            where=f"encoder.cache_shifts={shifts}",
+            fix="lower encoder.cache_shifts or capacity, or encoder.cache_shifts=0",
+        )
+
+
+def available_memory() -> int | None:
+    """Bytes that can be had without swapping, as Linux estimates them; None where it is not said."""
+    try:
+        found = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
+    except OSError:
+        return None
+    return int(found[1]) * 1024 if found else None
+
+
+def fixed_shifts(count: int, pad: int) -> np.ndarray:
+    """``count`` different shifts (K, 2) of at most ``pad`` pixels down and right, the first (0, 0); all if fewer."""
+    side = np.arange(-pad, pad + 1)
+    grid = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
+    others = np.random.default_rng(SHIFT_SEED).permutation(grid[(grid != 0).any(axis=1)])
+    return np.concatenate([np.zeros((1, 2), grid.dtype), others])[:count]
+
+
+def shift_frame(frame: np.ndarray, down: int, right: int) -> np.ndarray:
+    """``out[y, x] = frame[y + down, x + right]`` with the edge repeated, as `random_shift` does; (H, W, C)."""
+    rows, columns = (np.clip(np.arange(n) + by, 0, n - 1) for n, by in zip(frame.shape[:2], (down, right), strict=True))
+    return frame[rows[:, None], columns]

@@ -1,0 +1,266 @@
+"""Guards: what has gone wrong unnoticed in past training runs, recognised from the metrics of each episode.
+
+Every guard is a function of the last `WINDOW` episodes' metrics and of what the configuration promises. It finds
+nothing, or says what it saw, what that means and what to do. The thresholds leave room: healthy runs of the simulated
+tasks stay well inside. In brackets: the cases in the project's history that each would have shown.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import fmean, median
+
+Row = dict[str, float]
+Rows = Sequence[Row]
+WINDOW = 20
+FILE = "guards.csv"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A guard that tripped: its name, what was seen and means, and what to do about it."""
+
+    code: str
+    message: str
+    fix: str
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the configuration promises.
+
+    Attributes:
+        q_low, q_high: range of the return under the reward rule; infinite where nothing is known.
+        utd: updates per environment step.
+        human_share: of each batch, of demonstrations and interventions; 0 where there are none.
+        sparse: reward is positive only where an episode succeeds.
+    """
+
+    q_low: float = -math.inf
+    q_high: float = math.inf
+    utd: float = 0.0
+    human_share: float = 0.0
+    sparse: bool = True
+
+    @property
+    def span(self) -> float:
+        return self.q_high - self.q_low
+
+
+class Guards:
+    """Looks at each finished episode; each guard speaks once in a run."""
+
+    def __init__(self, expected: Expected) -> None:
+        self.expected = expected
+        self.rows: deque[Row] = deque(maxlen=WINDOW)
+        self.tripped: set[str] = set()
+        self._best = 0.0
+
+    def check(self, row: Row) -> list[Finding]:
+        """What there is to say after one more episode, given its metrics as they go to ``metrics.csv``."""
+        self.rows.append(row)
+        found = [guard(list(self.rows), self.expected) for guard in GUARDS]
+        new = [f for f in [*found, self._regression()] if f is not None and f.code not in self.tripped]
+        self.tripped |= {f.code for f in new}
+        return new
+
+    def _regression(self) -> Finding | None:
+        """[082: from 55 % to 28 % between two checkpoints, by a change of light]"""
+        if len(self.rows) < WINDOW:
+            return None
+        now = fmean(row.get("autonomous", 0.0) for row in self.rows)
+        self._best = max(self._best, now)
+        if self._best - now < 0.4:
+            return None
+        return Finding(
+            "regression",
+            f"success without help over {WINDOW} episodes fell from {self._best:.0%} to {now:.0%}: something changed, "
+            "or learning unlearned",
+            "check light, cameras and reset first; the folder best/ of this policy holds the weights of its best time",
+        )
+
+
+# ---------------------------------------------------------------- the guards
+
+
+def q_bound(rows: Rows, expected: Expected) -> Finding | None:
+    """Values no return can have [058: Q above 1 where a success pays 1]."""
+    if not math.isfinite(expected.span):
+        return None
+    low, high = expected.q_low - 0.1 * expected.span, expected.q_high + 0.1 * expected.span
+    means, tops = _last(rows, "q_mean", 3), _last(rows, "q_max", 3)
+    outside = [v for v in means if not low <= v <= high] or [v for v in tops if v > high + 0.4 * expected.span]
+    if len(outside) < 3:
+        return None
+    return Finding(
+        "q_bound",
+        f"Q is {outside[-1]:.3g}, but returns lie between {expected.q_low:.3g} and {expected.q_high:.3g}: the critics "
+        "believe in reward that does not exist, and the policy follows them",
+        "agent.clip_target=true, more critics (agent=rlpd) or a lower utd; see that no success is paid twice",
+    )
+
+
+def critic_loss(rows: Rows, expected: Expected) -> Finding | None:
+    """A loss that explodes [044: 11 000 to 28 000]."""
+    floor = 0.05 * expected.span**2 if math.isfinite(expected.span) else 1.0
+    jump = _jump(rows, "critic_loss", times=20, floor=floor)
+    if jump is None:
+        return None
+    return Finding(
+        "critic_loss",
+        f"the critic loss is {jump[0]:.3g}, {jump[0] / jump[1]:.0f} times its median: the critics chase targets that "
+        "run away",
+        "lower agent.lr or agent.tau; look for rewards of different scale in demos and online (reward.success_value)",
+    )
+
+
+def gradient(rows: Rows, expected: Expected) -> Finding | None:
+    """Gradients that explode before losses do."""
+    for key in ("critic_gradient", "actor_gradient"):
+        jump = _jump(rows, key, times=100, floor=1.0)
+        if jump is not None:
+            return Finding(
+                "gradient",
+                f"the norm of the {key.removesuffix('_gradient')}'s gradient is {jump[0]:.3g}, "
+                f"{jump[0] / jump[1]:.0f} times its median",
+                "lower agent.lr; see whether the observations changed (a camera, a unit)",
+            )
+    return None
+
+
+def saturation(rows: Rows, expected: Expected) -> Finding | None:
+    """Actions pinned at their limits [050, 023]."""
+    values = _last(rows, "saturation", 5)
+    if not values or min(values) < 0.9:
+        return None
+    return Finding(
+        "saturation",
+        f"{values[-1]:.0%} of the policy's actions are at their limit: tanh passes no gradient there, it cannot leave",
+        "check the action scale of the demonstrations; raise agent.temperature; bc-pretrain with loss=mean",
+    )
+
+
+def alpha_low(rows: Rows, expected: Expected) -> Finding | None:
+    """A timid policy that has stopped exploring [063: 2 mm a step, at home for 120 episodes]."""
+    alphas, sizes = _last(rows, "alpha", 3), _last(rows, "action_size", 3)
+    if not alphas or not sizes or max(alphas) > 0.02 or max(sizes) > 0.1:
+        return None
+    return Finding(
+        "alpha_low",
+        f"alpha is {alphas[-1]:.4f} and actions average {sizes[-1]:.2f} of full size: the arm hardly moves and no "
+        "longer explores",
+        "agent.target_entropy=null (half the action dimensions), or a higher one; a higher agent.temperature",
+    )
+
+
+def positive_rate(rows: Rows, expected: Expected) -> Finding | None:
+    """Too little reward to learn from [058: 53 of 5866 transitions]."""
+    values = _last(rows, "positive_share", 10)
+    if not expected.sparse or not values or fmean(values) >= 0.01:
+        return None
+    return Finding(
+        "positive_rate",
+        f"{fmean(values):.2%} of the transitions learned from carry a reward: critics learn that nothing pays",
+        "more demonstrations that end in success, earlier corrections, or a reward classifier that recognises success",
+    )
+
+
+def update_ratio(rows: Rows, expected: Expected) -> Finding | None:
+    """Fewer updates than configured [S10: 3.9 for 20]."""
+    values = _last(rows, "utd", 10)
+    if not expected.utd or not values or abs(median(values) - expected.utd) <= 0.25 * expected.utd:
+        return None
+    return Finding(
+        "update_ratio",
+        f"{median(values):.2g} updates per environment step instead of {expected.utd:.2g}",
+        "the learner does not keep up, or runs ahead: lower utd or batch_size, or use a faster device",
+    )
+
+
+def human_share(rows: Rows, expected: Expected) -> Finding | None:
+    """Human data that does not reach the batches [S13, S14: evicted, or lost at a resume]."""
+    values = _last(rows, "demo_share", 10)
+    if not expected.human_share or not values or fmean(values) >= 0.5 * expected.human_share:
+        return None
+    return Finding(
+        "human_share",
+        f"{fmean(values):.0%} of each batch is human, {expected.human_share:.0%} is configured: demonstrations or "
+        "corrections are missing",
+        "check demos= and that corrections are recorded as such",
+    )
+
+
+def long_interventions(rows: Rows, expected: Expected) -> Finding | None:
+    """Takeovers that carry the episode [072, 073: 90 to 97 % of the steps]."""
+    values = _last(rows, "intervention_rate", 3)
+    if not values or min(values) <= 0.5:
+        return None
+    return Finding(
+        "long_interventions",
+        f"the human made {values[-1]:.0%} of the steps, over half for three episodes running: critics credit the "
+        "policy with what the human did, and it never sees its own mistakes through",
+        "correct briefly, then let go (intervention=brief); if the policy is helpless, bc-pretrain first",
+    )
+
+
+def imitation_inert(rows: Rows, expected: Expected) -> Finding | None:
+    """An imitation term that imitates nobody [059: its input was never filled]."""
+    samples, weights = _last(rows, "imitation_samples", 5), _last(rows, "imitation_weight", 5)
+    if not samples or not weights or max(samples) > 0 or min(weights) <= 0:
+        return None
+    return Finding(
+        "imitation_inert",
+        f"the imitation term has weight {weights[-1]:.2g} and no transition to imitate",
+        "give demos= or corrections; with agent.imitation_filter the critics may prefer the policy: then it has done "
+        "its work",
+    )
+
+
+GUARDS: list[Callable[[Rows, Expected], Finding | None]] = [
+    q_bound, critic_loss, gradient, saturation, alpha_low, positive_rate, update_ratio, human_share,
+    long_interventions, imitation_inert,
+]  # fmt: skip
+
+
+def _last(rows: Rows, key: str, count: int) -> list[float]:
+    """The newest ``count`` values of a metric; empty while there are fewer."""
+    values = [row[key] for row in rows if key in row]
+    return values[-count:] if len(values) >= count else []
+
+
+def _jump(rows: Rows, key: str, times: float, floor: float) -> tuple[float, float] | None:
+    """The newest value and the median before it, where the former is ``times`` the latter and above ``floor``."""
+    values = [row[key] for row in rows if key in row]
+    if len(values) < 6:
+        return None
+    usual = max(median(values[:-1]), 1e-12)
+    return (values[-1], usual) if values[-1] > max(times * usual, floor) else None
+
+
+# ---------------------------------------------------------------- the record
+
+
+class GuardLog:
+    """``guards.csv``: one row per guard that tripped, a header alone where none did."""
+
+    COLUMNS = ("episode", *(f.name for f in fields(Finding)))
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+        self.rows: list[dict[str, object]] = []
+
+    def write(self, episode: int, findings: Sequence[Finding]) -> None:
+        """Add findings; the file is replaced as a whole, so that it is never half written."""
+        self.rows += [{"episode": episode, **asdict(f)} for f in findings]
+        temporary = self.path.with_suffix(".tmp")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.COLUMNS)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        os.replace(temporary, self.path)

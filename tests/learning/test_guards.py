@@ -1,0 +1,93 @@
+"""Every guard against a run that should trip it and the healthy one that should not."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import pytest
+
+from hiltk.learning.guards import GUARDS, Expected, Finding, GuardLog, Guards
+
+EXPECTED = Expected(q_low=0.0, q_high=1.0, utd=2.0, human_share=0.5)
+# The middle of a good run of the simulated lift.
+HEALTHY = {
+    "autonomous": 0.5, "q_mean": 0.6, "q_max": 1.08, "critic_loss": 0.002, "critic_gradient": 0.1,
+    "actor_gradient": 0.2, "saturation": 0.15, "action_size": 0.4, "alpha": 0.006, "positive_share": 0.03,
+    "utd": 2.0, "demo_share": 0.65,
+    "intervention_rate": 0.4, "imitation_samples": 80.0, "imitation_weight": 1.0,
+}  # fmt: skip
+
+
+def run(*changes: dict[str, float], expected: Expected = EXPECTED, warm_up: int = 20) -> list[Finding]:
+    """Findings of a healthy run that goes on with the given episodes."""
+    guards = Guards(expected)
+    rows = [HEALTHY] * warm_up + [HEALTHY | change for change in changes]
+    return [finding for row in rows for finding in guards.check(row)]
+
+
+def test_a_healthy_run_passes() -> None:
+    assert run(*[{}] * 40) == []
+
+
+def test_episodes_before_the_first_update_pass() -> None:
+    guards = Guards(EXPECTED)
+    assert not [f for _ in range(30) for f in guards.check({"autonomous": 0.0, "intervention_rate": 0.3})]
+
+
+@pytest.mark.parametrize(
+    ("code", "change", "episodes", "says"),
+    [
+        ("q_bound", {"q_mean": 1.34}, 3, "1.34"),
+        ("q_bound", {"q_mean": -0.2}, 3, "-0.2"),
+        ("q_bound", {"q_max": 1.8}, 3, "1.8"),
+        ("critic_loss", {"critic_loss": 11_000.0}, 1, "1.1e+04"),
+        ("gradient", {"actor_gradient": 300.0}, 1, "actor"),
+        ("saturation", {"saturation": 0.97}, 5, "97%"),
+        ("alpha_low", {"alpha": 0.015, "action_size": 0.05}, 3, "0.0150"),
+        ("positive_rate", {"positive_share": 0.001}, 7, "0.97%"),
+        ("update_ratio", {"utd": 0.4}, 5, "1.2"),
+        ("human_share", {"demo_share": 0.05}, 7, "23%"),
+        ("long_interventions", {"intervention_rate": 0.93}, 3, "93%"),
+        ("imitation_inert", {"imitation_samples": 0.0}, 5, "no transition"),
+    ],
+)
+def test_a_guard_trips_after_its_episodes_and_speaks_once(
+    code: str, change: dict[str, float], episodes: int, says: str
+) -> None:
+    assert code not in [f.code for f in run(*[change] * (episodes - 1))]
+    found = run(*[change] * (episodes + 5))
+    assert [f.code for f in found] == [code]
+    assert says in found[0].message and found[0].fix
+
+
+def test_success_that_falls_is_a_regression() -> None:
+    assert run(*[{"autonomous": 0.0}] * 15) == []
+    found = run(*[{"autonomous": 0.0}] * 16)  # of 20: 50 % down to 10 %
+    assert [f.code for f in found] == ["regression"] and "from 50% to 10%" in found[0].message
+
+
+def test_nothing_is_said_of_bounds_that_are_not_known() -> None:
+    own = Expected(q_low=-math.inf, q_high=math.inf, utd=2.0, sparse=False)
+    assert run(*[{"q_mean": -400.0, "q_max": 900.0, "positive_share": 0.0}] * 12, expected=own) == []
+    assert [f.code for f in run({"critic_loss": 50.0}, expected=own)] == ["critic_loss"]
+
+
+def test_every_guard_has_a_case_above() -> None:
+    tested = {p[0] for p in test_a_guard_trips_after_its_episodes_and_speaks_once.pytestmark[0].args[1]}
+    assert {guard.__name__ for guard in GUARDS} == tested
+
+
+def test_the_record_is_whole_after_every_finding(tmp_path: Path) -> None:
+    log = GuardLog(tmp_path)
+    log.write(0, [])
+    assert (tmp_path / "guards.csv").read_text().strip() == "episode,code,message,fix"
+    log.write(7, [Finding("saturation", "all, pinned", "raise it")])
+    log.write(9, [Finding("q_bound", "too much", "clip")])
+    with (tmp_path / "guards.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["episode"], r["code"], r["message"]) for r in rows] == [
+        ("7", "saturation", "all, pinned"), ("9", "q_bound", "too much"),
+    ]  # fmt: skip
+    assert [p.name for p in tmp_path.iterdir()] == ["guards.csv"]

@@ -1,0 +1,45 @@
+"""The three-way gripper from recorded demonstrations through cloning to training, in the real simulator."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hiltk.agents.policy import Policy
+from hiltk.artifacts.store import resolve
+from hiltk.config import AgentConf, BcConf, EncoderConf, RecordConf, So101SimConf, TaskConf, TrainConf
+from hiltk.data.lerobot_io import load_episodes
+from hiltk.errors import ConfigError
+from hiltk.spec import GripperFormat
+from hiltk.steps import bc_pretrain, record, train
+
+
+def test_a_three_way_gripper_is_cloned_and_trained(tmp_path: Path) -> None:
+    root, agent = str(tmp_path), AgentConf(hidden=[16, 16], mc_floor=True, imitation_filter=True)
+    env = So101SimConf(image_height=16, image_width=16, gripper=GripperFormat.discrete3)
+    encoder = EncoderConf(channels=[4], kernels=[3], strides=[4], features=8)
+    record.run(RecordConf(root=root, name="demos", env=env, task=TaskConf(time_limit_s=3.0), episodes=3))
+    cfg = BcConf(root=root, name="bc", datasets=["demos"], agent=agent, encoder=encoder, steps=200, held_out=0)
+    policy = Policy.load(bc_pretrain.run(cfg).path)
+    episodes = load_episodes(resolve("demos", "datasets", root).path)
+    agree = [
+        policy.act({k: v[t] for k, v in e.observations.items()})[-1] == e.actions[t, -1]
+        for e in episodes
+        for t in range(len(e))
+    ]
+    assert np.mean(agree) > 0.9
+    run = TrainConf(
+        root=root, name="hil", env=env, task=TaskConf(time_limit_s=3.0), agent=agent, encoder=encoder, demos=["demos"],
+        init="bc", episodes=2, batch_size=16, utd=0.5, learning_starts=20, capacity=500, offline_updates=10,
+    )  # fmt: skip
+    artifact = train.run(run)
+    table = pd.read_csv(artifact.path / "metrics.csv")
+    assert table.gripper_loss.iloc[-1] > 0 and table["update"].iloc[-1] == 10 + int(0.5 * (table.length.sum() - 19))
+    assert set(np.unique(np.load(artifact.path / "online" / "action.npy")[:, -1])) <= {-1.0, 0.0, 1.0}
+    assert (artifact.path / "guards.csv").is_file()
+    with pytest.raises(ConfigError, match="needs demonstrations"):
+        train.run(replace(run, demos=[]))
