@@ -405,7 +405,12 @@ def _finish(draft: Draft, record: dict[str, Any], folder: Path) -> None:
         draft.spec.save(file)
     # Python's own types only: numpy scalars in notes would make the record unreadable for safe loaders.
     notes = {k: _plain(v) for k, v in draft.notes.items()}
-    finished = {"status": "finished", "finished": provenance.now(), "fingerprint": fingerprint.fingerprint(draft.path)}
+    finished = {
+        "status": "finished",
+        "finished": provenance.now(),
+        "fingerprint": fingerprint.fingerprint(draft.path),
+        "peak_memory_mb": provenance.peak_memory_mb(),
+    }
     _write_run(draft.path, {**record, **finished, **notes})
     last = versions(draft.kind, draft.name, folder.parent.parent)
     version = f"{KINDS[draft.kind]}-{int(last[-1].split('-')[1]) + 1 if last else 1:04d}"
