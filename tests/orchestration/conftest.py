@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FAKE
+from tests.orchestration.fakes import FAKE
 
 from hiltk.orchestration.plan import Pipeline, Step
 

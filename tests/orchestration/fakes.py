@@ -23,7 +23,7 @@ class FakeVerb(Verb):
 
     @property
     def module(self) -> str:
-        return "fakes"
+        return "tests.orchestration.fakes"
 
 
 FAKE = FakeVerb("report", "reports", "A fake.", "artifacts")
