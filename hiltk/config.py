@@ -172,8 +172,8 @@ class AgentConf:
     target_encoder: bool = True  # EMA copy of the encoder for the target critics
     clip_target: bool = True  # keep TD targets inside the range the reward rule allows
     imitation_weight: float = 1.0  # weight of the imitation term on human transitions; 0: off
-    imitation_end: float = 1.0  # weight reached after `imitation_steps` updates
-    imitation_steps: int = 1
+    imitation_end: float | None = None  # weight reached after `imitation_steps` updates; null: it stays
+    imitation_steps: int = 10_000
 
 
 @dataclass
@@ -300,7 +300,7 @@ class TrainConf(StepConf):
     demo_fraction: float = 0.5  # share of each batch drawn from demonstrations and interventions
     learning_starts: int = 100  # environment steps before the first update
     capacity: int = 50_000  # online transitions
-    checkpoint_every: int = 25  # episodes
+    checkpoint_every: int = 5  # episodes; so many a kill can cost
     resume: bool = False
 
 

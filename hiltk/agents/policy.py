@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,11 @@ class Policy(nn.Module):
                 where=f"stats.{STATE_KEY}",
                 fix="record or repair the dataset again",
             )
+        spec = copy.deepcopy(spec)
+        if encoder.name == "none":
+            spec.images = []  # nobody looks at them, so nobody may require them
         self.agent_conf, self.encoder_conf, self.spec = agent, encoder, spec
-        images = spec.images if encoder.name != "none" else []
-        self.torso = Torso(build_encoder(encoder, images), spec.stats[STATE_KEY])
+        self.torso = Torso(build_encoder(encoder, spec.images), spec.stats[STATE_KEY])
         self.actor = GaussianActor(
             self.torso.out_features,
             len(spec.action.dims),

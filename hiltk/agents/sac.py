@@ -18,7 +18,7 @@ from hiltk.agents.networks import CriticEnsemble
 from hiltk.agents.policy import Policy
 from hiltk.config import AgentConf
 from hiltk.data.replay import Batch
-from hiltk.spec import RewardSpec
+from hiltk.spec import GripperFormat, RewardSpec
 
 Metrics = dict[str, float]
 
@@ -85,12 +85,23 @@ class SacAgent:
             "target_mean": target.mean().item(),
         }
 
+    def _executed(self, action: Tensor) -> Tensor:
+        """The action as the robot takes it: critics only ever saw executed ones.
+
+        A three-way gripper is snapped, with the gradient passed straight through the step.
+        """
+        if self.policy.spec.action.gripper is not GripperFormat.discrete3:
+            return action
+        grip = action[:, -1:]
+        snapped = torch.where(grip.abs() < 0.5, 0.0, grip.sign())
+        return torch.cat([action[:, :-1], grip + (snapped - grip).detach()], dim=-1)
+
     @torch.no_grad()
     def _td_target(self, batch: Batch) -> Tensor:
         """r + discount * bootstrap * min over target critics of Q(s', a'), a' from the current actor; (B,)."""
         target_features = self.target_torso(batch.next_observation)
         next_action, log_prob = self.policy.actor.sample(target_features)
-        q = self.target_critic(target_features, next_action)
+        q = self.target_critic(target_features, self._executed(next_action))
         if self.conf.target_critics < self.conf.critics:  # RLPD: a random subset
             q = q[torch.randperm(self.conf.critics)[: self.conf.target_critics]]
         value = q.min(dim=0).values
@@ -103,7 +114,7 @@ class SacAgent:
 
     def _update_actor(self, batch: Batch, features: Tensor) -> Metrics:
         action, log_prob = self.policy.actor.sample(features)
-        q = self.critic(features, action)
+        q = self.critic(features, self._executed(action))
         value = q.mean(dim=0) if self.conf.actor_q == "mean" else q.min(dim=0).values
         alpha = self.log_alpha.exp().detach()
         imitation, samples = self._imitation(batch, features)
@@ -135,8 +146,9 @@ class SacAgent:
     @property
     def imitation_weight(self) -> float:
         """The weight now: linear from ``imitation_weight`` to ``imitation_end`` over ``imitation_steps`` updates."""
+        start, end = self.conf.imitation_weight, self.conf.imitation_end
         progress = min(1.0, self.updates / max(1, self.conf.imitation_steps))
-        return self.conf.imitation_weight + progress * (self.conf.imitation_end - self.conf.imitation_weight)
+        return start if end is None else start + progress * (end - start)
 
     def _update_alpha(self, log_prob: Tensor) -> None:
         loss = -(self.log_alpha.exp() * (log_prob + self.target_entropy)).mean()
@@ -154,10 +166,6 @@ class SacAgent:
         torch._foreach_lerp_(target, online, self.conf.tau)
 
     # ------------------------------------------------------------------ state
-
-    def sync_targets(self) -> None:
-        """Copy the torso into its target, after a warm start replaced its weights."""
-        self.target_torso.load_state_dict(self.policy.torso.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on bit for bit: networks, targets, optimizers, temperature, counter."""
@@ -192,17 +200,18 @@ class SacAgent:
 def q_bounds(reward: RewardSpec, discount: float, horizon: int) -> tuple[float, float]:
     """The lowest and highest discounted return the reward rule can pay from any state.
 
-    An episode ends at success, which pays ``success_value`` once; every other step pays ``step_value``. Waiting costs
-    or pays at most ``step_value`` for ``horizon`` steps. The entropy bonus is left out: it is not backed up by default.
-    Of an environment's own reward nothing is known, so there is no bound.
+    Success after k more steps pays k times ``step_value``, then ``success_value`` and ends the episode; failure pays
+    ``step_value`` to the time-out, or for ever where values bootstrap through it. Each is monotone in k, so the ends
+    decide. The entropy bonus is left out: it is not backed up by default. Of an environment's own reward nothing is
+    known, so there is no bound.
     """
     if reward.source == "env":
         return -math.inf, math.inf
-    waiting = reward.step_value * (1 - discount**horizon) / (1 - discount)
-    values = (
-        0.0,
-        waiting,
-        reward.success_value,
-        reward.step_value + discount * reward.success_value,
-    )
+
+    def waiting(steps: float) -> float:
+        return reward.step_value * (1 - discount**steps) / (1 - discount)
+
+    longest = horizon if reward.timeout == "terminal" else math.inf
+    late = waiting(longest - 1) + discount ** (longest - 1) * reward.success_value
+    values = (reward.success_value, late, waiting(1), waiting(longest))
     return min(values), max(values)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+
 from hiltk.config import EnvConf, GymnasiumConf, RewardConf, So101SimConf, TaskConf
 from hiltk.envs.base import HilEnv
 from hiltk.envs.rewards import SOURCES, SuccessRule, check_rule, classifier_judge
@@ -82,6 +84,13 @@ def make_bare_env(env: EnvConf, task: TaskConf, *, seed: int) -> HilEnv:
 def episode_steps(env: HilEnv, task: TaskConf) -> int:
     """Steps in the longest episode: the environment's own limit where it has one (``max_steps``), else the task's."""
     return getattr(env, "max_steps", 0) or max(1, round(task.time_limit_s * env.io_spec.fps))
+
+
+def announce_renderer(env: HilEnv) -> None:
+    """Print which renderer draws the images (`auto` may have chosen it); nothing where hiltk draws none."""
+    name = getattr(env.unwrapped, "renderer_name", "none")
+    if name != "none":
+        Console().print(f"renderer: {name}", highlight=False)
 
 
 def _check_source(reward: RewardConf, classifier: SuccessClassifier | None) -> None:
