@@ -81,7 +81,7 @@ class GymnasiumConf(EnvConf):
     """Any registered Gymnasium environment (``env=gymnasium env.id=...``)."""
 
     name: str = "gymnasium"
-    fps: float = 0.0  # 0: the environment's own
+    fps: float = 0.0  # only a label, the environment keeps its own rate; 0: that rate
     id: str = MISSING
     module: str = ""  # imported first, so that it can register the id
     kwargs: dict[str, Any] = field(default_factory=dict)
@@ -176,13 +176,6 @@ class AgentConf:
     imitation_steps: int = 10_000
 
 
-@dataclass
-class TrackerConf:
-    """Where metrics go besides the CSV that is always written (group ``tracker``)."""
-
-    name: str = "csv"
-
-
 # ---------------------------------------------------------------- commands
 
 
@@ -192,13 +185,19 @@ class StepConf:
 
     root: str = "outputs"  # folder of all artifacts
     name: str = MISSING  # name of the artifact this step writes
+
+
+@dataclass
+class ComputeConf(StepConf):
+    """Keys of every command that draws random numbers and runs networks."""
+
     seed: int = 0
     threads: int = 1  # CPU threads of this process; more is slower beside another process
     device: str = "auto"  # auto | cpu | cuda
 
 
 @dataclass
-class RecordConf(StepConf):
+class RecordConf(ComputeConf):
     """`hiltk record`."""
 
     env: EnvConf = MISSING
@@ -243,7 +242,7 @@ class FixActionsConf(StepConf):
 
 
 @dataclass
-class ClassifierConf(StepConf):
+class ClassifierConf(ComputeConf):
     """`hiltk train-classifier`."""
 
     datasets: list[str] = MISSING
@@ -265,7 +264,7 @@ class ClassifierConf(StepConf):
 
 
 @dataclass
-class BcConf(StepConf):
+class BcConf(ComputeConf):
     """`hiltk bc-pretrain`."""
 
     datasets: list[str] = MISSING
@@ -280,7 +279,7 @@ class BcConf(StepConf):
 
 
 @dataclass
-class TrainConf(StepConf):
+class TrainConf(ComputeConf):
     """`hiltk train`."""
 
     env: EnvConf = MISSING
@@ -290,7 +289,6 @@ class TrainConf(StepConf):
     agent: AgentConf = MISSING
     encoder: EncoderConf = field(default_factory=EncoderConf)
     reward: RewardConf = field(default_factory=RewardConf)
-    tracker: TrackerConf = field(default_factory=TrackerConf)
     demos: list[str] = field(default_factory=list)
     init: str = ""  # policy to start from
     episodes: int = 150
@@ -305,10 +303,10 @@ class TrainConf(StepConf):
 
 
 @dataclass
-class EvalConf(StepConf):
+class EvalConf(ComputeConf):
     """`hiltk eval`."""
 
-    policies: list[str] = MISSING  # one, or two to compare on the same seeds
+    policies: list[str] = MISSING  # one, or several to compare on the same seeds
     env: EnvConf = MISSING
     task: TaskConf = field(default_factory=TaskConf)
     strata: list[str] = field(default_factory=list)  # empty: all the environment has
@@ -349,6 +347,5 @@ def register() -> None:
         ("agent", "agent", AgentConf),
         ("encoder", "encoder", EncoderConf),
         ("reward", "reward", RewardConf),
-        ("tracker", "tracker", TrackerConf),
     ):
         store.store(group=group, name=f"{name}_schema", node=group_node)

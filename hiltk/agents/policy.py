@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from hiltk.agents.encoders import build_encoder
+from hiltk.agents.checks import check_agent
+from hiltk.agents.encoders import build_encoder, check_encoder
 from hiltk.agents.networks import GaussianActor, Observations, Torso
 from hiltk.config import AgentConf, EncoderConf
 from hiltk.errors import UserError
@@ -29,6 +30,8 @@ class Policy(nn.Module):
 
     def __init__(self, agent: AgentConf, encoder: EncoderConf, spec: Spec) -> None:
         super().__init__()
+        check_agent(agent)
+        check_encoder(encoder)
         if STATE_KEY not in spec.stats:
             raise UserError(
                 "the spec has no statistics of the state",
@@ -81,14 +84,7 @@ class Policy(nn.Module):
                 where=str(folder),
                 fix=f"a policy folder holds {WEIGHTS} and {CONFIG}",
             )
-        config = OmegaConf.to_container(OmegaConf.load(folder / CONFIG))
-        if not isinstance(config, dict):
-            raise UserError("the policy's config is not a mapping", where=str(folder / CONFIG))
-        policy = Policy(
-            _typed(AgentConf, config.get("agent", {})),
-            _typed(EncoderConf, config.get("encoder", {})),
-            Spec.load(folder / SPEC),
-        )
+        policy = Policy(*_load_config(folder / CONFIG), Spec.load(folder / SPEC))
         policy.load_weights(folder)
         return policy.eval()
 
@@ -139,5 +135,24 @@ def quantise(action: np.ndarray, spec: ActionSpec) -> np.ndarray:
     return action
 
 
+def _load_config(file: Path) -> tuple[AgentConf, EncoderConf]:
+    """What `Policy.save` wrote.
+
+    Raises:
+        UserError: it is damaged, or asks for what this version does not have.
+    """
+    try:
+        config = OmegaConf.load(file)
+        agent, encoder = _typed(AgentConf, config["agent"]), _typed(EncoderConf, config["encoder"])
+        check_agent(agent)
+        check_encoder(encoder)
+    except Exception as error:  # YAML, OmegaConf and the checks each have their own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"the policy's config cannot be used: {reason}", where=str(file)) from error
+    return agent, encoder
+
+
 def _typed(schema: type, data: Any) -> Any:
+    if not isinstance(data, DictConfig):
+        raise ValueError(f"{schema.__name__} is not a mapping")
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), data))

@@ -13,6 +13,8 @@ from hiltk.errors import ConfigError, nearest
 from hiltk.spec import RewardSpec
 
 if TYPE_CHECKING:
+    import torch
+
     from hiltk.artifacts.store import Artifact
     from hiltk.rewards.classifier import SuccessClassifier
 
@@ -27,6 +29,7 @@ def make_env(
     seed: int,
     root: str = "outputs",
     classifier: SuccessClassifier | None = None,
+    device: torch.device | str = "cpu",
 ) -> SuccessRule:
     """The environment of ``env`` under the reward rule of ``reward``.
 
@@ -37,6 +40,7 @@ def make_env(
         seed: of the first episode, where `reset` is not given one.
         root: the folder of all artifacts, for ``reward.classifier``.
         classifier: used instead of loading ``reward.classifier``.
+        device: where a loaded classifier runs.
 
     Raises:
         ConfigError: an unknown environment, reward source or value, a missing classifier, or a rule that no episode of
@@ -48,7 +52,7 @@ def make_env(
     if reward.source != "classifier":
         return _with_rule(bare, task, _rule(reward, task.hold_steps if reward.source == "predicate" else 1))
     artifact = _resolve(reward.classifier, root) if reward.classifier else None
-    classifier = classifier or _load(artifact)
+    classifier = classifier or _load(artifact).to(device)
     classifier.require_fits(bare.io_spec.images, name=f"env={env.name}")
     rule = _rule(reward, classifier.hold_steps)
     rule.min_steps = reward.min_steps or classifier.min_steps

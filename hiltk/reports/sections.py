@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.table import Table as TerminalTable
 
 from hiltk.artifacts.store import Artifact
-from hiltk.evaluation.tables import TOTAL, format_p
+from hiltk.evaluation.tables import TOTAL, TOTAL_NOTE, format_p
 from hiltk.reports.figures import (
     WINDOW,
     learning_figure,
@@ -35,6 +35,7 @@ def success_section(board: Board, file: Path) -> Section:
     text += " over the pooled episodes; seeds are training seeds, each a policy of its own." if seeds > 1 else "."
     if len(board.policies) > 1:
         text += f" Differences: {PAIRED}."
+    text += f" {TOTAL_NOTE.capitalize()}."
     bars = ", ".join(f"{p} {100 * board.rate(p).rate:.0f} %" for p in board.policies)
     figure = Figure(
         file,

@@ -9,11 +9,11 @@ from rich.console import Console
 from tqdm import tqdm
 
 from hiltk.agents.bc import BehaviorCloning
+from hiltk.agents.checks import check_cloning
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, create
 from hiltk.config import BcConf
 from hiltk.data.replay import Batch, FrameStore, store_episodes, to_batch
-from hiltk.errors import ConfigError
 from hiltk.learning.metrics import CsvLog
 from hiltk.steps.common import load_datasets, set_up_torch, split_by_episode, warm_start
 
@@ -22,12 +22,7 @@ REPORT_EVERY = 50
 
 def run(cfg: BcConf) -> Artifact:
     """Read datasets, write a policy artifact with its loss on held-out episodes."""
-    if cfg.loss not in ("mean", "likelihood"):
-        raise ConfigError(
-            f"unknown loss '{cfg.loss}'",
-            where="loss",
-            fix="loss=mean or loss=likelihood",
-        )
+    check_cloning(cfg)
     device, root = set_up_torch(cfg), Path(cfg.root)
     episodes, spec, inputs = load_datasets(cfg.datasets, root)
     train, held_out = split_by_episode(len(episodes), cfg.held_out, cfg.seed)

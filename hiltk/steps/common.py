@@ -10,16 +10,22 @@ from rich.console import Console
 
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, resolve
-from hiltk.config import StepConf
+from hiltk.config import ComputeConf
 from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import dataset_spec, load_episodes
 from hiltk.data.statistics import vector_stats
 from hiltk.errors import ConfigError, UserError
 from hiltk.spec import JOINT_PARTS, STATE_KEY, Spec, require_compatible
+from hiltk.steps.checks import check_process
 
 
-def set_up_torch(conf: StepConf) -> torch.device:
-    """Seed, threads and device of this process."""
+def set_up_torch(conf: ComputeConf) -> torch.device:
+    """Seed, threads and device of this process.
+
+    Raises:
+        ConfigError: one of them is out of range, unknown, or not there.
+    """
+    check_process(conf)
     torch.manual_seed(conf.seed)
     torch.set_num_threads(conf.threads)
     np.finfo(np.float32), np.finfo(np.float64)  # cached now: computed later, numpy would warn about what follows
