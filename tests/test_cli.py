@@ -142,7 +142,7 @@ def test_multirun_goes_on_after_a_failure(
 def test_show_config_does_not_run(steps: dict[str, list[Any]]) -> None:
     result = hiltk("train", "name=x", "--cfg", "job")
     assert result.exit_code == 0
-    assert "checkpoint_every: 25" in result.output
+    assert "checkpoint_every: 5\n" in result.output
     assert not steps["train"]
 
 
@@ -255,7 +255,7 @@ def offered(line: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     [
         ("hiltk train ag", ["agent=sac"]),
         ("hiltk train int", [f"intervention={o}" for o in ("always", "brief", "long", "never")]),
-        ("hiltk train che", ["checkpoint_every=", "checkpoint_every=25"]),
+        ("hiltk train che", ["checkpoint_every=", "checkpoint_every=5"]),
         ("hiltk train na", ["name=", "name=..."]),
         ("hiltk train agent=s", ["sac"]),
         ("hiltk train agent=", ["sac"]),

@@ -142,7 +142,7 @@ def _load_config(file: Path) -> tuple[AgentConf, EncoderConf]:
         UserError: it is damaged, or asks for what this version does not have.
     """
     try:
-        config = OmegaConf.load(file)
+        config: Any = OmegaConf.load(file)
         agent, encoder = _typed(AgentConf, config["agent"]), _typed(EncoderConf, config["encoder"])
         check_agent(agent)
         check_encoder(encoder)

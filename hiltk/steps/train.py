@@ -185,7 +185,8 @@ def _paid(episode: Episode, reward: RewardSpec) -> Episode:
     if reward.source == "env":
         return episode
     rewards = np.full(len(episode), reward.step_value, np.float32)
-    if episode.terminated:
+    # A time-out may be recorded as terminal, too; only success is paid.
+    if episode.terminated and (episode.success[-1] or episode.rewards[-1] > 0):
         rewards[-1] = reward.success_value
     return replace(episode, rewards=rewards)
 

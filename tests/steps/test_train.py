@@ -162,6 +162,9 @@ def test_demonstrations_are_paid_by_this_runs_reward_rule(root: Path) -> None:
     rewards = store.gather(store.transitions())["reward"]
     assert sorted(set(rewards.tolist())) == pytest.approx([-0.05, 10.0])
     assert (rewards == 10).sum() == len(episodes)
+    episodes[0].success[-1], episodes[0].rewards[-1] = False, 0.0  # a time-out recorded as terminal
+    store = train._demo_store(episodes, spec)
+    assert (store.gather(store.transitions())["reward"] == 10).sum() == len(episodes) - 1
 
 
 def test_cloning_refuses_a_start_of_another_contract(root: Path) -> None:
