@@ -81,7 +81,7 @@ class GymnasiumConf(EnvConf):
     """Any registered Gymnasium environment (``env=gymnasium env.id=...``)."""
 
     name: str = "gymnasium"
-    fps: float = 0.0  # 0: the environment's own
+    fps: float = 0.0  # only a label, the environment keeps its own rate; 0: that rate
     id: str = MISSING
     module: str = ""  # imported first, so that it can register the id
     kwargs: dict[str, Any] = field(default_factory=dict)
@@ -143,7 +143,7 @@ class RewardConf:
 
 @dataclass
 class TrunkConf:
-    """The structure of a pretrained ResNet: read off its weights, and kept in saved policies, which hold the weights."""
+    """The structure of a pretrained ResNet: read off its weights, and kept in saved policies, which hold those."""
 
     norm: str = ""  # group (HIL-SERL's ResNet-10) | folded (into the convolutions); empty: not read yet
     bottleneck: bool = False
@@ -174,7 +174,10 @@ class LearnerConf:
     """What every learner has (group ``agent``)."""
 
     name: str = MISSING
+    hidden: list[int] = MISSING
     discount: float = MISSING
+    tau: float = MISSING
+    lr: float = MISSING
     n_step: int = 1  # rewards summed before bootstrapping; fewer where an episode ends or control passes
 
 
@@ -197,8 +200,8 @@ class AgentConf(LearnerConf):
     target_encoder: bool = True  # EMA copy of the encoder for the target critics
     clip_target: bool = True  # keep TD targets inside the range the reward rule allows
     imitation_weight: float = 1.0  # weight of the imitation term on human transitions; 0: off
-    imitation_end: float = 1.0  # weight reached after `imitation_steps` updates
-    imitation_steps: int = 1
+    imitation_end: float | None = None  # weight reached after `imitation_steps` updates; null: it stays
+    imitation_steps: int = 10_000
     imitation_filter: bool = False  # imitate only where the critics prefer the human's action to the policy's
     mc_floor: bool = False  # targets are at least the return with which the stored episode really ended
     gripper_penalty: float = 0.02  # cost of closing or opening a three-way gripper, in the gripper's reward only
@@ -230,13 +233,6 @@ class DrqConf(LearnerConf):
     init_allow_missing: list[str] = field(default_factory=list)  # parameters `init=FILE.pt` may leave out
 
 
-@dataclass
-class TrackerConf:
-    """Where metrics go besides the CSV that is always written (group ``tracker``)."""
-
-    name: str = "csv"
-
-
 # ---------------------------------------------------------------- commands
 
 
@@ -246,13 +242,19 @@ class StepConf:
 
     root: str = "outputs"  # folder of all artifacts
     name: str = MISSING  # name of the artifact this step writes
+
+
+@dataclass
+class ComputeConf(StepConf):
+    """Keys of every command that draws random numbers and runs networks."""
+
     seed: int = 0
     threads: int = 1  # CPU threads of this process; more is slower beside another process
     device: str = "auto"  # auto | cpu | cuda
 
 
 @dataclass
-class RecordConf(StepConf):
+class RecordConf(ComputeConf):
     """`hiltk record`."""
 
     env: EnvConf = MISSING
@@ -297,7 +299,7 @@ class FixActionsConf(StepConf):
 
 
 @dataclass
-class ClassifierConf(StepConf):
+class ClassifierConf(ComputeConf):
     """`hiltk train-classifier`."""
 
     datasets: list[str] = MISSING
@@ -319,7 +321,7 @@ class ClassifierConf(StepConf):
 
 
 @dataclass
-class BcConf(StepConf):
+class BcConf(ComputeConf):
     """`hiltk bc-pretrain`."""
 
     datasets: list[str] = MISSING
@@ -334,7 +336,7 @@ class BcConf(StepConf):
 
 
 @dataclass
-class TrainConf(StepConf):
+class TrainConf(ComputeConf):
     """`hiltk train`."""
 
     env: EnvConf = MISSING
@@ -344,7 +346,6 @@ class TrainConf(StepConf):
     agent: LearnerConf = MISSING
     encoder: EncoderConf = field(default_factory=EncoderConf)
     reward: RewardConf = field(default_factory=RewardConf)
-    tracker: TrackerConf = field(default_factory=TrackerConf)
     demos: list[str] = field(default_factory=list)
     init: str = ""  # policy to start from
     episodes: int = 150
@@ -355,15 +356,15 @@ class TrainConf(StepConf):
     learning_starts: int = 100  # environment steps before the first update
     offline_updates: int = 0  # updates on the demonstrations alone, before the first episode
     capacity: int = 50_000  # online transitions
-    checkpoint_every: int = 25  # episodes
+    checkpoint_every: int = 5  # episodes; so many a kill can cost
     resume: bool = False
 
 
 @dataclass
-class EvalConf(StepConf):
+class EvalConf(ComputeConf):
     """`hiltk eval`."""
 
-    policies: list[str] = MISSING  # one, or two to compare on the same seeds
+    policies: list[str] = MISSING  # one, or several to compare on the same seeds
     env: EnvConf = MISSING
     task: TaskConf = field(default_factory=TaskConf)
     strata: list[str] = field(default_factory=list)  # empty: all the environment has
@@ -405,6 +406,5 @@ def register() -> None:
         ("agent", "drqv2", DrqConf),
         ("encoder", "encoder", EncoderConf),
         ("reward", "reward", RewardConf),
-        ("tracker", "tracker", TrackerConf),
     ):
         store.store(group=group, name=f"{name}_schema", node=group_node)

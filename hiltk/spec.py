@@ -282,6 +282,7 @@ JOINT_PARTS = (
     "action.gripper",
     "action.gripper_step",
     "images",
+    "robot.model_hash",
 )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,14 @@ from hiltk.spec import STATE_KEY, ImageSpec, Spec, StateSpec
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 START_DEG = np.array([0.0, -30.0, 30.0, 80.0, 90.0, 40.0])  # gripper pointing down in front of the base
+
+
+@pytest.fixture(autouse=True)
+def _floats_as_ieee_says() -> Iterator[None]:
+    """Commands flush denormals to zero for speed; the tests after one must not inherit that."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 def build_spec(size: int = 16, cameras: tuple[str, ...] = ("wrist",)) -> Spec:

@@ -17,6 +17,7 @@ from hiltk.spec import IMAGE_PREFIX, ImageSpec
 
 Images = dict[str, Tensor]
 FEATURE_PREFIX = "features."  # of a camera's stored feature maps, in place of its frames
+NAMES = ("cnn", "resnet", "none")
 
 
 class Encoder(nn.Module):
@@ -129,6 +130,29 @@ class NoEncoder(Encoder):
         raise RuntimeError("NoEncoder has no features; the torso skips it")
 
 
+def check_encoder(conf: EncoderConf) -> None:
+    """Refuse an encoder that cannot be built.
+
+    Raises:
+        ConfigError: naming the key and what it may be.
+    """
+    if conf.name not in NAMES:
+        raise ConfigError(f"unknown encoder '{conf.name}'", where="encoder.name", fix=nearest(conf.name, NAMES))
+    layers = {key: getattr(conf, key) for key in ("channels", "kernels", "strides")}
+    said = ", ".join(f"encoder.{key}={list(value)}" for key, value in layers.items())
+    if len({len(value) for value in layers.values()}) > 1 or not conf.channels:
+        raise ConfigError(
+            "the encoder needs one number of channels, one kernel size and one stride for each of its layers",
+            where=said,
+            fix="give the three lists the same length",
+        )
+    if min(min(value) for value in layers.values()) < 1:
+        raise ConfigError("channels, kernels and strides must be at least 1", where=said)
+    for key, least in (("features", 1), ("shift_pad", 0)):
+        if getattr(conf, key) < least:
+            raise ConfigError(f"encoder.{key} must be at least {least}", where=f"encoder.{key}={getattr(conf, key)}")
+
+
 def feature_key(key: str) -> str:
     """Where the stored feature maps of a camera are found in a batch, in place of its frames."""
     return FEATURE_PREFIX + key.removeprefix(IMAGE_PREFIX)
@@ -138,16 +162,11 @@ def build_encoder(conf: EncoderConf, images: list[ImageSpec]) -> Encoder:
     """The encoder a config names, for these cameras.
 
     Raises:
-        ConfigError: the name is unknown, or an image encoder is asked for where there are no images.
+        ConfigError: a setting is out of range, or an image encoder is asked for where there are no images.
         UserError: pretrained weights cannot be found or are of something else.
     """
+    check_encoder(conf)
     builders = {"cnn": CnnEncoder, "resnet": ResNetEncoder, "none": lambda conf, images: NoEncoder()}
-    if conf.name not in builders:
-        raise ConfigError(
-            f"unknown encoder '{conf.name}'",
-            where="encoder.name",
-            fix=nearest(conf.name, list(builders)),
-        )
     if conf.name != "none" and not images:
         raise ConfigError(
             "an image encoder needs at least one camera",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from hiltk.agents.encoders import build_encoder, rebuildable
+from hiltk.agents.checks import check_agent
+from hiltk.agents.encoders import build_encoder, check_encoder, rebuildable
 from hiltk.agents.gripper import GripperHead, greedy, head_temperature
 from hiltk.agents.networks import GaussianActor, Observations, Torso
 from hiltk.config import AgentConf, EncoderConf, LearnerConf
@@ -33,15 +35,20 @@ class Policy(nn.Module):
 
     def __init__(self, agent: LearnerConf, encoder: EncoderConf, spec: Spec) -> None:
         super().__init__()
+        check_agent(agent)
+        check_encoder(encoder)
         if STATE_KEY not in spec.stats:
             raise UserError(
                 "the spec has no statistics of the state",
                 where=f"stats.{STATE_KEY}",
                 fix="record or repair the dataset again",
             )
+        spec = copy.deepcopy(spec)
+        if encoder.name == "none":
+            spec.images = []  # nobody looks at them, so nobody may require them
         self.agent_conf, self.encoder_conf, self.spec = agent, encoder, spec
         self.gripper: GripperHead | None = None
-        self._build(spec.images if encoder.name != "none" else [])
+        self._build(spec.images)
         self.encoder_conf = rebuildable(encoder, self)
 
     def _build(self, images: list[ImageSpec]) -> None:
@@ -103,16 +110,9 @@ class Policy(nn.Module):
                 where=str(folder),
                 fix=f"a policy folder holds {WEIGHTS} and {CONFIG}",
             )
-        config = OmegaConf.to_container(OmegaConf.load(folder / CONFIG))
-        if not isinstance(config, dict):
-            raise UserError("the policy's config is not a mapping", where=str(folder / CONFIG))
-        from hiltk.agents.make import agent_conf, build_policy  # it builds every kind of policy, this one included
+        from hiltk.agents.make import build_policy  # it builds every kind of policy, this one included
 
-        policy = build_policy(
-            agent_conf(config.get("agent", {})),
-            _typed(EncoderConf, config.get("encoder", {})),
-            Spec.load(folder / SPEC),
-        )
+        policy = build_policy(*_load_config(folder / CONFIG), Spec.load(folder / SPEC))
         policy.load_weights(folder)
         return policy.eval()
 
@@ -163,5 +163,26 @@ def quantise(action: np.ndarray, spec: ActionSpec) -> np.ndarray:
     return action
 
 
+def _load_config(file: Path) -> tuple[LearnerConf, EncoderConf]:
+    """What `Policy.save` wrote.
+
+    Raises:
+        UserError: it is damaged, or asks for what this version does not have.
+    """
+    from hiltk.agents.make import agent_conf
+
+    try:
+        config: Any = OmegaConf.load(file)
+        agent, encoder = agent_conf(config["agent"]), _typed(EncoderConf, config["encoder"])
+        check_agent(agent)
+        check_encoder(encoder)
+    except Exception as error:  # YAML, OmegaConf and the checks each have their own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"the policy's config cannot be used: {reason}", where=str(file)) from error
+    return agent, encoder
+
+
 def _typed(schema: type, data: Any) -> Any:
+    if not isinstance(data, DictConfig):
+        raise ValueError(f"{schema.__name__} is not a mapping")
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), data))

@@ -132,7 +132,9 @@ def _from_torchvision(name: str) -> Weights:
 
 
 def _unreachable(reference: str, reason: str, fix: str) -> UserError:
-    return UserError(f"the encoder's weights cannot be fetched: {reason}", where=f"encoder.weights={reference}", fix=fix)
+    return UserError(
+        f"the encoder's weights cannot be fetched: {reason}", where=f"encoder.weights={reference}", fix=fix
+    )
 
 
 def _check_config(file: Path) -> None:
@@ -164,11 +166,15 @@ def _renamed(weights: Weights, reference: str) -> Weights:
     return out
 
 
+def _one_less(number: str | None) -> str | None:
+    return str(int(number) - 1) if number else None
+
+
 def _name(part: dict[str, str | None]) -> str:
     """Our name of a tensor; stages and units are counted from 1 in some places."""
     kind = "conv" if part["part"] in ("0", "conv", "convolution") else "norm"
-    stage = part.get("stage") or (str(int(part["stage1"]) - 1) if part.get("stage1") else None)
-    unit = part.get("unit0") or (str(int(part["unit"]) - 1) if part.get("unit") else None)  # type: ignore[arg-type]
+    stage = part.get("stage") or _one_less(part.get("stage1"))
+    unit = part.get("unit0") or _one_less(part.get("unit"))
     if stage is None:
         return f"stem.{kind}.{part['leaf']}"
     inside = f"units.{unit}" if unit is not None else "shortcut"
@@ -218,5 +224,5 @@ def _not_a_resnet(reason: str, reference: str) -> UserError:
     return UserError(
         f"these are not the weights of a plain ResNet: {reason}",
         where=f"encoder.weights={reference}",
-        fix="e.g. helper2424/resnet10, microsoft/resnet-18, torchvision:resnet18, or a folder of transformers.ResNetModel",
+        fix="e.g. helper2424/resnet10, microsoft/resnet-18, torchvision:resnet18, or a transformers.ResNetModel folder",
     )

@@ -59,7 +59,7 @@ class SacAgent:
         self.log_alpha = torch.tensor(math.log(conf.temperature), device=policy.device, requires_grad=True)
         self.target_entropy = -actions / 2 if conf.target_entropy is None else conf.target_entropy
         self.q_low, self.q_high = q_bounds(reward, conf.discount, horizon)
-        self.gripper_low = self.q_low - conf.gripper_penalty * _annuity(conf.discount, horizon)
+        self.gripper_low = self.q_low - conf.gripper_penalty * (1 - conf.discount**horizon) / (1 - conf.discount)
         # One optimizer owns the torso: the critic's. The actor sees its features detached.
         critic_parameters = [*self.critic.parameters(), *policy.torso.parameters()]
         if policy.gripper:
@@ -200,8 +200,9 @@ class SacAgent:
     @property
     def imitation_weight(self) -> float:
         """The weight now: linear from ``imitation_weight`` to ``imitation_end`` over ``imitation_steps`` updates."""
+        start, end = self.conf.imitation_weight, self.conf.imitation_end
         progress = min(1.0, self.updates / max(1, self.conf.imitation_steps))
-        return self.conf.imitation_weight + progress * (self.conf.imitation_end - self.conf.imitation_weight)
+        return start if end is None else start + progress * (end - start)
 
     def _update_alpha(self, log_prob: Tensor) -> None:
         loss = -(self.log_alpha.exp() * (log_prob + self.target_entropy)).mean()
@@ -222,12 +223,6 @@ class SacAgent:
         torch._foreach_lerp_(target, online, self.conf.tau)
 
     # ------------------------------------------------------------------ state
-
-    def sync_targets(self) -> None:
-        """Copy the policy's networks into their targets, after a warm start replaced their weights."""
-        self.target_torso.load_state_dict(self.policy.torso.state_dict())
-        if self.policy.gripper and self.target_gripper:
-            self.target_gripper.load_state_dict(self.policy.gripper.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on bit for bit: networks, targets, optimizers, temperature, counter."""
@@ -265,22 +260,18 @@ class SacAgent:
 def q_bounds(reward: RewardSpec, discount: float, horizon: int) -> tuple[float, float]:
     """The lowest and highest discounted return the reward rule can pay from any state.
 
-    An episode ends at success, which pays ``success_value`` once; every other step pays ``step_value``. Waiting costs
-    or pays at most ``step_value`` for ``horizon`` steps. The entropy bonus is left out: it is not backed up by default.
-    Of an environment's own reward nothing is known, so there is no bound.
+    Success after k more steps pays k times ``step_value``, then ``success_value`` and ends the episode; failure pays
+    ``step_value`` to the time-out, or for ever where values bootstrap through it. Each is monotone in k, so the ends
+    decide. The entropy bonus is left out: it is not backed up by default. Of an environment's own reward nothing is
+    known, so there is no bound.
     """
     if reward.source == "env":
         return -math.inf, math.inf
-    waiting = reward.step_value * _annuity(discount, horizon)
-    values = (
-        0.0,
-        waiting,
-        reward.success_value,
-        reward.step_value + discount * reward.success_value,
-    )
+
+    def waiting(steps: float) -> float:
+        return reward.step_value * (1 - discount**steps) / (1 - discount)
+
+    longest = horizon if reward.timeout == "terminal" else math.inf
+    late = waiting(longest - 1) + discount ** (longest - 1) * reward.success_value
+    values = (reward.success_value, late, waiting(1), waiting(longest))
     return min(values), max(values)
-
-
-def _annuity(discount: float, horizon: int) -> float:
-    """What 1 in each of ``horizon`` steps is worth."""
-    return horizon if discount == 1 else (1 - discount**horizon) / (1 - discount)

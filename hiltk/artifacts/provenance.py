@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import resource
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -180,3 +181,9 @@ def started_record(step: str, cfg: Any, inputs: list[dict[str, str]], seed: int,
         "packages": package_versions(),
         "started": now(),
     }
+
+
+def peak_memory_mb() -> int:
+    """The most memory this process has held so far, in MiB; in a pipeline that includes the steps before."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))

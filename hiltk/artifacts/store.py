@@ -264,6 +264,7 @@ def create(
     seed: int,
     resumable: bool = False,
     resume: bool = False,
+    may_change: Sequence[str] = (),
 ) -> Iterator[Draft]:
     """Write the next version of an artifact: whole, or not at all.
 
@@ -277,6 +278,7 @@ def create(
         seed: its seed.
         resumable: keep what was written when the body fails, for a later ``resume``.
         resume: continue in what an earlier, interrupted run left.
+        may_change: settings in which the continued run may differ from the interrupted one.
 
     Raises:
         ConfigError: the name cannot be a folder's name.
@@ -292,7 +294,7 @@ def create(
         folder.mkdir(parents=True, exist_ok=True)
         with _only_writer(folder, f"{_SINGULAR[kind]} '{name}'"):
             draft = _open_draft(kind, name, folder, resumable=resumable, resume=resume)
-            record = _start(draft, step, cfg, inputs, seed, root)
+            record = _start(draft, step, cfg, inputs, seed, root, may_change)
             try:
                 yield draft
                 _finish(draft, record, folder)
@@ -381,14 +383,47 @@ def _open_draft(kind: str, name: str, folder: Path, *, resumable: bool, resume: 
 
 
 def _start(
-    draft: Draft, step: str, cfg: Any, inputs: Sequence[Artifact], seed: int, root: str | Path
+    draft: Draft,
+    step: str,
+    cfg: Any,
+    inputs: Sequence[Artifact],
+    seed: int,
+    root: str | Path,
+    may_change: Sequence[str],
 ) -> dict[str, Any]:
     """Write the first half of ``run.yaml``: proves the folder can be written before hours are spent."""
     record = provenance.started_record(step, cfg, [a.as_input() for a in inputs], seed, root)
     if draft.resumed and (earlier := Artifact(draft.kind, draft.name, "", draft.path).run()):
+        _require_same(earlier, record, may_change, draft.path)
         record["resumed_from"] = [*earlier.get("resumed_from", []), earlier.get("started", "")]
     _write_run(draft.path, record)
     return record
+
+
+def _require_same(earlier: dict[str, Any], now: dict[str, Any], may_change: Sequence[str], path: Path) -> None:
+    """Refuse to continue a run under other settings: its record would be true of only half of it."""
+    free = {*provenance.VOLATILE, *may_change}
+    before, after = (_flat(r.get("config") or {}) for r in (earlier, now))
+    changed = [
+        f"    {key}: {before.get(key)!r} before, {after.get(key)!r} now"
+        for key in sorted(before.keys() | after.keys())
+        if key.split(".")[0] not in free and before.get(key) != after.get(key)
+    ]
+    if changed:
+        listing = "\n".join(changed[:8])
+        raise UserError(
+            f"the interrupted run had other settings:\n{listing}",
+            where=str(path),
+            fix="resume with the same settings, or start anew with resume=false",
+        )
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted key."""
+    out: dict[str, Any] = {}
+    for key, value in config.items():
+        out |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return out
 
 
 def _write_run(path: Path, record: dict[str, Any]) -> None:
@@ -405,7 +440,12 @@ def _finish(draft: Draft, record: dict[str, Any], folder: Path) -> None:
         draft.spec.save(file)
     # Python's own types only: numpy scalars in notes would make the record unreadable for safe loaders.
     notes = {k: _plain(v) for k, v in draft.notes.items()}
-    finished = {"status": "finished", "finished": provenance.now(), "fingerprint": fingerprint.fingerprint(draft.path)}
+    finished = {
+        "status": "finished",
+        "finished": provenance.now(),
+        "fingerprint": fingerprint.fingerprint(draft.path),
+        "peak_memory_mb": provenance.peak_memory_mb(),
+    }
     _write_run(draft.path, {**record, **finished, **notes})
     last = versions(draft.kind, draft.name, folder.parent.parent)
     version = f"{KINDS[draft.kind]}-{int(last[-1].split('-')[1]) + 1 if last else 1:04d}"

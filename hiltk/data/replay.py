@@ -305,6 +305,8 @@ class FrameStore:
         if not file.is_file():
             return np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=full)
         array = np.lib.format.open_memmap(file, mode="r+")
+        if array.dtype == dtype and array.shape[1:] == shape and len(array) < self.size:
+            array = _grown(file, array, full)  # trimmed at the end of a run that was then interrupted
         if array.shape != full or array.dtype != dtype:
             raise UserError(
                 f"'{name}' in the replay store is {array.dtype}{array.shape}, this run needs {np.dtype(dtype)}{full}",
@@ -316,6 +318,15 @@ class FrameStore:
     def _arrays(self) -> dict[str, np.ndarray]:
         own = {k: v for k, v in vars(self).items() if isinstance(v, np.ndarray)}
         return own | self.frames
+
+
+def _grown(file: Path, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The same rows at the start of a larger file."""
+    temporary = file.with_suffix(".tmp.npy")
+    larger = np.lib.format.open_memmap(temporary, mode="w+", dtype=array.dtype, shape=shape)
+    larger[: len(array)] = array
+    os.replace(temporary, file)
+    return larger
 
 
 class ReplaySampler:

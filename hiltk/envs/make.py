@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+
 from hiltk.config import EnvConf, GymnasiumConf, RewardConf, So101SimConf, TaskConf
 from hiltk.envs.base import HilEnv
 from hiltk.envs.rewards import SOURCES, SuccessRule, check_rule, classifier_judge
@@ -11,6 +13,8 @@ from hiltk.errors import ConfigError, nearest
 from hiltk.spec import RewardSpec
 
 if TYPE_CHECKING:
+    import torch
+
     from hiltk.artifacts.store import Artifact
     from hiltk.rewards.classifier import SuccessClassifier
 
@@ -25,6 +29,7 @@ def make_env(
     seed: int,
     root: str = "outputs",
     classifier: SuccessClassifier | None = None,
+    device: torch.device | str = "cpu",
 ) -> SuccessRule:
     """The environment of ``env`` under the reward rule of ``reward``.
 
@@ -35,6 +40,7 @@ def make_env(
         seed: of the first episode, where `reset` is not given one.
         root: the folder of all artifacts, for ``reward.classifier``.
         classifier: used instead of loading ``reward.classifier``.
+        device: where a loaded classifier runs.
 
     Raises:
         ConfigError: an unknown environment, reward source or value, a missing classifier, or a rule that no episode of
@@ -46,7 +52,7 @@ def make_env(
     if reward.source != "classifier":
         return _with_rule(bare, task, _rule(reward, task.hold_steps if reward.source == "predicate" else 1))
     artifact = _resolve(reward.classifier, root) if reward.classifier else None
-    classifier = classifier or _load(artifact)
+    classifier = classifier or _load(artifact).to(device)
     classifier.require_fits(bare.io_spec.images, name=f"env={env.name}")
     rule = _rule(reward, classifier.hold_steps)
     rule.min_steps = reward.min_steps or classifier.min_steps
@@ -82,6 +88,13 @@ def make_bare_env(env: EnvConf, task: TaskConf, *, seed: int) -> HilEnv:
 def episode_steps(env: HilEnv, task: TaskConf) -> int:
     """Steps in the longest episode: the environment's own limit where it has one (``max_steps``), else the task's."""
     return getattr(env, "max_steps", 0) or max(1, round(task.time_limit_s * env.io_spec.fps))
+
+
+def announce_renderer(env: HilEnv) -> None:
+    """Print which renderer draws the images (`auto` may have chosen it); nothing where hiltk draws none."""
+    name = getattr(env.unwrapped, "renderer_name", "none")
+    if name != "none":
+        Console().print(f"renderer: {name}", highlight=False)
 
 
 def _check_source(reward: RewardConf, classifier: SuccessClassifier | None) -> None:

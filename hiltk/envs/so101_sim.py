@@ -164,17 +164,6 @@ class So101SimEnv(HilEnv):
         """How far the end effector still has to go to where it was last commanded to be (3,), metres, base frame."""
         return self._target - self.data.site_xpos[self.scene.ee]
 
-    def render_frame(self, camera: str, height: int, width: int) -> np.ndarray:
-        """A frame (height, width, 3) uint8 RGB for people to look at, apart from the observation's size.
-
-        Raises:
-            KeyError: no such camera.
-        """
-        renderer = make_renderer(self.scene.model, height, width, self.conf)
-        frame = renderer.render(self.data, self.scene.cameras[camera])
-        renderer.close()
-        return frame
-
     # ------------------------------------------------------------------ reset
 
     def _place(self, spawn: Spawn, rng: np.random.Generator) -> None:
@@ -349,6 +338,8 @@ def _check_conf(conf: So101SimConf, task: TaskConf) -> None:
             "image sizes and env.supersample must be at least 1",
             where=f"{conf.image_height}x{conf.image_width}, supersample={conf.supersample}",
         )
+    if not 0 < conf.gripper_max <= 100:
+        raise ConfigError("the widest opening is a percentage above 0", where=f"env.gripper_max={conf.gripper_max}")
     if conf.gripper is GripperFormat.none and task.name != "reach":
         raise ConfigError(
             f"the task '{task.name}' needs a gripper",

@@ -10,6 +10,7 @@ from rich.table import Table
 from hiltk.evaluation.intervals import compare_paired, wilson
 
 TOTAL = "total"
+TOTAL_NOTE = f"{TOTAL}: every stratum counts by its episodes"
 SUMMARY_COLUMNS = ["policy", "stratum", "n", "successes", "rate", "low", "high", "mean_steps"]
 COMPARISON_COLUMNS = ["stratum", "first", "second", "n", "only_first", "only_second", "difference", "p_value"]
 

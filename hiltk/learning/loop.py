@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
 from tqdm import trange
 
 from hiltk.agents.divergence import NotFinite
@@ -44,8 +45,8 @@ class Trainer:
     """HIL-SERL (arXiv 2410.21845, section 3): interventions go to both replay views, the policy's steps to one.
 
     Every executed step enters the online store once, with who chose it; corrections are a view on it, which the
-    sampler mixes with the demonstrations. Episodes are seeded one by one, so a run continued from a checkpoint is the
-    run that was never interrupted.
+    sampler mixes with the demonstrations. Episodes are seeded one by one, so on a CPU a run continued from a checkpoint
+    is the run that was never interrupted.
     """
 
     def __init__(
@@ -71,6 +72,14 @@ class Trainer:
     def run(self) -> list[Row]:
         """Train until the configured number of episodes; returns the metrics, one row per episode."""
         self._resume()
+        try:
+            return self._train()
+        except KeyboardInterrupt:
+            kept = self.episode - self.episode % self.conf.checkpoint_every
+            Console().print(f"stopped in episode {self.episode}; resume=true goes on from episode {kept}")
+            raise
+
+    def _train(self) -> list[Row]:
         log = CsvLog(self.folder, list(COLUMNS), keep=self.episode)
         self._guard_again(log.rows)
         if self.agent.updates == 0:

@@ -44,8 +44,10 @@ def unchanged(step: Step, cfg: Any) -> Artifact | None:
     if not versions(step.verb.kind, cfg.name, cfg.root):
         return None
     newest = resolve(cfg.name, step.verb.kind, cfg.root)
-    same = newest.run().get("key") == step_key(step.verb.name, cfg, cfg.root)
-    return newest if same and newest.is_intact() else None
+    record = newest.run()
+    same = record.get("key") == step_key(step.verb.name, cfg, cfg.root)
+    # Ctrl-C while recording keeps the finished episodes, fewer than were asked for: not what the step would give.
+    return newest if same and not record.get("interrupted") and newest.is_intact() else None
 
 
 def execute(step: Step, cfg: Any) -> tuple[Artifact, bool]:

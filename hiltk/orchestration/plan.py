@@ -18,8 +18,8 @@ The format::
 
 `${out.<label>}` is the artifact an earlier step of the same seed wrote, `${all.<label>}` the list of them over all
 seeds (lists inside lists are flattened), `${seed}` the seed. Unless set, a step's `name` is
-`<pipeline>-<label>-s<seed>` (`<pipeline>-<label>` under `together`), its `seed` that seed, and its `root` the
-pipeline's.
+`<pipeline>-<label>-s<seed>` (`<pipeline>-<label>` under `together`), its `seed`, where it has one, that seed, and its
+`root` the pipeline's.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ class Pipeline:
 
     def _overrides(self, step: Step, seed: int | None, made: Mapping[str, Any]) -> list[str]:
         suffix = "" if seed is None else f"-s{seed}"
-        defaults = {"name": f"{self.name}-{step.label}{suffix}", "root": self.root, "seed": seed or 0}
+        defaults: dict[str, Any] = {"name": f"{self.name}-{step.label}{suffix}", "root": self.root}
+        if _has(step.verb, "seed"):
+            defaults["seed"] = seed or 0
         names = {"vars": self.vars, "seed": seed, "out" if seed is not None else "all": dict(made)}
         values = _resolve({**defaults, **step.settings}, names, step.label)
         return [override(key, _flat(value)) for key, value in values.items()]
@@ -211,16 +213,29 @@ def _apply(conf: PipelineConf, change: str) -> None:
         raise ConfigError(f"'{change}' is not a setting", fix="settings look like key=value")
     head, _, rest = path.partition(".")
     labels = {**conf.each_seed, **conf.together}
-    value = _number(yaml.safe_load(text)) if text else ""
+    value = _parsed(text, change)
     if head in labels and rest:
         _settings_of(labels[head], head)[rest] = value
     elif head in ("vars", "common") and rest:
         _set_existing(conf, head, rest, value)
     elif head in ("seeds", "jobs", "root") and not rest:
+        if head == "seeds" and isinstance(value, int):
+            value = [value]
         checked = _merged(OmegaConf.create({head: value}), change)
         setattr(conf, head, getattr(checked, head))
     else:
         raise ConfigError(f"'{path}' is not a setting of this pipeline", fix=_hint(path, _changeable(conf)))
+
+
+def _parsed(text: str, change: str) -> Any:
+    try:
+        return _number(yaml.safe_load(text)) if text else ""
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"'{text}' cannot be read as a value: {getattr(error, 'problem', None) or 'it is not YAML'}",
+            where=change,
+            fix="close every bracket and quote, e.g. seeds=[0,1]",
+        ) from error
 
 
 def _number(value: Any) -> Any:
@@ -250,6 +265,8 @@ def _build(name: str, conf: PipelineConf) -> Pipeline:
         raise ConfigError("a pipeline needs at least one seed", where=name, fix="seeds: [0]")
     if conf.jobs < 1:
         raise ConfigError(f"jobs={conf.jobs}: at least one seed must run at a time", where=name, fix="jobs=1")
+    if min(conf.seeds) < 0:
+        raise ConfigError("a seed cannot be negative", where=f"seeds={conf.seeds}", fix="seeds=[0]")
     if len(set(conf.seeds)) < len(conf.seeds):
         raise ConfigError("a seed appears twice", where=f"seeds={conf.seeds}")
     each, together = _steps(conf.each_seed, conf.common), _steps(conf.together, conf.common)

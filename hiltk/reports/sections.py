@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.table import Table as TerminalTable
 
 from hiltk.artifacts.store import Artifact
-from hiltk.evaluation.tables import TOTAL, format_p
+from hiltk.evaluation.tables import TOTAL, TOTAL_NOTE, format_p
 from hiltk.learning.guards import FILE as GUARDS_FILE
 from hiltk.reports.figures import (
     WINDOW,
@@ -36,6 +36,7 @@ def success_section(board: Board, file: Path) -> Section:
     text += " over the pooled episodes; seeds are training seeds, each a policy of its own." if seeds > 1 else "."
     if len(board.policies) > 1:
         text += f" Differences: {PAIRED}."
+    text += f" {TOTAL_NOTE.capitalize()}."
     bars = ", ".join(f"{p} {100 * board.rate(p).rate:.0f} %" for p in board.policies)
     figure = Figure(
         file,

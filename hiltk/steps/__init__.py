@@ -44,7 +44,7 @@ VERBS = {
         Verb("train-classifier", "classifiers", "Train a success classifier on images.", "datasets"),
         Verb("bc-pretrain", "policies", "Clone demonstrations into a policy.", "datasets"),
         Verb("train", "policies", "Train with human-in-the-loop reinforcement learning (HIL-SERL)."),
-        Verb("eval", "evaluations", "Measure success rates of one or two policies.", "policies"),
+        Verb("eval", "evaluations", "Measure success rates of one or several policies.", "policies"),
         Verb("report", "reports", "Put figures and tables of several artifacts on one page.", "artifacts"),
     )
 }

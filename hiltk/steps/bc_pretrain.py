@@ -10,35 +10,28 @@ from rich.console import Console
 from tqdm import tqdm
 
 from hiltk.agents.bc import BehaviorCloning
+from hiltk.agents.checks import check_cloning
 from hiltk.agents.features import attach
 from hiltk.agents.make import build_policy
 from hiltk.agents.policy import Policy
-from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.artifacts.store import Artifact, create
 from hiltk.config import BcConf
 from hiltk.data.replay import Batch, FrameStore, store_episodes, to_batch
-from hiltk.errors import ConfigError
 from hiltk.learning.metrics import CsvLog
-from hiltk.steps.common import load_datasets, set_up_torch, split_by_episode
+from hiltk.steps.common import load_datasets, set_up_torch, split_by_episode, warm_start
 
 REPORT_EVERY = 50
 
 
 def run(cfg: BcConf) -> Artifact:
     """Read datasets, write a policy artifact with its loss on held-out episodes."""
-    if cfg.loss not in ("mean", "likelihood"):
-        raise ConfigError(
-            f"unknown loss '{cfg.loss}'",
-            where="loss",
-            fix="loss=mean or loss=likelihood",
-        )
+    check_cloning(cfg)
     device, root = set_up_torch(cfg), Path(cfg.root)
     episodes, spec, inputs = load_datasets(cfg.datasets, root)
     train, held_out = split_by_episode(len(episodes), cfg.held_out, cfg.seed)
     policy = build_policy(cfg.agent, cfg.encoder, spec).to(device)
     if cfg.init:
-        start = resolve(cfg.init, "policies", root)
-        policy.load_weights(start.path)
-        inputs.append(start)
+        inputs.append(warm_start(policy, cfg.init, root))
     store = store_episodes([episodes[i] for i in train])
     tests = _held_out_batches(store_episodes([episodes[i] for i in held_out]), cfg, policy) if held_out else []
     attach([(store, store.size)], policy.torso.encoder, cfg.encoder, np.random.default_rng([cfg.seed, 1]))
@@ -54,7 +47,7 @@ def run(cfg: BcConf) -> Artifact:
         log = CsvLog(draft.path, ["step", "loss", "held_out_loss"])
         held_out_loss = _fit(policy, store, tests, cfg, log)
         policy.save(draft.path)
-        draft.spec = spec
+        draft.spec = policy.spec
         draft.notes = {"held_out_episodes": held_out, "held_out_loss": held_out_loss}
     Console().print(
         f"cloned {len(train)} episodes ({len(store.transitions())} transitions); held-out loss {held_out_loss:.4f}"

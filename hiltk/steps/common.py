@@ -6,17 +6,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
 
+from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, resolve
-from hiltk.config import StepConf
+from hiltk.config import ComputeConf
 from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import dataset_spec, load_episodes
+from hiltk.data.statistics import vector_stats
 from hiltk.errors import ConfigError, UserError
-from hiltk.spec import JOINT_PARTS, Spec, require_compatible
+from hiltk.spec import JOINT_PARTS, STATE_KEY, Spec, require_compatible
+from hiltk.steps.checks import check_process
 
 
-def set_up_torch(conf: StepConf) -> torch.device:
-    """Seed, threads and device of this process."""
+def set_up_torch(conf: ComputeConf) -> torch.device:
+    """Seed, threads and device of this process.
+
+    Raises:
+        ConfigError: one of them is out of range, unknown, or not there.
+    """
+    check_process(conf)
     torch.manual_seed(conf.seed)
     torch.set_num_threads(conf.threads)
     np.finfo(np.float32), np.finfo(np.float64)  # cached now: computed later, numpy would warn about what follows
@@ -50,7 +59,25 @@ def load_datasets(references: list[str], root: Path) -> tuple[list[Episode], Spe
             right_name=artifact.ref,
         )
         episodes += load_episodes(artifact.path, spec)
+    if len(artifacts) > 1:
+        # Normalising by the first dataset alone would leave the others off centre.
+        states = np.concatenate([e.observations[STATE_KEY] for e in episodes])
+        spec.stats[STATE_KEY] = vector_stats(states, spec.state.dims, ", ".join(a.ref for a in artifacts))
     return episodes, spec, artifacts
+
+
+def warm_start(policy: Policy, reference: str, root: Path) -> Artifact:
+    """Take over another policy's weights and the statistics that belong to them.
+
+    Raises:
+        UserError: it was made under another contract or has other parameters.
+    """
+    start = resolve(reference, "policies", root)
+    require_compatible(start.spec(), policy.spec, JOINT_PARTS, left_name=start.ref, right_name="this run")
+    policy.load_weights(start.path)
+    policy.spec.stats = start.spec().stats
+    Console().print(f"starting from {start.ref}: every parameter of the policy loaded")
+    return start
 
 
 def split_by_episode(count: int, held_out: float, seed: int) -> tuple[list[int], list[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,11 +16,11 @@ from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, create, resolve
 from hiltk.config import EvalConf, RewardConf
 from hiltk.envs.base import HilEnv
-from hiltk.envs.make import make_env
+from hiltk.envs.make import announce_renderer, make_env
 from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.evaluation.filming import examples, film_conf, film_examples
 from hiltk.evaluation.rollouts import Actor, EpisodeResult, evaluate
-from hiltk.evaluation.tables import compare_policies, success_table, summarise
+from hiltk.evaluation.tables import TOTAL_NOTE, compare_policies, success_table, summarise
 from hiltk.evaluation.videos import Film, write_filmstrip, write_video
 from hiltk.spec import JOINT_PARTS, Spec, require_compatible
 from hiltk.steps.common import set_up_torch
@@ -53,7 +54,13 @@ def run(cfg: EvalConf) -> Artifact:
         Candidate(label, a, Policy.load(a.path).to(device))
         for label, a in zip(labels(artifacts), artifacts, strict=True)
     ]
-    env = _make_env(cfg)
+    with closing(_make_env(cfg)) as env:
+        announce_renderer(env)
+        return _run(cfg, env, candidates)
+
+
+def _run(cfg: EvalConf, env: HilEnv, candidates: list[Candidate]) -> Artifact:
+    artifacts = [candidate.artifact for candidate in candidates]
     for candidate in candidates:
         require_fit(candidate.policy.spec, env.io_spec, candidate.artifact.ref, f"the environment '{cfg.env.name}'")
     strata = choose_strata(cfg, env)
@@ -114,7 +121,7 @@ def _check(cfg: EvalConf) -> None:
         raise ConfigError("there is no policy to evaluate", where="policies=[]", fix="hiltk eval policies=[my-policy]")
     if len(set(cfg.policies)) < len(cfg.policies):
         raise ConfigError("a policy is named twice", where=f"policies={cfg.policies}", fix="name each policy once")
-    for key, least in (("episodes", 1), ("videos", 0), ("threads", 1)):
+    for key, least in (("episodes", 1), ("videos", 0)):
         if getattr(cfg, key) < least:
             raise ConfigError(f"{key} must be at least {least}", where=f"{key}={getattr(cfg, key)}")
 
@@ -153,20 +160,21 @@ def _write_tables(episodes: pd.DataFrame, folder: Path, fps: float) -> None:
     if len(comparison):
         comparison.to_csv(folder / "comparison.csv", index=False)
     Console().print(success_table(summary, comparison, fps, title="Success on unseen episodes"))
+    Console().print(TOTAL_NOTE, highlight=False)
 
 
 def _film_all(cfg: EvalConf, env: HilEnv, candidates: list[Candidate], episodes: pd.DataFrame, folder: Path) -> None:
     conf = film_conf(cfg.env)
     if not cfg.videos or not (conf or env.io_spec.images):
         return
-    film_env = _make_env(replace(cfg, env=conf)) if conf else env
     (folder / "videos").mkdir()
-    for candidate in candidates:
-        chosen = examples(episodes[episodes.policy == candidate.label], cfg.videos)
-        films = film_examples(
-            env, film_env, candidate.policy, chosen, label=candidate.label, deterministic=not cfg.stochastic
-        )
-        _write_films(list(tqdm(films, total=len(chosen), desc=f"film {candidate.label}")), candidate.label, folder)
+    with closing(_make_env(replace(cfg, env=conf))) if conf else nullcontext(env) as film_env:
+        for candidate in candidates:
+            label, chosen = candidate.label, examples(episodes[episodes.policy == candidate.label], cfg.videos)
+            films = film_examples(
+                env, film_env, candidate.policy, chosen, label=label, deterministic=not cfg.stochastic
+            )
+            _write_films(list(tqdm(films, total=len(chosen), desc=f"film {label}")), label, folder)
 
 
 def _write_films(films: list[Film], label: str, folder: Path) -> None:

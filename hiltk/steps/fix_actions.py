@@ -11,7 +11,7 @@ from tqdm import tqdm
 from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.state import action_spec
 from hiltk.artifacts.store import Artifact, Draft, create, resolve
-from hiltk.config import FixActionsConf
+from hiltk.config import FixActionsConf, ForeignConf
 from hiltk.data.foreign import foreign_episodes, foreign_spec, read_joints
 from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.lerobot_io import ACTION, SPEC_FILE, Columns, DatasetWriter, dataset_spec, read_columns
@@ -47,9 +47,7 @@ def run(cfg: FixActionsConf) -> Artifact:
     source = resolve(cfg.dataset, "datasets", cfg.root)
     files = LeRobotFiles(source.path)
     kin = Kinematics(cfg.model_path)
-    with create(
-        "datasets", cfg.name, root=cfg.root, step="fix-actions", cfg=cfg, inputs=[source], seed=cfg.seed
-    ) as draft:
+    with create("datasets", cfg.name, root=cfg.root, step="fix-actions", cfg=cfg, inputs=[source], seed=0) as draft:
         convert = _repair if (source.path / SPEC_FILE).is_file() else _convert
         report = convert(files, kin, cfg, draft)
         (draft.path / "repair.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n")
@@ -73,6 +71,7 @@ def _check(cfg: FixActionsConf) -> None:
 def _repair(files: LeRobotFiles, kin: Kinematics, cfg: FixActionsConf, draft: Draft) -> RepairReport:
     """Replace the actions of broken episodes; everything else is copied, cameras included."""
     spec = dataset_spec(files.path)
+    _require_own_format(cfg, spec, files)
     columns = read_columns(files, spec, finite=False)
     joints = _joints(columns, spec, files)
     _require_same_arm(columns, spec, joints, kin, files)
@@ -95,6 +94,34 @@ def _repair(files: LeRobotFiles, kin: Kinematics, cfg: FixActionsConf, draft: Dr
     spec.action.semantics = Semantics.achieved
     draft.spec = spec
     return make_report(rebuilt, episode, chosen, spec, foreign=False)
+
+
+def _require_own_format(cfg: FixActionsConf, spec: Spec, files: LeRobotFiles) -> None:
+    """Refuse settings that contradict what the dataset says of itself; defaults do not count as said.
+
+    Raises:
+        ConfigError: naming the first.
+    """
+    own = {
+        "action_scale_m": spec.action.scale_m,
+        "gripper": spec.action.gripper,
+        "gripper_step": spec.action.gripper_step,
+        "foreign": ForeignConf(),
+    }
+    for key, value in own.items():
+        default = ForeignConf() if key == "foreign" else getattr(FixActionsConf, key)
+        if getattr(cfg, key) not in (value, default):
+            said = "foreign.*" if key == "foreign" else f"{key}={_word(getattr(cfg, key))}"
+            has = "it is one of hiltk's" if key == "foreign" else f"it has {key}={_word(value)}"
+            raise ConfigError(
+                "the dataset's own spec decides what its actions mean",
+                where=f"{said}, but {has}: {files.path}",
+                fix=f"leave {said.split('=')[0]} out; these settings are for datasets made elsewhere",
+            )
+
+
+def _word(value: object) -> str:
+    return value.name if isinstance(value, GripperFormat) else str(value)
 
 
 def _joints(columns: Columns, spec: Spec, files: LeRobotFiles) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
@@ -16,12 +17,14 @@ from hiltk.artifacts.store import Artifact, create, resolve
 from hiltk.config import Fault, RecordConf
 from hiltk.data.episode import Episode, Source
 from hiltk.data.lerobot_io import DatasetWriter
-from hiltk.envs.make import make_env
+from hiltk.envs.make import announce_renderer, make_env
 from hiltk.envs.rewards import SuccessRule
 from hiltk.errors import ConfigError, UserError
 from hiltk.humans.base import Human
 from hiltk.humans.make import make_human
 from hiltk.observation import Observation
+from hiltk.steps.checks import check_process
+from hiltk.steps.common import set_up_torch
 from hiltk.steps.interrupts import Interrupts
 
 ATTEMPTS_PER_EPISODE = 5  # after this many times the episodes asked for, the human is not up to the task
@@ -38,9 +41,9 @@ class Tally:
     steps: int = 0
     strata: Counter[str] = field(default_factory=Counter)
 
-    def count(self, episode: Episode, after: Episode | None) -> None:
+    def count(self, episode: Episode, after: Episode | None, *, success: bool) -> None:
         self.kept += 1
-        self.successes += episode.terminated
+        self.successes += success
         self.steps += len(episode)
         self.frames += len(episode) + 1 + (len(after) if after is not None else 0)
         self.strata[episode.stratum or "?"] += 1
@@ -57,13 +60,12 @@ def run(cfg: RecordConf) -> Artifact:
     """
     _check(cfg)
     inputs = [resolve(cfg.reward.classifier, "classifiers", cfg.root)] if cfg.reward.classifier else []
-    env = make_env(cfg.env, cfg.task, cfg.reward, seed=cfg.seed, root=cfg.root)
-    human = make_human(cfg.human, env)
+    # Only a classifier is a network; without one torch need not be set up.
+    device = set_up_torch(cfg) if cfg.reward.source == "classifier" else "cpu"
     tally = Tally()
-    try:
-        artifact, interrupted = _write(env, human, cfg, inputs, tally)
-    finally:
-        env.close()
+    with closing(make_env(cfg.env, cfg.task, cfg.reward, seed=cfg.seed, root=cfg.root, device=device)) as env:
+        announce_renderer(env)
+        artifact, interrupted = _write(env, make_human(cfg.human, env), cfg, inputs, tally)
     _print(artifact, tally)
     if interrupted:
         raise KeyboardInterrupt
@@ -92,6 +94,7 @@ def _write(
 
 
 def _check(cfg: RecordConf) -> None:
+    check_process(cfg)
     if cfg.keep not in ("successes", "all"):
         raise ConfigError(f"unknown choice '{cfg.keep}'", where="keep", fix="keep=successes or keep=all")
     if cfg.episodes < 1:
@@ -115,12 +118,12 @@ def _record(
                     where=f"task={cfg.task.name}, stratum={cfg.task.stratum}, human={cfg.human.name}",
                     fix="raise task.time_limit_s or human.skill, lower human.noise, or keep=all",
                 )
-            episode, after = play(env, human, _seed(cfg.seed, tally.attempts), cfg.steps_after_success)
+            episode, after, success = play(env, human, _seed(cfg.seed, tally.attempts), cfg.steps_after_success)
             tally.attempts += 1
-            if cfg.keep == "all" or episode.terminated:
+            if cfg.keep == "all" or success:
                 interrupts.hold()
                 writer.add(_faulty(episode, cfg.fault), after=_faulty(after, cfg.fault))
-                tally.count(episode, after)
+                tally.count(episode, after, success=success)
                 bar.update()
                 interrupts.release()
             bar.set_postfix(attempts=tally.attempts)
@@ -166,9 +169,10 @@ def _shows_success(info: dict[str, Any]) -> bool:
     return bool(info.get("success_now", info["success"]))
 
 
-def play(env: SuccessRule, human: Human, seed: int, steps_after_success: int) -> tuple[Episode, Episode | None]:
-    """One demonstration, and what was seen after its success (None: nothing).
+def play(env: SuccessRule, human: Human, seed: int, steps_after_success: int) -> tuple[Episode, Episode | None, bool]:
+    """One demonstration, what was seen after its success (None: nothing), and whether it succeeded.
 
+    An episode may terminate without success: at a time-out that counts as an end, or because the environment says so.
     ``env.end_on_success`` must be False.
     """
     observation, info = env.reset(seed=seed)
@@ -180,7 +184,8 @@ def play(env: SuccessRule, human: Human, seed: int, steps_after_success: int) ->
         observation, reward, ended, truncated, info = env.step(action)
         frames.add(action, reward, observation, info)
         closed = ended or truncated
-    terminated = bool(info["success"] or ended)
+    success = bool(info["success"])
+    terminated = success or ended
     episode = frames.episode(stratum, terminated=terminated, truncated=truncated and not terminated)
     tail = Frames(observation, info)
     while info["success"] and not closed and len(tail.actions) < steps_after_success:
@@ -188,7 +193,8 @@ def play(env: SuccessRule, human: Human, seed: int, steps_after_success: int) ->
         observation, _, ended, truncated, info = env.step(action)
         tail.add(action, 0.0, observation, info)
         closed = ended or truncated
-    return episode, tail.episode(stratum, terminated=False, truncated=False) if tail.actions else None
+    after = tail.episode(stratum, terminated=False, truncated=False) if tail.actions else None
+    return episode, after, success
 
 
 def _faulty(episode: Episode | None, fault: Fault) -> Any:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 import math
 import shutil
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from rich.console import Console
 
 from hiltk.agents.features import attach
@@ -15,7 +18,7 @@ from hiltk.agents.make import build_agent, build_policy
 from hiltk.agents.policy import Policy
 from hiltk.agents.snapshots import is_snapshot, load_snapshot
 from hiltk.artifacts.store import Artifact, create, resolve
-from hiltk.config import EncoderConf, Schedule, TrainConf
+from hiltk.config import Schedule, TrainConf
 from hiltk.data.episode import Episode
 from hiltk.data.replay import (
     FrameStore,
@@ -23,7 +26,8 @@ from hiltk.data.replay import (
     example_observation,
     store_episodes,
 )
-from hiltk.envs.make import episode_steps, make_env
+from hiltk.envs.make import announce_renderer, episode_steps, make_env
+from hiltk.envs.rewards import SuccessRule
 from hiltk.errors import ConfigError, UserError
 from hiltk.humans.make import make_human
 from hiltk.humans.schedules import InterventionSchedule
@@ -32,51 +36,42 @@ from hiltk.learning.metrics import Row
 from hiltk.spec import (
     JOINT_PARTS,
     STATE_KEY,
+    RewardSpec,
     Spec,
     StateSpec,
     Stats,
     require_compatible,
 )
-from hiltk.steps.common import load_datasets, set_up_torch
+from hiltk.steps.common import load_datasets, set_up_torch, warm_start
 
 
 def run(cfg: TrainConf) -> Artifact:
     """Read demonstrations, a start policy and a classifier; write a policy with its metrics."""
     _check(cfg)
-    device, root = set_up_torch(cfg), Path(cfg.root)
-    env = make_env(cfg.env, cfg.task, cfg.reward, seed=cfg.seed, root=cfg.root)
+    device = set_up_torch(cfg)
+    with closing(make_env(cfg.env, cfg.task, cfg.reward, seed=cfg.seed, root=cfg.root)) as env:
+        announce_renderer(env)
+        return _run(cfg, env, device)
+
+
+def _run(cfg: TrainConf, env: SuccessRule, device: torch.device) -> Artifact:
+    root, horizon = Path(cfg.root), episode_steps(env, cfg.task)
     demos, demo_spec, inputs = load_datasets(cfg.demos, root) if cfg.demos else ([], None, [])
-    if demo_spec:
-        require_compatible(
-            demo_spec,
-            env.io_spec,
-            JOINT_PARTS,
-            left_name=", ".join(cfg.demos),
-            right_name=f"env={cfg.env.name}",
-        )
+    policy = _policy(cfg, env.io_spec, demo_spec).to(device)
     if cfg.reward.source == "classifier":
         inputs.append(resolve(cfg.reward.classifier, "classifiers", root))
-    policy = build_policy(cfg.agent, cfg.encoder, _policy_spec(env.io_spec, demo_spec, cfg.encoder)).to(device)
     if cfg.init and not is_snapshot(cfg.init):
-        inputs.append(_warm_start(policy, cfg.init, root))
-    horizon = episode_steps(env, cfg.task)
+        inputs.append(warm_start(policy, cfg.init, root))
     agent = build_agent(policy, cfg.agent, env.io_spec.reward, horizon)
     if is_snapshot(cfg.init):
         load_snapshot(agent, Path(cfg.init))
     human = None if cfg.intervention.schedule is Schedule.never else make_human(cfg.human, env.unwrapped)
-    with create(
-        "policies",
-        cfg.name,
-        root=root,
-        step="train",
-        cfg=cfg,
-        inputs=inputs,
-        seed=cfg.seed,
-        resumable=True,
-        resume=cfg.resume,
-    ) as draft:
-        work = draft.path
-        online = _online_store(policy.spec, cfg, horizon, work / "online")
+    store = create(
+        "policies", cfg.name, root=root, step="train", cfg=cfg, inputs=inputs, seed=cfg.seed,
+        resumable=True, resume=cfg.resume, may_change=("episodes", "checkpoint_every"),
+    )  # fmt: skip
+    with store as draft:
+        online = _online_store(policy.spec, cfg, horizon, draft.path / "online")
         memory, rng = _demo_store(demos, policy.spec), np.random.default_rng(cfg.seed)
         most = min(cfg.capacity, cfg.episodes * (horizon + 1))
         attach([(memory, memory.size), (online, most)], policy.torso.encoder, cfg.encoder, rng)
@@ -96,14 +91,13 @@ def run(cfg: TrainConf) -> Artifact:
                 returns=getattr(cfg.agent, "mc_floor", False),
             ),
             conf=cfg,
-            folder=work,
+            folder=draft.path,
         )
         rows = trainer.run()
-        online.trim()
-        policy.save(work)
+        policy.save(draft.path)
         draft.spec = policy.spec
         draft.notes = _summary(rows) | trainer.best.note()
-    env.close()
+        online.trim()
     _report(rows)
     return draft.done
 
@@ -153,13 +147,20 @@ def _online_store(spec: Spec, cfg: TrainConf, horizon: int, path: Path) -> Frame
     return FrameStore(cfg.capacity, example, actions, path=path, slack=(horizon + 1) * cfg.checkpoint_every)
 
 
-def _policy_spec(env_spec: Spec, demo_spec: Spec | None, encoder: EncoderConf) -> Spec:
-    """The environment's contract with the demonstrations' statistics; cameras nobody looks at are left out."""
+def _policy(cfg: TrainConf, env_spec: Spec, demo_spec: Spec | None) -> Policy:
+    """An untrained policy for this environment, normalising by the demonstrations' statistics.
+
+    Raises:
+        UserError: the demonstrations were made under another contract.
+    """
+    if demo_spec:
+        # Nobody who looks at the state alone cares which cameras were running.
+        parts = tuple(p for p in JOINT_PARTS if p != "images" or cfg.encoder.name != "none")
+        names = {"left_name": ", ".join(cfg.demos), "right_name": f"env={cfg.env.name}"}
+        require_compatible(demo_spec, env_spec, parts, **names)
     spec = copy.deepcopy(env_spec)
     spec.stats = {STATE_KEY: demo_spec.stats[STATE_KEY] if demo_spec else range_stats(spec.state)}
-    if encoder.name == "none":
-        spec.images = []
-    return spec
+    return build_policy(cfg.agent, cfg.encoder, spec)
 
 
 def range_stats(state: StateSpec) -> Stats:
@@ -179,30 +180,27 @@ def _bounded(low: float, high: float) -> bool:
     return math.isfinite(low) and math.isfinite(high) and 0 < high - low < 1e6
 
 
-def _warm_start(policy: Policy, reference: str, root: Path) -> Artifact:
-    """Take over another policy's weights and statistics."""
-    start = resolve(reference, "policies", root)
-    require_compatible(
-        start.spec(),
-        policy.spec,
-        JOINT_PARTS,
-        left_name=start.ref,
-        right_name="this run",
-    )
-    policy.load_weights(start.path)
-    policy.spec.stats = start.spec().stats
-    Console().print(f"starting from {start.ref}: every parameter of the policy loaded")
-    return start
-
-
 def _demo_store(demos: list[Episode], spec: Spec) -> FrameStore:
     """Demonstrations in a store of their own, so that no online data can evict them."""
-    if demos:
-        wanted = example_observation(spec)
-        for episode in demos:
-            episode.observations = {k: episode.observations[k] for k in wanted}
-        return store_episodes(demos)
-    return FrameStore(1, example_observation(spec), len(spec.action.dims))
+    wanted = example_observation(spec)
+    if not demos:
+        return FrameStore(1, wanted, len(spec.action.dims))
+    return store_episodes([_paid(_seen(episode, list(wanted)), spec.reward) for episode in demos])
+
+
+def _seen(episode: Episode, keys: list[str]) -> Episode:
+    return replace(episode, observations={k: episode.observations[k] for k in keys})
+
+
+def _paid(episode: Episode, reward: RewardSpec) -> Episode:
+    """The demonstration as this run's reward rule pays it: one batch must not mix two rules (failures, S9)."""
+    if reward.source == "env":
+        return episode
+    rewards = np.full(len(episode), reward.step_value, np.float32)
+    # A time-out may be recorded as terminal, too; only success is paid.
+    if episode.terminated and (episode.success[-1] or episode.rewards[-1] > 0):
+        rewards[-1] = reward.success_value
+    return replace(episode, rewards=rewards)
 
 
 def _summary(rows: list[Row]) -> dict[str, float]:

@@ -15,7 +15,7 @@ WIDTHS = [8, 16, 24, 32]
 
 
 def group_norm_weights(widths: list[int] = WIDTHS, stem: int = 8, old_names: bool = False) -> dict[str, Tensor]:
-    """Random weights under the names that helper2424/resnet10 publishes; ``old_names`` are those of its first months."""
+    """Random weights under the names that helper2424/resnet10 publishes; ``old_names`` are its first months'."""
     conv, norm = ("", "") if old_names else ("conv.", "group_norm.")
     out = {"embedder.0.weight": 0.1 * torch.randn(stem, 3, 7, 7)}
 

@@ -144,7 +144,9 @@ def test_the_frozen_trunk_is_no_part_of_any_optimizer(folder: Path, tiny_spec: S
     frozen = sum(v.numel() for v in policy.torso.encoder.trunk.state_dict().values())  # type: ignore[union-attr,operator]
     stats = 2 * len(tiny_spec.state.dims)
     assert trained + frozen + stats == sum(v.numel() for v in policy.state_dict().values())
-    owned = {id(p) for group in BehaviorCloning(policy, lr=1e-3, loss="mean").optimizer.param_groups for p in group["params"]}
+    owned = {
+        id(p) for group in BehaviorCloning(policy, lr=1e-3, loss="mean").optimizer.param_groups for p in group["params"]
+    }
     assert len(owned) == len(list(policy.parameters()))
 
 

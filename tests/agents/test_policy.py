@@ -69,6 +69,36 @@ def test_damaged_or_absent_files_are_named(tmp_path: Path) -> None:
         Policy.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "just words",
+        "- a\n- list",
+        "agent: {",
+        "agent: sac\nencoder: cnn",
+        "agent: {name: sac}",
+        "agent: {hiden: [8]}\nencoder: {}",
+        "agent: {hidden: many}\nencoder: {}",
+        "agent: {activation: tahn}\nencoder: {}",
+        "agent: {}\nencoder: {channels: [1]}",
+    ],
+)
+def test_a_damaged_config_is_bad_input(tmp_path: Path, text: str) -> None:
+    Policy(AgentConf(hidden=[16]), EncoderConf(features=8), spec()).save(tmp_path)
+    (tmp_path / "policy.yaml").write_text(text)
+    with pytest.raises(UserError, match="the policy's config cannot be used") as caught:
+        Policy.load(tmp_path)
+    assert caught.value.exit_code == 1 and "policy.yaml" in caught.value.where
+
+
+def test_a_config_that_is_no_text_is_bad_input(tmp_path: Path) -> None:
+    Policy(AgentConf(hidden=[16]), EncoderConf(features=8), spec()).save(tmp_path)
+    (tmp_path / "policy.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="cannot be used"):
+        Policy.load(tmp_path)
+
+
 def test_a_spec_without_statistics_is_refused() -> None:
     bare = spec()
     bare.stats = {}

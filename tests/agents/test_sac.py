@@ -88,15 +88,10 @@ def test_the_target_is_reward_plus_discounted_minimum() -> None:
 def test_targets_stay_inside_the_reward_bound_when_asked() -> None:
     batch = make_batch(2)
     batch.reward = torch.tensor([1.0, -0.5])
-    for clip, expected in (
-        (True, [1.0, 0.0]),
-        (False, [1.0 + 0.97 * 2, -0.5 + 0.97 * 2]),
-    ):
+    for clip, expected in ((True, [1.0, 1.0]), (False, [1.0 + 0.97 * 2, -0.5 + 0.97 * 2])):
         agent = make_agent(clip_target=clip)
-        agent.target_critic = FixedCritic([2.0, 2.0] if not clip else [2.0, -9.0])
-        assert agent._td_target(batch, agent.target_torso(batch.next_observation)).tolist() == pytest.approx(
-            expected if not clip else [0.0, 0.0]
-        )
+        agent.target_critic = FixedCritic([2.0, 2.0])
+        assert agent._td_target(batch, agent.target_torso(batch.next_observation)).tolist() == pytest.approx(expected)
 
 
 def test_the_entropy_is_backed_up_only_when_asked() -> None:
@@ -160,6 +155,13 @@ def test_the_imitation_weight_follows_its_schedule() -> None:
     assert weights == pytest.approx([1.0, 0.6, 0.2, 0.2])
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_without_an_end_the_imitation_weight_stays(weight: float) -> None:
+    agent = make_agent(imitation_weight=weight)
+    for agent.updates in (0, 1, 100, 10**6):
+        assert agent.imitation_weight == weight
+
+
 def test_the_actor_leaves_the_torso_alone_and_critic_steps_leave_the_actor_alone() -> None:
     agent, batch = make_agent(), make_batch(8)
     actor = copy.deepcopy(agent.policy.actor.state_dict())
@@ -199,11 +201,20 @@ def test_state_round_trip_continues_bit_for_bit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("success", "step", "low", "high"),
-    [(1.0, 0.0, 0.0, 1.0), (10.0, -0.05, -0.05 * (1 - 0.97**50) / 0.03, 10.0)],
+    ("reward", "low", "high"),
+    [
+        (RewardSpec(), 0.0, 1.0),
+        # Waiting for ever at -0.05 a step is worth -0.05 / 0.03; success at once 10.
+        (RewardSpec(success_value=10.0, step_value=-0.05), -0.05 / 0.03, 10.0),
+        # With time-outs terminal no episode is longer than 3 steps: -0.05 * (1 + 0.97 + 0.97^2) = -0.145545.
+        (RewardSpec(success_value=10.0, step_value=-0.05, timeout="terminal"), -0.145545, 10.0),
+        # Waiting two steps, then success: 0.5 * 1.97 + 0.97^2 = 1.9259; three steps without: 1.45545.
+        (RewardSpec(success_value=1.0, step_value=0.5, timeout="terminal"), 0.5, 1.9259),
+        (RewardSpec(source="env"), -math.inf, math.inf),
+    ],
 )
-def test_q_bounds_follow_from_the_reward_rule(success: float, step: float, low: float, high: float) -> None:
-    assert q_bounds(RewardSpec(success_value=success, step_value=step), 0.97, 50) == pytest.approx((low, high))
+def test_q_bounds_follow_from_the_reward_rule(reward: RewardSpec, low: float, high: float) -> None:
+    assert q_bounds(reward, 0.97, 3) == pytest.approx((low, high))
 
 
 # ---------------------------------------------------------------- optional switches

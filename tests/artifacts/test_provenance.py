@@ -99,3 +99,11 @@ def test_an_installed_wheel_inside_someones_repository_has_no_commit(
 ) -> None:
     monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "hiltk")
     assert provenance.code_version() == {}
+
+
+def test_the_peak_of_this_process_is_in_mebibytes() -> None:
+    before = provenance.peak_memory_mb()
+    ballast = bytearray(300 * 2**20)
+    ballast[:: 2**12] = b"x" * len(ballast[:: 2**12])  # touch every page
+    assert 50 < before < provenance.peak_memory_mb() < 20_000
+    assert provenance.peak_memory_mb() >= 300

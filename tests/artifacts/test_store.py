@@ -111,7 +111,8 @@ HOLD = """
 import sys, time
 from hiltk.artifacts.store import create
 keep = len(sys.argv) > 2
-with create("datasets", "demos", root=sys.argv[1], step="record", cfg={}, inputs=[], seed=0, resumable=keep) as d:
+cfg = {"name": "x", "seed": 3}
+with create("datasets", "demos", root=sys.argv[1], step="record", cfg=cfg, inputs=[], seed=0, resumable=keep) as d:
     (d.path / "data.txt").write_text("begun")
     print("ready", flush=True)
     time.sleep(60)
@@ -147,6 +148,19 @@ def test_a_killed_resumable_step_goes_on_where_it_was(tmp_path: Path) -> None:
     assert draft.artifact.version == "d-0001"
     assert len(draft.artifact.run()["resumed_from"]) == 1
     assert unfinished("datasets", "demos", tmp_path) is None
+
+
+def test_a_run_is_not_continued_under_other_settings(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), create_demos(tmp_path, resumable=True):
+        raise RuntimeError
+    other = {**CFG, "added": {"deep": 1}}
+    options: dict[str, Any] = {"root": tmp_path, "step": "record", "inputs": [], "seed": 0, "resumable": True}
+    refused = create("datasets", "demos", cfg=other, resume=True, **options)
+    with pytest.raises(UserError, match=r"added.deep: None before, 1 now"), refused:
+        pass
+    with create("datasets", "demos", cfg=other, resume=True, may_change=("added",), **options) as draft:
+        pass
+    assert draft.artifact.version == "d-0001"
 
 
 def test_a_fresh_start_pushes_an_unfinished_run_aside(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ import mujoco
 import numpy as np
 
 from hiltk.arm.kinematics import Kinematics
-from hiltk.config import HumanConf, Renderer, So101SimConf, TaskConf
+from hiltk.config import GymnasiumConf, HumanConf, Renderer, So101SimConf, TaskConf
+from hiltk.envs.gymnasium_env import GymnasiumEnv
 from hiltk.envs.renderers import VISIBLE_GROUPS, gl_works
 from hiltk.envs.so101_sim import WRIST_ROLL_DEG, So101SimEnv
 from hiltk.humans.scripted import ScriptedExpert
@@ -114,6 +115,36 @@ def main() -> None:
             flush=True,
         )
         env.close()
+    compare_with_panda(steps)
+
+
+def compare_with_panda(steps: int) -> None:
+    """LeRobot's own simulated task, gym-hil's Panda, through the same renderer: two cameras of 128 pixels each.
+
+    LeRobot has no simulated SO-101; this is what its HIL-SERL guide trains in. Another robot, another scene: a peer for
+    the order of magnitude, taken in turn with ours.
+    """
+    conf = So101SimConf(cameras=["wrist", "front"], image_height=128, image_width=128, renderer=Renderer.cpu)
+    ours = So101SimEnv(conf, TaskConf())
+    panda = GymnasiumConf(
+        id="gym_hil/PandaPickCube-v0",
+        module="gym_hil",
+        success_key="succeed",
+        kwargs={"reset_delay_seconds": 0.0, "image_obs": True},
+    )
+    theirs = GymnasiumEnv(panda, TaskConf())
+    ours.reset(seed=0)
+    theirs.reset(seed=0)
+    actions = [np.zeros(env.action_space.shape, np.float32) for env in (ours, theirs)]
+    times = np.array([[clock(ours.step, actions[0]), clock(theirs.step, actions[1])] for _ in range(min(steps, 45))])
+    ratio = np.median(times[:, 1] / times[:, 0])
+    milliseconds = np.median(times, axis=0) * 1e3
+    print(
+        f"two cameras of 128 px: hiltk SO-101 {milliseconds[0]:.1f} ms, gym-hil Panda {milliseconds[1]:.1f} ms a step; "
+        f"ratio {ratio:.1f}"
+    )
+    ours.close()
+    theirs.close()
 
 
 if __name__ == "__main__":

@@ -87,6 +87,21 @@ def test_help_lists_only_real_settings(name: str) -> None:
     assert not known
 
 
+def test_settings_are_only_where_something_reads_them() -> None:
+    for verb in VERBS.values():
+        keys = {key for key, _, _ in documented_keys(verb.config)}
+        assert ({"seed", "threads", "device"} & keys == set()) == (verb.name in ("report", "fix-actions")), verb.name
+    assert "tracker" not in groups()
+
+
+def test_schedules_leave_the_policy_the_same_steps() -> None:
+    from hiltk.config import InterventionConf
+
+    for option in groups()["intervention"]:
+        cfg = compose(VERBS["train"], ["name=x", f"intervention={option}"])
+        assert cfg.intervention.explore_steps == InterventionConf.explore_steps
+
+
 def test_groups_hide_schemas() -> None:
     assert groups()["env"] == ["gymnasium", "so101_sim"]
     assert not [o for options in groups().values() for o in options if "schema" in o]

@@ -192,6 +192,19 @@ def test_a_finished_store_takes_no_more_room_than_its_rows(tmp_path) -> None:
     assert sum(f.stat().st_size for f in tmp_path.iterdir()) < 5000
 
 
+def test_a_trimmed_store_can_be_continued(tmp_path) -> None:
+    """A run killed after trimming, before it was complete, must still resume."""
+    store = FrameStore(1000, observation(0), 3, path=tmp_path)
+    steps = fill(store, [([Source.policy] * 4, True)])
+    state = store.state_dict()
+    store.trim()
+    again = FrameStore(1000, observation(0), 3, path=tmp_path)
+    again.load_state_dict(state)
+    assert again.gather(again.transitions())["action"][:, 0].tolist() == [s.obs for s in steps]
+    fill(again, [([Source.policy] * 900, True)])
+    assert len(again.transitions()) == 904
+
+
 def test_a_store_of_another_layout_is_refused(tmp_path) -> None:
     FrameStore(50, observation(0), 3, path=tmp_path)
     with pytest.raises(UserError, match="replay store"):

@@ -21,7 +21,7 @@ from hiltk.config import (
     TaskConf,
 )
 from hiltk.envs.gymnasium_env import GymnasiumEnv
-from hiltk.envs.make import episode_steps, make_bare_env, make_env
+from hiltk.envs.make import announce_renderer, episode_steps, make_bare_env, make_env
 from hiltk.envs.so101_sim import So101SimEnv
 from hiltk.errors import ConfigError, HiltkError, UserError
 from hiltk.humans.make import make_human
@@ -195,3 +195,31 @@ def test_a_bare_environment_pays_nothing() -> None:
     env = make_bare_env(sim(cameras=[]), TaskConf(), seed=0)
     env.reset(seed=0)
     assert env.step(np.zeros(4, np.float32))[1:4] == (0.0, False, False)
+
+
+# ---------------------------------------------------------------- what is said, and where networks run
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        (sim(), "renderer: cpu\n"),
+        (sim(cameras=[]), ""),
+        (GymnasiumConf(id="MountainCarContinuous-v0"), ""),
+    ],
+)
+def test_the_renderer_is_said_where_there_are_cameras(
+    env: EnvConf, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = "env" if isinstance(env, GymnasiumConf) else "predicate"
+    announce_renderer(make_env(env, TaskConf(), RewardConf(source=source), seed=0))
+    assert capsys.readouterr().out == said
+
+
+def test_the_classifier_moves_to_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(classifier(), tmp_path)
+    moved: list[Any] = []
+    monkeypatch.setattr(SuccessClassifier, "to", lambda self, device: (moved.append(device), self)[1])
+    rule = RewardConf(source="classifier", classifier="cube")
+    make_env(sim(), TaskConf(), rule, seed=0, root=str(tmp_path), device="somewhere")
+    assert moved == ["somewhere"]

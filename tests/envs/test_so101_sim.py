@@ -288,3 +288,10 @@ def test_an_exploding_simulation_is_reported(
     blind.data.qvel[:] = 1e12
     with pytest.raises(UserError, match="unstable"):
         blind.step(np.zeros(4))
+
+
+@pytest.mark.parametrize("opening", [0.0, -5.0, 100.5])
+def test_grippers_open_within_their_range(opening: float) -> None:
+    with pytest.raises(ConfigError, match="widest opening") as caught:
+        So101SimEnv(So101SimConf(cameras=[], gripper_max=opening), TaskConf())
+    assert f"env.gripper_max={opening}" in caught.value.where

@@ -211,6 +211,33 @@ def test_nan_stops_the_run_and_keeps_what_caused_it(tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoint.pt").exists()  # no checkpoint of what has gone wrong
 
 
+def test_a_diverged_run_resumes_from_its_last_good_checkpoint(tmp_path: Path) -> None:
+    make_trainer(tmp_path, 4).run()
+    broken = make_trainer(tmp_path, 8, resume=True)
+    update = broken.agent.update
+    broken.agent.update = lambda batch, actor: update(batch, actor=actor) | {"critic_loss": float("nan")}  # type: ignore
+    with pytest.raises(UserError, match="diverged"):
+        broken.run()
+    again = make_trainer(tmp_path, 5, resume=True)
+    assert [r["episode"] for r in again.run()] == [0, 1, 2, 3, 4]
+
+
+def test_an_interrupted_run_says_where_it_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trainer = make_trainer(tmp_path, 8)
+    original, calls = trainer.env.reset, []
+
+    def reset(**arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return original(**arguments)
+
+    trainer.env.reset = reset  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    assert "resume=true goes on from episode 4" in capsys.readouterr().out
+
+
 def test_episode_seeds_differ_and_are_fixed() -> None:
     seeds = {episode_seed(s, e) for s in range(5) for e in range(50)}
     assert len(seeds) == 250

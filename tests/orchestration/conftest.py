@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FAKE
 
 from hiltk.orchestration.plan import Pipeline, Step
+from tests.orchestration.fakes import FAKE
 
 
 @pytest.fixture

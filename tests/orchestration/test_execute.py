@@ -67,6 +67,13 @@ def test_changed_code_reruns(pipeline: Make, monkeypatch: pytest.MonkeyPatch) ->
     assert [s for _, s in run(pipeline())[1]] == ["started", "finished"] * 2
 
 
+def test_a_recording_cut_short_is_made_anew(pipeline: Make, tmp_path: Path) -> None:
+    made, _ = run(pipeline())
+    file = resolve(made["second"], "reports", tmp_path).path / "run.yaml"
+    file.write_text(file.read_text() + "interrupted: true\n")
+    assert run(pipeline())[1][-1] == ("second", "finished")
+
+
 def test_a_tampered_artifact_is_made_anew(pipeline: Make, tmp_path: Path) -> None:
     made, _ = run(pipeline())
     (resolve(made["second"], "reports", tmp_path).path / "data").write_text("edited")

@@ -62,7 +62,8 @@ def test_common_settings_go_to_the_steps_that_have_them_and_yield_to_their_own(w
 def test_steps_after_the_seeds_see_all_of_them(write: Any) -> None:
     page = config(load(write()), "page", None, check=["c4@e-0001", "c7@e-0001"], bc=["b4", "b7"])
     assert page.artifacts == ["c4@e-0001", "c7@e-0001", "b4", "b7", "fixed"]
-    assert (page.name, page.title, page.seed) == ("chain-page", "it's done: 100%", 0)
+    assert (page.name, page.title) == ("chain-page", "it's done: 100%")
+    assert not hasattr(page, "seed")  # nothing in a report is random
 
 
 def test_changes_from_the_command_line(write: Any) -> None:
@@ -72,6 +73,10 @@ def test_changes_from_the_command_line(write: Any) -> None:
     demos = config(pipeline, "demos", 1)
     assert (demos.env.image_height, demos.episodes, demos.task.stratum) == (84, 9, "near")
     assert config(pipeline, "bc", demos="d").lr == 1e-4
+
+
+def test_one_seed_needs_no_brackets(write: Any) -> None:
+    assert load(write(), ["seeds=0"]).seeds == (0,)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +90,11 @@ def test_changes_from_the_command_line(write: Any) -> None:
         ("jobs=0", "at least one seed"),
         ("seeds=[]", "at least one seed"),
         ("seeds=[1,1]", "a seed appears twice"),
+        ("seeds=-1", "a seed cannot be negative"),
+        ("seeds=abc", "seeds=abc"),
+        ("seeds={a: 1}", "seeds={a: 1}"),
+        ("jobs=[1]", "jobs=[1]"),
+        ("vars.image=[1", "'[1' cannot be read as a value"),
         ("seeds", "'seeds' is not a setting"),
         ("common.env.imge_height=1", "did you mean 'env.image_height'?"),
     ],

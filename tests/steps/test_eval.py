@@ -115,7 +115,9 @@ def test_two_policies_on_the_same_episodes(save_policy: Any, conf: Any, capsys: 
     assert [i["fingerprint"] for i in record["inputs"]] == [a.fingerprint for a in inputs]
     assert record["policies"]["bc-s3"] == {"ref": "bc-s3@p-0001", "step": "train", "seed": 3}
     assert done.spec().task == "lift"
-    assert "0/4" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "0/4" in printed and "renderer: cpu\n" in printed
+    assert "total: every stratum counts by its episodes\n" in printed
 
 
 def test_without_successes_only_failures_are_filmed(save_policy: Any, conf: Any) -> None:
@@ -136,6 +138,25 @@ def test_without_failures_only_successes_are_filmed(save_policy: Any, conf: Any)
     assert episodes.success.all()
     assert sorted(f.name for f in (done.path / "videos").iterdir()) == ["hil_success_1.mp4", "hil_success_2.mp4"]
     assert frames(done.path / "videos" / "hil_success_1.mp4") == episodes.steps[0] + 10
+
+
+def test_every_environment_is_closed(save_policy: Any, conf: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Any] = []
+    closed: list[Any] = []
+
+    def make(*args: Any, **options: Any) -> Any:
+        env = make_env(*args, **options)
+        monkeypatch.setattr(env, "close", lambda: closed.append(env))
+        opened.append(env)
+        return env
+
+    monkeypatch.setattr(step, "make_env", make)
+    save_policy("hil")
+    step.run(conf(policies=["hil"], strata=["near"], episodes=1))
+    assert len(opened) == 2 and closed == opened[::-1]  # the one for films first
+    with pytest.raises(ConfigError):
+        step.run(conf(policies=["hil"], strata=["faar"]))
+    assert len(opened) == len(closed) == 3
 
 
 def test_no_films_on_request_and_the_same_numbers_again(save_policy: Any, conf: Any) -> None:
@@ -221,6 +242,9 @@ def test_policy_of_another_contract_is_refused(
         ({"policies": ["hil", "hil"]}, "named twice"),
         ({"episodes": 0}, "episodes must be at least 1"),
         ({"videos": -1}, "videos must be at least 0"),
+        ({"threads": 0}, "threads=0"),
+        ({"seed": -2}, "seed=-2"),
+        ({"device": "tpu"}, "unknown device 'tpu'"),
     ],
 )
 def test_config_mistakes(options: dict[str, Any], message: str, save_policy: Any, conf: Any) -> None:

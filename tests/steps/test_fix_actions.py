@@ -142,6 +142,34 @@ def test_an_intact_dataset_is_refused(recorded: dict[str, Path], tmp_path: Path)
         resolve("fixed", "datasets", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"gripper": GripperFormat.discrete3}, "gripper=discrete3, but it has gripper=continuous"),
+        ({"action_scale_m": 0.01}, "action_scale_m=0.01, but it has action_scale_m=0.02"),
+        ({"gripper_step": 10.0}, "gripper_step=10.0, but it has gripper_step=15.0"),
+        ({"foreign": ForeignConf(joint_unit="radians")}, "foreign.*, but it is one of hiltk's"),
+    ],
+)
+def test_settings_that_contradict_the_datasets_own_spec(
+    recorded: dict[str, Path], tmp_path: Path, changes: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(ConfigError, match="own spec decides") as caught:
+        fix_actions.run(conf(tmp_path, recorded["zero_actions"], **changes))
+    assert named in caught.value.where and caught.value.exit_code == 2
+
+
+def test_settings_that_say_what_the_spec_says_are_fine(
+    make_episode: Callable[..., Episode], dataset_dir: Callable[..., Path], tiny_spec: Spec, tmp_path: Path
+) -> None:
+    tiny_spec.action.gripper_step = 10.0
+    episode = make_episode(length=5, spec=tiny_spec)
+    episode.actions[:] = 0
+    path = dataset_dir(episodes=[episode], spec=tiny_spec)
+    for said in ({"gripper_step": 10.0}, {}):
+        assert dataset_spec(fix_actions.run(conf(tmp_path, path, **said)).path).action.gripper_step == 10.0
+
+
 def test_force_rebuilds_sound_actions_too(recorded: dict[str, Path], tmp_path: Path) -> None:
     forced = load_episodes(fix_actions.run(conf(tmp_path, recorded["none"], force=True)).path)
     repaired = load_episodes(fix_actions.run(conf(tmp_path, recorded["zero_actions"])).path)

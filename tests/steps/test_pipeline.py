@@ -33,9 +33,9 @@ together:
 def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     def report(cfg: Any) -> Any:
         print(f"writing {cfg.name}")
-        if cfg.title == "fail" and cfg.seed == 0:
+        if cfg.title == "fail" and cfg.name.endswith("-s0"):
             raise UserError("no figures", fix="draw some")
-        with create("reports", cfg.name, root=cfg.root, step="report", cfg=cfg, inputs=[], seed=cfg.seed) as draft:
+        with create("reports", cfg.name, root=cfg.root, step="report", cfg=cfg, inputs=[], seed=0) as draft:
             (draft.path / "index.html").write_text(f"{cfg.title}{cfg.artifacts}")
         return draft.artifact
 

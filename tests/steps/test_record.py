@@ -108,6 +108,38 @@ def test_failures_are_kept_on_request(tmp_path: Path, monkeypatch: pytest.Monkey
         assert episode.truncated and not episode.terminated and not episode.success.any() and not episode.rewards.any()
 
 
+def test_a_time_out_that_terminates_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_human(monkeypatch, lambda human, observation: np.zeros(4, np.float32))
+    terminal = {"task": TaskConf(time_limit_s=0.5), "reward": RewardConf(timeout="terminal")}
+    artifact = record.run(conf(tmp_path, keep="all", **terminal))
+    assert all(episode.terminated for episode in load_episodes(artifact.path))
+    assert (artifact.run()["episodes_kept"], artifact.run()["successes"]) == (2, 0)
+    with pytest.raises(UserError, match="only 0 of 2 episodes succeeded"):
+        record.run(conf(tmp_path, name="kept", **terminal))
+
+
+def test_the_renderer_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record.run(conf(tmp_path, episodes=1))
+    assert "renderer: cpu\n" in capsys.readouterr().out
+
+
+def test_a_classifiers_network_gets_the_threads_and_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def make(*args: Any, **options: Any) -> Any:
+        seen.update(options)
+        raise UserError("far enough")
+
+    monkeypatch.setattr(record, "make_env", make)
+    monkeypatch.setattr(record, "set_up_torch", lambda cfg: f"set up with {cfg.threads}")
+    with pytest.raises(UserError, match="far enough"):
+        record.run(conf(tmp_path, threads=2, reward=RewardConf(source="classifier")))
+    assert seen["device"] == "set up with 2"
+    with pytest.raises(UserError, match="far enough"):
+        record.run(conf(tmp_path))
+    assert seen["device"] == "cpu"
+
+
 def test_gives_up_when_the_human_keeps_failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_human(monkeypatch, lambda human, observation: np.zeros(4, np.float32))
     with pytest.raises(UserError, match="only 0 of 2 episodes succeeded in 10 attempts") as caught:
@@ -174,6 +206,9 @@ def test_video_is_stored_as_video(tmp_path: Path) -> None:
         ({"task": TaskConf(name="lfit")}, "lift"),
         ({"task": TaskConf(stratum="nera")}, "near"),
         ({"reward": RewardConf(source="oracle")}, "oracle"),
+        ({"seed": -1}, "seed=-1"),
+        ({"threads": 0}, "threads=0"),
+        ({"device": "cdua"}, "did you mean 'cuda'?"),
     ],
 )
 def test_config_mistakes(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

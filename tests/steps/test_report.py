@@ -108,6 +108,7 @@ def test_one_page_with_everything(root: Path, capsys: pytest.CaptureFixture[str]
     assert html.count("data:image/png") == 4 + 2 + 2
     assert html.count("data:video/mp4") == 2
     assert "Quick &amp; true" in html
+    assert "Total: every stratum counts by its episodes." in html
     assert all(alt.strip() for alt in re.findall(r'<img [^>]*alt="([^"]*)"', html))
     assert html.count("<img ") == len(re.findall(r'<img [^>]*alt="[^"]+"', html))
     for name in ("bc-s0@p-0001", "hil-s1@p-0001", "check-s1@e-0001", "cube@c-0001", "fixed@d-0001"):

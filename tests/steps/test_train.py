@@ -29,9 +29,11 @@ from hiltk.config import (
     TaskConf,
     TrainConf,
 )
+from hiltk.data.lerobot_io import load_episodes
 from hiltk.errors import ConfigError, UserError
-from hiltk.spec import STATE_KEY, GripperFormat
+from hiltk.spec import STATE_KEY, GripperFormat, RewardSpec
 from hiltk.steps import bc_pretrain, record, train
+from hiltk.steps.common import load_datasets
 
 ENV = So101SimConf(image_height=16, image_width=16)
 TASK = TaskConf(time_limit_s=3.0)
@@ -150,6 +152,58 @@ def test_any_gymnasium_environment_trains_without_demonstrations(root: Path) -> 
     table = metrics(train.run(cfg))
     assert table.length.tolist() == [200] and table.demo_share.iloc[0] == 0
     assert table.q_mean.iloc[0] < 0  # its reward is never positive, and is not clipped away
+
+
+def test_demonstrations_are_paid_by_this_runs_reward_rule(root: Path) -> None:
+    episodes = load_episodes(resolve("demos", "datasets", root).path)
+    spec = resolve("demos", "datasets", root).spec()
+    spec.reward = RewardSpec(success_value=10.0, step_value=-0.05)
+    store = train._demo_store(episodes, spec)
+    rewards = store.gather(store.transitions())["reward"]
+    assert sorted(set(rewards.tolist())) == pytest.approx([-0.05, 10.0])
+    assert (rewards == 10).sum() == len(episodes)
+    episodes[0].success[-1], episodes[0].rewards[-1] = False, 0.0  # a time-out recorded as terminal
+    store = train._demo_store(episodes, spec)
+    assert (store.gather(store.transitions())["reward"] == 10).sum() == len(episodes) - 1
+
+
+def test_cloning_refuses_a_start_of_another_contract(root: Path) -> None:
+    fine = replace(ENV, action_scale_m=0.01)
+    record.run(RecordConf(root=str(root), name="fine", env=fine, task=TASK, episodes=2))
+    cfg = BcConf(root=str(root), name="bc2", datasets=["fine"], agent=AGENT, encoder=ENCODER, steps=5, init="bc")
+    with pytest.raises(UserError, match="action.scale_m: 0.02 against 0.01"):
+        bc_pretrain.run(cfg)
+
+
+def test_statistics_cover_every_dataset(root: Path) -> None:
+    episodes, spec, _ = load_datasets(["demos", "demos"], root)
+    _, one, _ = load_datasets(["demos"], root)
+    states = np.concatenate([e.observations[STATE_KEY] for e in episodes])
+    assert spec.stats[STATE_KEY].mean == pytest.approx(states.mean(0).tolist(), rel=1e-4, abs=1e-4)
+    assert "demos@d-0001, demos@d-0001" in spec.stats[STATE_KEY].source != one.stats[STATE_KEY].source
+
+
+def test_a_policy_without_eyes_goes_through_every_step(root: Path) -> None:
+    blind = EncoderConf(name="none")
+    bc_pretrain.run(BcConf(root=str(root), name="blind", datasets=["demos"], agent=AGENT, encoder=blind, steps=5))
+    artifact = train.run(
+        conf(root, name="blind-hil", env=replace(ENV, cameras=[]), encoder=blind, init="blind", episodes=1)
+    )
+    assert artifact.spec().images == []
+
+
+def test_resuming_under_other_settings_is_refused_by_name(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train.Trainer, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train.run(conf(root, name="changed"))
+    with pytest.raises(UserError, match=r"agent.lr: 0.0003 before, 0.1 now"):
+        train.run(conf(root, name="changed", resume=True, agent=replace(AGENT, lr=0.1)))
+    with pytest.raises(KeyboardInterrupt):  # more episodes are no other run
+        train.run(conf(root, name="changed", resume=True, episodes=7))
+
+
+def interrupted(trainer: object) -> None:
+    raise KeyboardInterrupt
 
 
 COMMAND = """

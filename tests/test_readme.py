@@ -1,0 +1,46 @@
+"""The commands in the README: each composes, and the chain by hand can be run twice."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from hiltk.configuring.typed import compose
+from hiltk.configuring.words import words_to_overrides
+from hiltk.steps import VERBS
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def commands() -> list[list[str]]:
+    """Every command of one verb in the blocks of shell code, split into words."""
+    blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    lines = [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    found = [shlex.split(line, comments=True) for line in lines if line.startswith("hiltk ")]
+    return [words for words in found if words[1] in VERBS]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_composes(words: list[str]) -> None:
+    verb = VERBS[words[1]]
+    compose(verb, words_to_overrides(verb, words[2:]))
+
+
+def test_what_the_report_reads_stays_unambiguous_once_it_exists() -> None:
+    made: dict[str, set[str]] = {}
+    for words in commands():
+        name = next(word.removeprefix("name=") for word in words if word.startswith("name="))
+        made.setdefault(name, set()).add(VERBS[words[1]].kind)
+    reports = [words for words in commands() if words[1] == "report"]
+    assert reports
+    for word in (w for words in reports for w in words[2:] if "=" not in w):
+        assert len(made[word]) == 1, word
+
+
+def test_recordings_do_not_share_their_episodes() -> None:
+    recorded = [words for words in commands() if words[1] == "record"]
+    seeds = [compose(VERBS["record"], words_to_overrides(VERBS["record"], words[2:])).seed for words in recorded]
+    assert len(recorded) == 3 and sorted(seeds) == [0, 1000, 2000]
