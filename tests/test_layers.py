@@ -1,0 +1,46 @@
+"""Imports point one way: what is low knows nothing of what is built on it (and the command line of nothing heavy)."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import hiltk
+
+ROOT = Path(hiltk.__file__).parent
+LAYERS = [
+    {"errors", "spec", "observation", "config"},
+    {"arm", "artifacts"},
+    {"data", "rewards", "agents"},
+    {"envs", "humans"},
+    {"learning", "evaluation"},
+    {"reports"},
+    {"steps", "configuring", "orchestration"},
+    {"cli"},
+]
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+
+
+def imports(file: Path) -> set[str]:
+    """The parts of hiltk that a file imports, wherever in the file."""
+    names = {
+        node.module
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("hiltk.")
+    }
+    return {name.split(".")[1] for name in names}
+
+
+def test_imports_point_one_way() -> None:
+    wrong = []
+    for file in ROOT.rglob("*.py"):
+        own = file.relative_to(ROOT).parts[0].removesuffix(".py")
+        if own == "__init__":
+            continue
+        wrong += [f"{file.relative_to(ROOT)} -> {other}" for other in imports(file) if RANK[other] > RANK[own]]
+    assert wrong == []
+
+
+def test_every_part_has_its_place() -> None:
+    parts = {p.stem for p in ROOT.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()} - {"__init__"}
+    assert parts == set(RANK)
