@@ -374,6 +374,23 @@ class EvalConf(ComputeConf):
 
 
 @dataclass
+class DiagnoseConf(ComputeConf):
+    """`hiltk diagnose`."""
+
+    what: str = MISSING  # encoder
+    policy: str = ""
+    env: EnvConf = MISSING
+    task: TaskConf = field(default_factory=TaskConf)
+    encoder: EncoderConf = field(default_factory=EncoderConf)  # where no policy is given
+    dataset: str = ""
+    sets: list[str] = field(default_factory=list)
+    camera: str = ""  # empty: all
+    frames: str = "first"  # first | all, of the episodes of a dataset
+    positions: str = ""  # sim
+    images: int = 200  # of each set with positions=sim
+
+
+@dataclass
 class ReportConf(StepConf):
     """`hiltk report`."""
 
@@ -393,6 +410,7 @@ def register() -> None:
         "bc_pretrain": BcConf,
         "train": TrainConf,
         "eval": EvalConf,
+        "diagnose": DiagnoseConf,
         "report": ReportConf,
     }.items():
         store.store(name=f"{name}_schema", node=node)

@@ -13,7 +13,7 @@ LAYERS = [
     {"arm", "artifacts"},
     {"data", "rewards", "agents"},
     {"envs", "humans"},
-    {"learning", "evaluation"},
+    {"learning", "evaluation", "diagnostics"},
     {"reports"},
     {"steps", "configuring", "orchestration"},
     {"cli"},

@@ -45,6 +45,7 @@ VERBS = {
         Verb("bc-pretrain", "policies", "Clone demonstrations into a policy.", "datasets"),
         Verb("train", "policies", "Train with human-in-the-loop reinforcement learning (HIL-SERL)."),
         Verb("eval", "evaluations", "Measure success rates of one or several policies.", "policies"),
+        Verb("diagnose", "evaluations", "Find out what an encoder can see.", "what", many=False),
         Verb("report", "reports", "Put figures and tables of several artifacts on one page.", "artifacts"),
     )
 }

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from hiltk.agents.bc import BehaviorCloning
+from hiltk.agents.drqv2 import DrqPolicy
 from hiltk.agents.encoders import Neck, ResNetEncoder, build_encoder, feature_key, lecun_normal
 from hiltk.agents.policy import Policy
 from hiltk.agents.sac import SacAgent
-from hiltk.config import AgentConf, EncoderConf, TrunkConf
+from hiltk.config import AgentConf, DrqConf, EncoderConf, TrunkConf
 from hiltk.data.episode import Episode
 from hiltk.data.replay import ReplaySampler, example_observation, store_episodes
 from hiltk.errors import ConfigError, UserError
@@ -141,7 +142,7 @@ def test_the_neck_learns_and_the_trunk_stays_bit_for_bit(folder: Path) -> None:
 def test_the_frozen_trunk_is_no_part_of_any_optimizer(folder: Path, tiny_spec: Spec) -> None:
     policy = resnet_policy(folder, tiny_spec)
     trained = sum(p.numel() for p in policy.parameters())
-    frozen = sum(v.numel() for v in policy.torso.encoder.trunk.state_dict().values())  # type: ignore[union-attr,operator]
+    frozen = sum(v.numel() for v in policy.torso.encoder.trunk.state_dict().values())  # type: ignore[union-attr]
     stats = 2 * len(tiny_spec.state.dims)
     assert trained + frozen + stats == sum(v.numel() for v in policy.state_dict().values())
     owned = {
@@ -185,12 +186,12 @@ def test_sac_updates_leave_the_trunk_alone(folder: Path, tiny_spec: Spec, make_e
     agent = SacAgent(policy, AgentConf(hidden=[16], critics=2), tiny_spec.reward, horizon=20)
     store = store_episodes([make_episode(length=12)])
     sampler = ReplaySampler(store, store, discount=0.97, pad=2, rng=np.random.default_rng(0))
-    trunk = {k: v.clone() for k, v in policy.torso.encoder.trunk.state_dict().items()}  # type: ignore[union-attr,operator]
+    trunk = {k: v.clone() for k, v in policy.torso.encoder.trunk.state_dict().items()}  # type: ignore[union-attr]
     neck = [p.clone() for p in policy.torso.encoder.parameters()]
     for _ in range(3):
         agent.update(sampler.sample(8, 0.5))
     for torso in (policy.torso, agent.target_torso):
-        assert all(torch.equal(v, trunk[k]) for k, v in torso.encoder.trunk.state_dict().items())  # type: ignore[union-attr,operator]
+        assert all(torch.equal(v, trunk[k]) for k, v in torso.encoder.trunk.state_dict().items())  # type: ignore[union-attr]
     assert not any(torch.equal(a, b) for a, b in zip(policy.torso.encoder.parameters(), neck, strict=True))
 
 
@@ -228,3 +229,15 @@ def test_stored_feature_maps_stand_for_frames(folder: Path) -> None:
 def resnet_policy(folder: Path, spec: Spec) -> Policy:
     spec.stats = {STATE_KEY: Stats([0.0] * len(spec.state.dims), [1.0] * len(spec.state.dims))}
     return Policy(AgentConf(hidden=[16]), resnet_conf(folder), spec)
+
+
+def test_stacked_frames_of_drqv2_reload_too(folder: Path, tiny_spec: Spec, tmp_path: Path) -> None:
+    tiny_spec.stats = {STATE_KEY: Stats([0.0] * len(tiny_spec.state.dims), [1.0] * len(tiny_spec.state.dims))}
+    conf = DrqConf(own_encoder=False, frame_stack=2, hidden=[8], bottleneck=4)
+    policy = DrqPolicy(conf, resnet_conf(folder), tiny_spec).eval()
+    saved = tmp_path / "policy"
+    saved.mkdir()
+    policy.save(saved)
+    shutil.rmtree(folder)
+    observation = example_observation(tiny_spec)
+    np.testing.assert_array_equal(Policy.load(saved).act(observation), policy.act(observation))

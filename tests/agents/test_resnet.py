@@ -101,7 +101,7 @@ def randomised(model: nn.Module) -> nn.Module:
 def test_folders_of_transformers_are_read(tmp_path: Path, options: dict[str, Any], headed: bool) -> None:
     from transformers import ResNetConfig, ResNetForImageClassification, ResNetModel
 
-    defaults = {"depths": [1, 2, 1, 1], "embedding_size": 8, "hidden_sizes": [16, 32, 32, 64]}
+    defaults: dict[str, Any] = {"depths": [1, 2, 1, 1], "embedding_size": 8, "hidden_sizes": [16, 32, 32, 64]}
     config = ResNetConfig(**(defaults | options))
     model = randomised((ResNetForImageClassification if headed else ResNetModel)(config))
     model.save_pretrained(tmp_path)  # type: ignore[operator]

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hiltk.diagnostics.encoder import Diagnosis, compare, figure, probe, ridge
+from hiltk.errors import UserError
+
+
+def test_comparison_by_hand() -> None:
+    """Means (3, 4) and (4, 3): cosine 24/25, distance sqrt 2; the points lie 1 and 2 from their means."""
+    a = np.array([[2.0, 4.0], [4.0, 4.0]])
+    b = np.array([[4.0, 5.0], [4.0, 1.0], [6.0, 3.0], [2.0, 3.0]])
+    c = compare(a, b)
+    assert (c.dimension, c.images_a, c.images_b) == (2, 2, 4)
+    assert c.cosine == pytest.approx(0.96)
+    assert c.l2 == pytest.approx(np.sqrt(2))
+    assert (c.spread_a, c.spread_b) == pytest.approx((1.0, 2.0))
+
+
+def test_the_devlogs_geometry() -> None:
+    """Two single 512-d embeddings of length 40 at the devlog's cosine of 0.63 are 34.4 apart."""
+    a, b = np.zeros((2, 1, 512))
+    a[0, 0] = 40
+    b[0, :2] = 40 * 0.63, 40 * np.sqrt(1 - 0.63**2)
+    c = compare(a, b)
+    assert c.cosine == pytest.approx(0.63)
+    assert c.l2 == pytest.approx(40 * np.sqrt(2 * (1 - 0.63)))
+    assert c.spread_a == c.spread_b == 0
+
+
+def test_same_direction_and_opposite() -> None:
+    x = np.array([[1.0, 2.0]], np.float32)
+    assert compare(x, 3 * x).cosine == pytest.approx(1)
+    assert compare(x, -x).cosine == pytest.approx(-1)
+    assert np.isnan(compare(x, 0 * x).cosine)
+
+
+def test_ridge_by_hand() -> None:
+    """x = -1, 1 is standardised; y = -3, 3 has the slope 3, which the smallest penalty (2e-4) hardly shrinks."""
+    out = ridge(np.array([[-1.0], [1.0]] * 5), np.array([[-3.0], [3.0]] * 5), np.array([[2.0], [0.0]]))
+    np.testing.assert_allclose(out, np.array([[6 / (1 + 1e-4)], [0.0]]), rtol=1e-6, atol=1e-9)
+
+
+def test_ridge_is_the_normal_equations() -> None:
+    rng = np.random.default_rng(0)
+    x, y, new = rng.normal(size=(50, 4)), rng.normal(size=(50, 2)), rng.normal(size=(7, 4))
+    z, z_new = (x - x.mean(0)) / x.std(0), (new - x.mean(0)) / x.std(0)
+    candidates: list[tuple[float, np.ndarray]] = []
+    for penalty in np.logspace(-4, 6, 41) * 50:
+        inverse = np.linalg.inv(z.T @ z + penalty * np.eye(4))
+        hat = z @ inverse @ z.T
+        residual = (y - y.mean(0)) - hat @ (y - y.mean(0))
+        gcv = (residual**2).sum() / (50 - 1 - np.trace(hat)) ** 2
+        candidates.append((gcv, z_new @ inverse @ z.T @ (y - y.mean(0)) + y.mean(0)))
+    best = min(candidates, key=lambda c: c[0])[1]
+    np.testing.assert_allclose(ridge(x, y, new), best, atol=1e-9)
+
+
+def scene(count: int = 200) -> tuple[np.ndarray, np.random.Generator]:
+    """Positions (N, 2) all over 140 x 220 mm."""
+    rng = np.random.default_rng(0)
+    return rng.uniform([170, -110], [310, 110], (count, 2)), rng
+
+
+def test_a_probe_finds_positions_that_are_there() -> None:
+    positions, rng = scene()
+    embeddings = positions @ rng.normal(size=(2, 64)) + rng.normal(size=(200, 64))
+    found = probe(embeddings, positions)
+    assert found.error_mm < 1.5
+    # The mean distance of a point to the middle of a rectangle of 140 x 220 mm is 70 mm, to three digits.
+    assert found.chance_mm == pytest.approx(70, rel=0.1)
+    np.testing.assert_allclose(found.predictions, positions, atol=5)
+
+
+def test_a_probe_finds_nothing_in_noise_even_with_more_features_than_images() -> None:
+    positions, rng = scene()
+    found = probe(rng.normal(size=(200, 1000)), positions)
+    assert found.error_mm > 0.93 * found.chance_mm
+
+
+def test_a_probe_never_sees_what_it_predicts() -> None:
+    """Each image has a feature of its own: a fit that knew them would be perfect, an honest one learns nothing."""
+    positions, _ = scene(60)
+    found = probe(np.eye(60), positions)
+    assert found.error_mm > 0.9 * found.chance_mm
+
+
+def test_constant_features_do_no_harm() -> None:
+    positions, _ = scene()
+    embeddings = np.concatenate([positions, np.ones((200, 3)), 1e6 * np.ones((200, 1))], axis=1).astype(np.float32)
+    assert probe(embeddings, positions).error_mm < 0.1
+    assert np.isfinite(probe(np.ones((40, 5)), positions[:40]).error_mm)
+
+
+def test_the_same_seed_gives_the_same_folds() -> None:
+    positions, rng = scene(40)
+    embeddings = rng.normal(size=(40, 5))
+    assert probe(embeddings, positions, 1).error_mm == probe(embeddings, positions, 1).error_mm
+    assert probe(embeddings, positions, 1).error_mm != probe(embeddings, positions, 2).error_mm
+
+
+def test_too_few_images() -> None:
+    with pytest.raises(UserError, match="at least 20 images, there are 19"):
+        probe(np.zeros((19, 2)), np.zeros((19, 2)))
+
+
+def test_figure(tmp_path: Path) -> None:
+    positions, rng = scene(30)
+    a, b = rng.normal(size=(2, 15, 6))
+    with_probe = Diagnosis("wrist", "trunk", (a, b), compare(a, b), probe(np.concatenate([a, b]), positions))
+    single = Diagnosis("front", "features", (a[:1], b[:1]), compare(a[:1], b[:1]), None)
+    figure([with_probe, single], ("front", "back"), tmp_path / "both.png")
+    figure([single], ("front", "back"), tmp_path / "one.png")
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("both.png", "one.png"))
