@@ -68,7 +68,7 @@ def _run(cfg: TrainConf, env: SuccessRule, device: torch.device) -> Artifact:
     human = None if cfg.intervention.schedule is Schedule.never else make_human(cfg.human, env.unwrapped)
     store = create(
         "policies", cfg.name, root=root, step="train", cfg=cfg, inputs=inputs, seed=cfg.seed,
-        resumable=True, resume=cfg.resume, may_change=("episodes", "checkpoint_every"),
+        resumable=True, resume=cfg.resume, may_change=("episodes",),
     )  # fmt: skip
     with store as draft:
         online = _online_store(policy.spec, cfg, horizon, draft.path / "online")

@@ -256,3 +256,12 @@ def resolve_or_none(root: Path) -> Artifact | None:
         return resolve("killed", "policies", root)
     except UserError:
         return None
+
+
+def test_the_ring_keeps_its_size_on_resume(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`checkpoint_every` decides how many rows the store has; rows lie at their number modulo that."""
+    monkeypatch.setattr(train.Trainer, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train.run(conf(root, name="ring"))
+    with pytest.raises(UserError, match="checkpoint_every: 1 before, 9 now"):
+        train.run(conf(root, name="ring", resume=True, checkpoint_every=9))
