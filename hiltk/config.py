@@ -126,6 +126,7 @@ class InterventionConf:
     max_steps: int = 10  # longest takeover
     probability: float = 1.0  # of a takeover when it is due, while the policy never succeeds
     window: int = 20  # episodes over which autonomous success is averaged; the probability falls with it
+    budget_steps: int | None = None  # steps a human acts in the whole training, then never again; null: no limit
 
 
 @dataclass

@@ -31,6 +31,9 @@ class InterventionSchedule:
 
     ``never`` and ``always``: as they say.
 
+    Whatever the schedule, the human acts in at most ``budget_steps`` steps of the whole training: what learners are
+    given, when they are compared.
+
     Raises:
         ConfigError: a number of ``conf`` is out of range.
     """
@@ -40,6 +43,7 @@ class InterventionSchedule:
         self.conf = conf
         self._rng = np.random.default_rng(seed)
         self._recent: deque[bool] = deque(maxlen=conf.window)
+        self._spent = 0  # steps the human has acted so far
         self.begin_episode()
 
     @property
@@ -81,6 +85,7 @@ class InterventionSchedule:
         elif not was_acting and self._starts(step, satisfied):
             self._switch(step, human=True)
         self._started = self._acting and not was_acting
+        self._spent += self._acting
         return self._acting
 
     def end_episode(self, autonomous_success: bool | None) -> None:
@@ -96,6 +101,7 @@ class InterventionSchedule:
             "acting": self._acting,
             "started": self._started,
             "since": self._since,
+            "spent": self._spent,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -109,12 +115,15 @@ class InterventionSchedule:
             rng.bit_generator.state = state["rng"]
             recent = [bool(success) for success in state["recent"]]
             acting, started, since = (bool(state["acting"]), bool(state["started"]), int(state["since"]))
+            spent = int(state.get("spent", 0))  # absent in checkpoints from before there was a budget
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"this is not the state of an intervention schedule: {error!r}") from error
         self._rng, self._recent = rng, deque(recent, maxlen=self.conf.window)
-        self._acting, self._started, self._since = acting, started, since
+        self._acting, self._started, self._since, self._spent = acting, started, since, spent
 
     def _starts(self, step: int, satisfied: bool) -> bool:
+        if self._exhausted:
+            return False
         if self.conf.schedule is Schedule.always:
             return True
         if self.conf.schedule is Schedule.never or satisfied or step - self._since < self._wait:
@@ -129,7 +138,13 @@ class InterventionSchedule:
         """Steps the policy has before a takeover is due."""
         return self.conf.explore_steps * (2 if self.conf.schedule is Schedule.long else 1)
 
+    @property
+    def _exhausted(self) -> bool:
+        return self.conf.budget_steps is not None and self._spent >= self.conf.budget_steps
+
     def _is_over(self, step: int, satisfied: bool) -> bool:
+        if self._exhausted:
+            return True
         return self.conf.schedule is Schedule.brief and (satisfied or step - self._since >= self.conf.max_steps)
 
     def _switch(self, step: int, *, human: bool) -> None:
@@ -141,6 +156,7 @@ def _check(conf: InterventionConf) -> None:
         ("explore_steps", conf.explore_steps, 0),
         ("max_steps", conf.max_steps, 1),
         ("window", conf.window, 1),
+        ("budget_steps", 0 if conf.budget_steps is None else conf.budget_steps, 0),
     ):
         if value < low:
             raise ConfigError(f"must be at least {low}", where=f"intervention.{key}={value}")

@@ -54,6 +54,26 @@ def test_brief(satisfied: str, trace: str) -> None:
     assert play(InterventionSchedule(conf()), satisfied)[0] == trace
 
 
+@pytest.mark.parametrize("schedule", [Schedule.brief, Schedule.always, Schedule.long])
+@pytest.mark.parametrize("budget", [0, 1, 5])
+def test_the_budget_ends_all_takeovers_for_good(schedule: Schedule, budget: int) -> None:
+    human = InterventionSchedule(conf(schedule, budget_steps=budget, explore_steps=1))
+    played = "".join(play(human, "0" * 12)[0] for _ in range(4))
+    assert played.lower().count("h") == budget
+
+
+def test_a_takeover_is_cut_off_where_the_budget_ends() -> None:
+    assert play(InterventionSchedule(conf(budget_steps=3)), "000000000000")[0] == "pppHhpppHppp"
+
+
+def test_the_budget_survives_a_resume() -> None:
+    first = InterventionSchedule(conf(budget_steps=3))
+    play(first, "000000")
+    second = InterventionSchedule(conf(budget_steps=3))
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert play(second, "000000000000")[0] == "pppHpppppppp"
+
+
 def test_brief_can_start_at_once() -> None:
     assert play(InterventionSchedule(conf(explore_steps=0)), "000000")[0] == "HhpHhp"
 
