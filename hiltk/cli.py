@@ -231,6 +231,84 @@ def run_pipeline(
         run(name, settings or [], dry_run=dry_run)
 
 
+_Words = list[str] | None
+
+
+@app.command("check", short_help="Look for known mistakes in datasets, classifiers and policies.")
+def check(
+    artifacts: Annotated[_Words, typer.Argument(help="Names, name@version, paths or hub:owner/repo.")] = None,
+    step: Annotated[str, typer.Option(help="Only what this command checks by itself, e.g. train.")] = "",
+    select: Annotated[_Words, typer.Option(help="Only these rules or families, e.g. ACT,GRP001.")] = None,
+    ignore: Annotated[_Words, typer.Option(help="Without these rules or families.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
+    show_list: Annotated[bool, typer.Option("--list", help="Every rule, and what of the past it covers.")] = False,
+    explain: Annotated[str, typer.Option(metavar="CODE", help="Symptom, cause, detection and cure of one rule.")] = "",
+    root: Annotated[str, typer.Option(help="Folder of all artifacts.")] = "outputs",
+) -> None:
+    """Look for known mistakes, like a linter; writes nothing. Exit code 1 where there is an error.
+
+    Several artifacts are also checked against each other. Other commands run the rules that concern them by
+    themselves and refuse on errors; checks.ignore=[ACT003] overrides there.
+    """
+    with messages():
+        from hiltk.steps import check as verb
+
+        if explain:
+            return verb.print_explanation(explain)
+        if show_list:
+            return verb.print_list(as_json=as_json)
+        clean = verb.run(
+            artifacts or [], root=root, step=step, select=select or [], ignore=ignore or [], as_json=as_json
+        )
+        if not clean:
+            raise typer.Exit(1)
+
+
+_Root = Annotated[
+    list[str] | None, typer.Argument(metavar="[root=FOLDER]", help="The folder of all artifacts.", show_default=False)
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+
+
+def _root(settings: list[str] | None) -> str:
+    """``root=FOLDER``, as every other command takes it."""
+    for word in settings or []:
+        if not word.startswith("root="):
+            raise ConfigError(f"'{word}' is not a setting", fix="the only one here is root=FOLDER")
+    return (settings or ["root=outputs"])[-1].removeprefix("root=")
+
+
+@app.command("show", short_help="Show an artifact's spec and how it was made.")
+def show(
+    artifact: Annotated[str, typer.Argument(help="NAME, NAME@VERSION, a path or hub:owner/repo@tag.")],
+    settings: _Root = None,
+    as_json: _Json = False,
+) -> None:
+    """Show what an artifact's numbers mean (its spec), and which step made it of what. Writes nothing."""
+    with messages():
+        from hiltk.steps.show import run
+
+        run(artifact, root=_root(settings), as_json=as_json)
+
+
+@app.command("diff", short_help="Compare two artifacts: spec, settings, statistics.")
+def diff(
+    a: Annotated[str, typer.Argument(help="An artifact, as `hiltk show` takes it.")],
+    b: Annotated[str, typer.Argument(help="Another one; need not be of the same kind.")],
+    settings: _Root = None,
+    as_json: _Json = False,
+) -> None:
+    """Compare two artifacts: spec (and what a step that joins them would refuse), settings, statistics.
+
+    Writes nothing. Exit code 0: no differences; 1: differences (or bad input, with a message).
+    """
+    with messages():
+        from hiltk.steps.diff import run
+
+        if run(a, b, root=_root(settings), as_json=as_json):
+            raise typer.Exit(1)
+
+
 def main() -> None:
     """Entry point of the console script."""
     app()

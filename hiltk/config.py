@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from hiltk.spec import GripperFormat
+from hiltk.spec import GripperFormat, Semantics
 
 
 class Renderer(Enum):
@@ -31,6 +31,27 @@ class Schedule(Enum):
     never = "never"
     always = "always"
     long = "long"  # the paper's anti-pattern: rare takeovers that carry the episode to success
+
+
+class LabelSource(Enum):
+    csv = "csv"  # a file: episode, first, last, kind
+    predicate = "predicate"  # the simulator's own, asked again at every step
+    keys = "keys"  # somebody at this terminal
+
+
+class LabelOthers(Enum):
+    keep = "keep"  # episodes that are not named keep their labels
+    failure = "failure"  # they show no success
+
+
+class LabelRewards(Enum):
+    rule = "rule"  # reward and end of relabelled episodes follow, by the dataset's reward rule
+    keep = "keep"  # nothing but the labels changes
+
+
+class SplitBy(Enum):
+    episode = "episode"
+    session = "session"  # the datasets that were merged
 
 
 # ---------------------------------------------------------------- groups
@@ -157,15 +178,15 @@ class TrunkConf:
 class EncoderConf:
     """What turns images into features (group ``encoder``)."""
 
-    name: str = "cnn"  # cnn | resnet (pretrained and frozen, its neck trained) | none
+    name: str = "cnn"  # cnn | resnet (pretrained and frozen, its neck trained) | lerobot (its own layout) | none
     channels: list[int] = field(default_factory=lambda: [16, 32, 32])
     kernels: list[int] = field(default_factory=lambda: [5, 3, 3])
     strides: list[int] = field(default_factory=lambda: [4, 2, 2])
     features: int = 64  # per camera, after the projection
     shift_pad: int = 4  # random-shift augmentation, pixels; 0 turns it off
     weights: str = ""  # resnet: Hub id, folder or file of weights, or torchvision:resnet18
-    embeddings: int = 8  # resnet: spatial learned embeddings per channel
-    dropout: float = 0.1  # resnet: before the projection, while training
+    embeddings: int = 8  # resnet, lerobot: spatial learned embeddings per channel
+    dropout: float = 0.1  # resnet, lerobot: before the projection, while training
     cache_shifts: int = 0  # resnet: keep the trunk's output of this many fixed shifts of every frame; 0: off
     trunk: TrunkConf = field(default_factory=TrunkConf)  # resnet: left alone; a saved policy's is in its policy.yaml
 
@@ -188,7 +209,7 @@ class AgentConf(LearnerConf):
 
     name: str = "sac"
     hidden: list[int] = field(default_factory=lambda: [256, 256])
-    activation: str = "tanh"  # tanh | relu
+    activation: str = "tanh"  # tanh | relu | silu
     critics: int = 2
     target_critics: int = 2  # the target takes the minimum over this many, drawn at random
     actor_q: str = "mean"  # mean | min over the ensemble in the actor loss
@@ -255,6 +276,13 @@ class ComputeConf(StepConf):
 
 
 @dataclass
+class ChecksConf:
+    """Rules that commands run by themselves; see `hiltk check --list`."""
+
+    ignore: list[str] = field(default_factory=list)  # codes (ACT003) or families (ACT) to leave out
+
+
+@dataclass
 class RecordConf(ComputeConf):
     """`hiltk record`."""
 
@@ -267,21 +295,60 @@ class RecordConf(ComputeConf):
     steps_after_success: int = 0  # keep recording: more positive frames for a reward classifier
     fault: Fault = Fault.none
     video: bool = False  # store cameras as video (small, lossy) instead of exact images
+    checks: ChecksConf = field(default_factory=ChecksConf)
 
 
 @dataclass
 class ForeignConf:
-    """Conventions of a dataset made elsewhere, stated until a spec can be inferred."""
+    """Conventions of a dataset made elsewhere, as stated (`hiltk fix-actions`) or inferred (`hiltk adopt`)."""
 
-    joint_unit: str = "degrees"  # degrees | radians
+    joint_unit: str = "degrees"  # degrees | radians | normalized (±100 of the calibrated range)
     joints: list[str] = field(default_factory=list)  # empty: the six of the SO-101, in order
-    gripper_unit: str = "percent"  # percent (0..100) | unit (0..1) | radians
+    gripper_unit: str = "percent"  # percent (0..100) | unit (0..1) | radians | percent_as_radians (100 is 1.745) | none
+    calibration_path: str = ""  # LeRobot's calibration file of the arm; needed for joint_unit=normalized
+    intervention_column: str = ""  # a column that is above 0 where a human had taken over from a policy
     cameras: dict[str, str] = field(default_factory=dict)  # ours: theirs, e.g. wrist: observation.images.gripper_cam
+    success_column: str = ""  # a column that is above 0 where success shows, e.g. next.reward
     success_last_frames: int = 0  # the last N frames of every episode show success
     successful_episodes: list[int] = field(default_factory=list)  # empty: all
     task: str = ""
     image_height: int = 0  # size the networks get; 0: native
     image_width: int = 0
+
+
+@dataclass
+class StatedConf(ForeignConf):
+    """Conventions of a dataset made elsewhere, all of them stated."""
+
+    locked: dict[str, float] = field(default_factory=dict)  # joints that were held, in degrees: {wrist_roll: 90}
+    fps: float = 0.0  # frames per second that come out; 0: as recorded
+    commands: str = ""  # column of joint goals (a leader arm's positions), e.g. action; for method=commanded
+
+
+@dataclass
+class AdoptedConf(ForeignConf):
+    """Conventions of a dataset made elsewhere, where known; what is empty or null is inferred from the data."""
+
+    joint_unit: str = ""
+    gripper_unit: str = ""
+    actions: str = ""  # keep (they are end-effector deltas in [-1, 1]) | rebuild (from the joints)
+    action_yaw_deg: int | None = None  # 0 | 90 (SIM frame) | 180 | 270: turns kept actions into the base frame
+    action_scale_m: float | None = None  # metres per step at full action, of kept actions
+    gripper_format: str = ""  # of kept actions: continuous | discrete3 | discrete012 | absolute | none
+    gripper_step: float | None = None  # of 0..100 per step at full action, of kept actions
+
+
+@dataclass
+class AdoptConf(StepConf):
+    """`hiltk adopt`."""
+
+    dataset: str = MISSING
+    foreign: AdoptedConf = field(default_factory=AdoptedConf)
+    action_scale_m: float = 0.02  # of rebuilt actions
+    gripper: GripperFormat = GripperFormat.continuous
+    gripper_step: float = 15.0
+    gripper_threshold: float = 0.3  # part of gripper_step that counts as closing or opening (discrete3 only)
+    model_path: str = ""
 
 
 @dataclass
@@ -295,8 +362,10 @@ class FixActionsConf(StepConf):
     gripper_threshold: float = 0.3  # part of gripper_step that counts as closing or opening (discrete3 only)
     model_path: str = ""
     zero_below: float = 1e-6
-    foreign: ForeignConf = field(default_factory=ForeignConf)
+    method: Semantics = Semantics.achieved  # achieved: from consecutive states; commanded: from foreign.commands
+    foreign: StatedConf = field(default_factory=StatedConf)
     force: bool = False  # rebuild every action, even in an intact dataset
+    checks: ChecksConf = field(default_factory=ChecksConf)
 
 
 @dataclass
@@ -319,10 +388,19 @@ class ClassifierConf(ComputeConf):
     min_threshold: float = 0.5  # whatever the held-out episodes say
     hold_steps: int = 2
     min_steps: int = 0
+    checks: ChecksConf = field(default_factory=ChecksConf)
 
 
 @dataclass
-class BcConf(ComputeConf):
+class UpdateConf(ComputeConf):
+    """Keys of every command that trains a policy: how its gradient steps compute (`hiltk.agents.compute`)."""
+
+    precision: str = "float32"  # float32 | bfloat16: products and convolutions; weights and losses stay float32
+    compile: bool = False  # torch.compile of what sees the images: pays after some thousand steps, if at all
+
+
+@dataclass
+class BcConf(UpdateConf):
     """`hiltk bc-pretrain`."""
 
     datasets: list[str] = MISSING
@@ -334,10 +412,11 @@ class BcConf(ComputeConf):
     lr: float = 5e-4
     held_out: float = 0.1  # fraction of episodes
     init: str = ""
+    checks: ChecksConf = field(default_factory=ChecksConf)
 
 
 @dataclass
-class TrainConf(ComputeConf):
+class TrainConf(UpdateConf):
     """`hiltk train`."""
 
     env: EnvConf = MISSING
@@ -357,8 +436,10 @@ class TrainConf(ComputeConf):
     learning_starts: int = 100  # environment steps before the first update
     offline_updates: int = 0  # updates on the demonstrations alone, before the first episode
     capacity: int = 50_000  # online transitions
+    capacity_gib: float | None = None  # the same as room on disk, GiB; the smaller of the two counts
     checkpoint_every: int = 5  # episodes; so many a kill can cost
     resume: bool = False
+    checks: ChecksConf = field(default_factory=ChecksConf)
 
 
 @dataclass
@@ -372,6 +453,7 @@ class EvalConf(ComputeConf):
     episodes: int = 40  # per stratum
     stochastic: bool = False
     videos: int = 3  # successes and failures filmed, each
+    checks: ChecksConf = field(default_factory=ChecksConf)
 
 
 @dataclass
@@ -392,6 +474,86 @@ class DiagnoseConf(ComputeConf):
 
 
 @dataclass
+class ExportPolicyConf(StepConf):
+    """`hiltk export-policy`."""
+
+    policy: str = MISSING
+    stochastic: bool = False  # export the deviation: LeRobot then samples; false: as good as none
+
+
+@dataclass
+class ExportReplayConf(StepConf):
+    """`hiltk export-replay`."""
+
+    policy: str = MISSING
+
+
+@dataclass
+class LabelConf(StepConf):
+    """`hiltk label`."""
+
+    dataset: str = MISSING
+    source: LabelSource = LabelSource.csv
+    file: str = ""  # csv: the label file
+    predicate: str = ""  # predicate: the task to judge by; empty: the one it was recorded for
+    others: LabelOthers = LabelOthers.keep
+    rewards: LabelRewards = LabelRewards.rule
+
+
+@dataclass
+class MergeConf(StepConf):
+    """`hiltk merge`."""
+
+    datasets: list[str] = MISSING
+    allow: list[str] = field(default_factory=list)  # fields of the spec that may differ; the first dataset's is kept
+
+
+@dataclass
+class SplitConf(StepConf):
+    """`hiltk split`."""
+
+    dataset: str = MISSING
+    held_out_name: str = ""  # of the held-out part; empty: <name>-held-out
+    held_out: float = 0.2  # fraction of the episodes, or of the sessions
+    by: SplitBy = SplitBy.episode
+    episodes: list[str] = field(default_factory=list)  # hold these out instead: numbers from 0 and ranges
+    sessions: list[str] = field(default_factory=list)  # hold these out instead
+    seed: int = 0
+    reencode: bool = False  # cut video files down to what is kept; another lossy generation
+
+
+@dataclass
+class DropConf(StepConf):
+    """`hiltk drop-episodes`."""
+
+    dataset: str = MISSING
+    episodes: list[str] = field(default_factory=list)  # numbers from 0, and ranges
+    success: bool | None = None  # drop those that ended in success (true) or did not (false)
+    longer_than: int | None = None  # steps
+    shorter_than: int | None = None
+    strata: list[str] = field(default_factory=list)
+    reencode: bool = False  # cut video files down to what is kept; another lossy generation
+
+
+@dataclass
+class StatsConf(StepConf):
+    """`hiltk stats`."""
+
+    dataset: str = MISSING
+
+
+@dataclass
+class InspectConf(StepConf):
+    """`hiltk inspect`."""
+
+    dataset: str = MISSING
+    episodes: int = 12  # on the contact sheet
+    brightness_frames: int = 120  # of each camera
+    idle_below: float = 0.005  # a joint moves when it changes by more than this part of its range in one step
+    gripper_turn: float = 5.0  # percent the gripper must travel to count as opening or closing
+
+
+@dataclass
 class ReportConf(StepConf):
     """`hiltk report`."""
 
@@ -406,12 +568,21 @@ def register() -> None:
     store = ConfigStore.instance()
     for name, node in {
         "record": RecordConf,
+        "adopt": AdoptConf,
         "fix_actions": FixActionsConf,
         "train_classifier": ClassifierConf,
         "bc_pretrain": BcConf,
         "train": TrainConf,
         "eval": EvalConf,
         "diagnose": DiagnoseConf,
+        "export_policy": ExportPolicyConf,
+        "export_replay": ExportReplayConf,
+        "label": LabelConf,
+        "merge": MergeConf,
+        "split": SplitConf,
+        "drop_episodes": DropConf,
+        "stats": StatsConf,
+        "inspect": InspectConf,
         "report": ReportConf,
     }.items():
         store.store(name=f"{name}_schema", node=node)

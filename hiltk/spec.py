@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -88,7 +90,8 @@ class ImageSpec:
     """One camera: how the frame leaves the driver and what the networks get.
 
     ``crop`` is ``[top, left, height, width]`` in native pixels (empty: whole frame), applied before the resize to
-    ``(height, width)``. Frames are uint8 RGB; the only scaling to floats happens inside an encoder.
+    ``(height, width)``. Frames are uint8 RGB with values from ``low`` to ``high``; the only scaling to floats happens
+    inside an encoder.
     """
 
     name: str = ""
@@ -99,6 +102,8 @@ class ImageSpec:
     crop: list[int] = field(default_factory=list)
     color: str = "rgb"
     dtype: str = "uint8"
+    low: float = 0.0
+    high: float = 255.0
 
     @property
     def key(self) -> str:
@@ -121,7 +126,12 @@ class RewardSpec:
 
 @dataclass
 class RobotSpec:
-    """Which robot: kinematic model, joints with limits, calibration, workspace and reset pose."""
+    """Which robot: kinematic model, joints with limits and locks, calibration, workspace and reset pose.
+
+    An episode starts with the end effector at ``reset_ee_m``, moved by up to ``reset_noise_m`` along each axis
+    (uniform, base frame). ``reset_joints`` are the joints of the unmoved pose, in the units of ``joints``; a joint in
+    ``locked`` stays at its value there whatever the action. An empty list or text means that it is not known.
+    """
 
     name: str = ""
     model_hash: str = ""
@@ -134,6 +144,7 @@ class RobotSpec:
     workspace_high_m: list[float] = field(default_factory=list)
     reset_ee_m: list[float] = field(default_factory=list)
     reset_noise_m: list[float] = field(default_factory=list)
+    reset_joints: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -182,14 +193,19 @@ class Spec:
         """Build a spec from plain containers.
 
         Raises:
-            UserError: a field is unknown or has the wrong type.
+            UserError: a field is unknown, has the wrong type or cannot be meant; see `mistakes`.
         """
         try:
             merged = OmegaConf.merge(OmegaConf.structured(Spec), OmegaConf.create(data))
-            return OmegaConf.to_object(merged)  # type: ignore[return-value]
+            spec: Spec = OmegaConf.to_object(merged)  # type: ignore[assignment]
         except OmegaConfBaseException as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"this is not a valid spec: {reason}", where=where) from error
+            reason, key = str(error).splitlines()[0], getattr(error, "full_key", None)
+            named = f"{key}: {reason}" if key and key not in reason else reason
+            raise UserError(f"this is not a valid spec: {named}", where=where, fix=EDITED) from error
+        if found := mistakes(spec):
+            more = f" (and {len(found) - 1} more like it)" if len(found) > 1 else ""
+            raise UserError(f"this is not a valid spec: {found[0]}{more}", where=where, fix=EDITED)
+        return spec
 
     @staticmethod
     def load(path: Path) -> Spec:
@@ -202,7 +218,7 @@ class Spec:
             raise UserError(
                 "no spec found",
                 where=str(path),
-                fix="datasets made elsewhere go through `hiltk fix-actions` first",
+                fix="datasets made elsewhere go through `hiltk adopt` first (or `hiltk fix-actions`)",
             )
         try:
             data = OmegaConf.to_container(OmegaConf.load(path))
@@ -211,6 +227,143 @@ class Spec:
         if not isinstance(data, dict):
             raise UserError("the spec is not a mapping", where=str(path))
         return Spec.from_dict({str(k): v for k, v in data.items()}, where=str(path))
+
+
+# ---------------------------------------------------------------- a spec that cannot be meant
+
+EDITED = "specs are written by hiltk; undo the edit, or make the artifact again"
+_UNITS = ("", "1", "deg", "rad", "percent", "m")
+UNITS = (*_UNITS, *(f"{unit}/s" for unit in _UNITS[2:]))
+FRAMES = ("", "base")
+SOURCES = ("predicate", "classifier", "env")
+TIMEOUTS = ("truncated", "terminal")
+
+
+def mistakes(spec: Spec) -> list[str]:
+    """What cannot be meant in a spec, one ``field: what is wrong`` each; empty for every spec hiltk writes."""
+    found = [] if 1 <= spec.version <= SPEC_VERSION else [f"version: {spec.version}, this hiltk reads {SPEC_VERSION}"]
+    found += _positive("fps", spec.fps)
+    for path, dims in (
+        ("state.dims", spec.state.dims),
+        ("action.dims", spec.action.dims),
+        ("robot.joints", spec.robot.joints),
+    ):
+        found += _dimension_mistakes(path, dims)
+    found += _action_mistakes(spec.action)
+    found += _unique("images", [image.name for image in spec.images])
+    for image in spec.images:
+        found += _image_mistakes(f"images.{image.name}", image)
+    return found + _reward_mistakes(spec.reward) + _robot_mistakes(spec.robot) + _stats_mistakes(spec)
+
+
+def _positive(path: str, value: float, *, least: float | None = None) -> list[str]:
+    """``least`` allows that very value, too; without it the value must be above 0."""
+    fits = math.isfinite(value) and (value > 0 if least is None else value >= least)
+    return [] if fits else [f"{path}: {value:g} must be {'above 0' if least is None else f'at least {least:g}'}"]
+
+
+def _finite(path: str, values: Iterable[float]) -> list[str]:
+    return [f"{path}: {value} is not a finite number" for value in values if not math.isfinite(value)][:1]
+
+
+def _one_of(path: str, value: str, known: tuple[str, ...]) -> list[str]:
+    return [] if value in known else [f"{path}: unknown '{value}', known are {', '.join(k for k in known if k)}"]
+
+
+def _unique(path: str, names: list[str]) -> list[str]:
+    twice = sorted({n for n in names if names.count(n) > 1})
+    unnamed = [f"{path}: entry {i} has no name" for i, n in enumerate(names) if not n]
+    return [f"{path}: '{n}' is there twice" for n in twice if n] + unnamed
+
+
+def _dimension_mistakes(path: str, dims: list[Dimension]) -> list[str]:
+    found = _unique(path, [d.name for d in dims])
+    for d in dims:
+        where = f"{path}.{d.name}"
+        if math.isnan(d.low) or math.isnan(d.high) or d.low > d.high:
+            found.append(f"{where}: low {d.low:g} and high {d.high:g} are no range")
+        if not d.unit.startswith("[-1, 1] for "):  # a Gymnasium environment's own action range
+            found += _one_of(f"{where}.unit", d.unit, UNITS)
+        found += _one_of(f"{where}.frame", d.frame, FRAMES)
+    return found
+
+
+def _action_mistakes(action: ActionSpec) -> list[str]:
+    found = _one_of("action.frame", action.frame, FRAMES)
+    found += _positive("action.scale_m", action.scale_m, least=None if action.frame else 0.0)
+    has_gripper = action.gripper is not GripperFormat.none
+    found += _positive("action.gripper_step", action.gripper_step, least=None if has_gripper else 0.0)
+    return found
+
+
+def _image_mistakes(path: str, image: ImageSpec) -> list[str]:
+    found = []
+    for key in ("height", "width", "native_height", "native_width"):
+        found += _positive(f"{path}.{key}", getattr(image, key))
+    found += _one_of(f"{path}.color", image.color, ("rgb",)) + _one_of(f"{path}.dtype", image.dtype, ("uint8",))
+    if not 0 <= image.low < image.high <= 255:
+        found.append(f"{path}: values from {image.low:g} to {image.high:g} do not fit uint8")
+    if image.crop and not _inside(image):
+        native = f"{image.native_height} x {image.native_width}"
+        found.append(f"{path}.crop: {image.crop} ([top, left, height, width]) is not inside the {native} native frame")
+    return found
+
+
+def _inside(image: ImageSpec) -> bool:
+    if len(image.crop) != 4:
+        return False
+    top, left, height, width = image.crop
+    fits = top + height <= image.native_height and left + width <= image.native_width
+    return fits and min(top, left) >= 0 and min(height, width) >= 1
+
+
+def _reward_mistakes(reward: RewardSpec) -> list[str]:
+    found = _one_of("reward.source", reward.source, SOURCES) + _one_of("reward.timeout", reward.timeout, TIMEOUTS)
+    if not 0 <= reward.threshold <= 1:
+        found.append(f"reward.threshold: {reward.threshold:g} is no probability from 0 to 1")
+    found += _positive("reward.hold_steps", reward.hold_steps, least=1.0)
+    found += _positive("reward.min_steps", reward.min_steps, least=0.0)
+    return found + [m for k in ("success_value", "step_value") for m in _finite(f"reward.{k}", [getattr(reward, k)])]
+
+
+def _robot_mistakes(robot: RobotSpec) -> list[str]:
+    found, names = [], [joint.name for joint in robot.joints]
+    for key, size in (
+        ("workspace_low_m", 3),
+        ("workspace_high_m", 3),
+        ("reset_ee_m", 3),
+        ("reset_noise_m", 3),
+        ("reset_joints", len(names)),
+    ):
+        values = getattr(robot, key)
+        if values and len(values) != size:
+            found.append(f"robot.{key}: {len(values)} numbers instead of {size}")
+        found += _finite(f"robot.{key}", values)
+    if any(lo >= hi for lo, hi in zip(robot.workspace_low_m, robot.workspace_high_m, strict=False)):
+        found.append(f"robot.workspace_low_m: {robot.workspace_low_m} is not below {robot.workspace_high_m}")
+    if any(noise < 0 for noise in robot.reset_noise_m):
+        found.append(f"robot.reset_noise_m: {robot.reset_noise_m} must not be negative")
+    return found + [f"robot.locked: there is no joint '{name}'" for name in robot.locked if name not in names]
+
+
+def _stats_mistakes(spec: Spec) -> list[str]:
+    sizes = {STATE_KEY: len(spec.state.dims), "action": len(spec.action.dims)}
+    found = []
+    for key, stats in spec.stats.items():
+        for name in ("mean", "std", "low", "high"):
+            values, path = getattr(stats, name), f"stats.{key}.{name}"
+            if name in ("low", "high") and not values:
+                continue  # nothing normalises by the ranges
+            if len(values) != sizes.get(key, len(stats.mean)):
+                found.append(f"{path}: {len(values)} numbers for {sizes.get(key, len(stats.mean))} dimensions")
+            found += _finite(path, values) if name in ("mean", "std") else []
+        found += [m for value in stats.std for m in _positive(f"stats.{key}.std", value)][:1]
+        if any(not lo <= hi for lo, hi in zip(stats.low, stats.high, strict=False)):
+            found.append(f"stats.{key}.low: a lowest value is above the highest")
+    return found
+
+
+# ---------------------------------------------------------------- comparing
 
 
 @dataclass(frozen=True)
@@ -255,13 +408,19 @@ def compare(left: Spec, right: Spec, parts: tuple[str, ...] = ()) -> list[Differ
     return [d for d in found if any(d.path == p or d.path.startswith(p + ".") for p in parts)]
 
 
+def refusals(left: Spec, right: Spec, parts: tuple[str, ...] = ()) -> list[Difference]:
+    """The differences for which two artifacts cannot be joined; ``parts`` as in `compare`, empty: `JOINT_PARTS`."""
+    found = compare(left, right, parts or JOINT_PARTS)
+    return [d for d in found if not _only_describes(d.path) and not _unknown(d, left, right)]
+
+
 def require_compatible(left: Spec, right: Spec, parts: tuple[str, ...], *, left_name: str, right_name: str) -> None:
     """Refuse to join two artifacts whose specs disagree in ``parts``.
 
     Raises:
         UserError: naming every differing field, both values and where each came from.
     """
-    differences = [d for d in compare(left, right, parts) if not _only_describes(d.path)]
+    differences = refusals(left, right, parts)
     if differences:
         listing = "\n".join(f"    {d}" for d in differences[:12])
         more = f"\n    and {len(differences) - 12} more" if len(differences) > 12 else ""
@@ -283,10 +442,20 @@ JOINT_PARTS = (
     "action.gripper_step",
     "images",
     "robot.model_hash",
+    "robot.calibration_hash",
 )
 
 
 def _only_describes(path: str) -> bool:
     """Fields that may differ between artifacts that fit: they do not change the numbers a network sees."""
     leaf = path.rsplit(".", 1)[-1]
-    return leaf in ("native_height", "native_width", "crop") or (path.startswith("state.") and leaf in ("low", "high"))
+    return leaf in ("native_height", "native_width") or (path.startswith("state.") and leaf in ("low", "high"))
+
+
+def _unknown(difference: Difference, left: Spec, right: Spec) -> bool:
+    """Differences that cannot be judged: the view of cameras with different frames, and a calibration nobody noted."""
+    part, _, rest = difference.path.partition(".")
+    if part == "images" and rest.endswith(".crop"):
+        name = rest.removesuffix(".crop")
+        return len({(i.native_height, i.native_width) for s in (left, right) for i in s.images if i.name == name}) > 1
+    return difference.path == "robot.calibration_hash" and not (difference.left and difference.right)

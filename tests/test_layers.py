@@ -13,7 +13,7 @@ LAYERS = [
     {"arm", "artifacts"},
     {"data", "rewards", "agents"},
     {"envs", "humans"},
-    {"learning", "evaluation", "diagnostics"},
+    {"learning", "evaluation", "diagnostics", "checks"},
     {"reports"},
     {"steps", "configuring", "orchestration"},
     {"cli"},

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from hiltk.errors import UserError
 from hiltk.spec import (
@@ -11,10 +14,13 @@ from hiltk.spec import (
     Dimension,
     GripperFormat,
     ImageSpec,
+    RobotSpec,
     Spec,
     StateSpec,
     Stats,
     compare,
+    mistakes,
+    refusals,
     require_compatible,
 )
 
@@ -30,7 +36,8 @@ def full_spec() -> Spec:
         ),
         action=ActionSpec([Dimension("delta_x", "1", -1, 1, "base"), Dimension("gripper", "1", -1, 1)]),
         images=[ImageSpec("wrist", 64, 64, 480, 640, [0, 80, 480, 480])],
-        stats={"observation.state": Stats([1.0], [2.0], [0.0], [3.0], "demos")},
+        stats={"observation.state": Stats([1.0, 0.2], [2.0, 0.1], [0.0, 0.1], [3.0, 0.3], "demos")},
+        robot=RobotSpec(joints=[Dimension("elbow_flex", "deg", -96, 96)], locked=["elbow_flex"], reset_joints=[10.0]),
     )
 
 
@@ -107,5 +114,114 @@ def test_nonsense_is_refused_with_the_file(tmp_path: Path, text: str, message: s
 
 
 def test_a_missing_spec_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="fix-actions"):
+    with pytest.raises(UserError, match="hiltk adopt"):
         Spec.load(tmp_path / "spec.yaml")
+
+
+# ---------------------------------------------------------------- edited by hand
+
+
+def put(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    """Set a dotted field; numbers are positions in a list."""
+
+    def edit(data: dict[str, Any]) -> None:
+        *parents, last = [int(p) if p.isdigit() else p for p in path.split("/")]
+        node: Any = data
+        for part in parents:
+            node = node[part]
+        node[last] = value
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("version", 99, "version: 99"),
+        ("fps", -10.0, "fps: -10"),
+        ("fps", float("nan"), "fps: nan"),
+        ("state/dims/0/low", 200.0, "state.dims.elbow_flex.pos: low 200 and high 96"),
+        ("state/dims/0/high", float("nan"), "state.dims.elbow_flex.pos"),
+        ("state/dims/0/unit", "furlong", "state.dims.elbow_flex.pos.unit: unknown 'furlong'"),
+        ("state/dims/1/frame", "moon", "state.dims.ee.x.frame: unknown 'moon'"),
+        ("state/dims/1/name", "elbow_flex.pos", "state.dims: 'elbow_flex.pos' is there twice"),
+        ("action/dims/0/name", "", "action.dims: entry 0 has no name"),
+        ("action/scale_m", 0.0, "action.scale_m: 0 must be above 0"),
+        ("action/gripper", "discrete012", "action.gripper"),
+        ("action/semantics", "wished", "action.semantics"),
+        ("action/gripper_step", -15.0, "action.gripper_step"),
+        ("images/0/height", 0, "images.wrist.height: 0"),
+        ("images/0/native_width", -640, "images.wrist.native_width"),
+        ("images/0/crop", [0, 200, 480, 480], "images.wrist.crop: [0, 200, 480, 480]"),
+        ("images/0/crop", [0, 80], "images.wrist.crop"),
+        ("images/0/color", "bgr", "images.wrist.color: unknown 'bgr'"),
+        ("images/0/high", 1e4, "images.wrist: values from 0 to 10000"),
+        ("images/0/name", "", "images: entry 0 has no name"),
+        ("reward/source", "vibes", "reward.source"),
+        ("reward/threshold", 1.5, "reward.threshold: 1.5"),
+        ("reward/hold_steps", 0, "reward.hold_steps"),
+        ("reward/success_value", float("inf"), "reward.success_value"),
+        ("reward/timeout", "never", "reward.timeout: unknown 'never'"),
+        ("robot/locked", ["knee"], "robot.locked: there is no joint 'knee'"),
+        ("robot/reset_joints", [1.0, 2.0], "robot.reset_joints: 2 numbers instead of 1"),
+        ("robot/reset_ee_m", [0.2], "robot.reset_ee_m"),
+        ("robot/reset_noise_m", [0.1, -0.1, 0.1], "robot.reset_noise_m"),
+        ("stats/observation.state/std", [2.0, 0.0], "stats.observation.state.std: 0 must be above 0"),
+        ("stats/observation.state/mean", [1.0], "stats.observation.state.mean: 1 numbers for 2 dimensions"),
+        ("stats/observation.state/mean", [1.0, float("nan")], "stats.observation.state.mean: nan"),
+        ("stats/observation.state/low", [9.0, 0.1], "stats.observation.state.low"),
+    ],
+)
+def test_an_edit_that_cannot_be_meant_is_one_message_naming_the_field(
+    tmp_path: Path, path: str, value: Any, said: str
+) -> None:
+    data = full_spec().to_dict()
+    put(path, value)(data)
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(data))
+    with pytest.raises(UserError) as caught:
+        Spec.load(tmp_path / "spec.yaml")
+    assert said in caught.value.what and "spec.yaml" in str(caught.value) and caught.value.fix
+
+
+def test_a_spec_of_the_first_version_still_loads_and_fits(tmp_path: Path) -> None:
+    """Fields that came later have defaults, so what is on disk stays usable."""
+    data = full_spec().to_dict()
+    for image in data["images"]:
+        del image["low"], image["high"]
+    del data["robot"]["reset_joints"]
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(data))
+    old = Spec.load(tmp_path / "spec.yaml")
+    require_compatible(old, full_spec(), JOINT_PARTS, left_name="old", right_name="new")
+    assert old.images == full_spec().images
+
+
+def test_another_crop_of_the_same_frame_is_refused_and_of_another_camera_is_not() -> None:
+    """Failure D5: twice a classifier saw the whole frame and the policy a crop of it."""
+    other = full_spec()
+    other.images[0].crop = []
+    assert [d.path for d in refusals(full_spec(), other)] == ["images.wrist.crop"]
+    other.images[0].native_width = 480
+    assert refusals(full_spec(), other) == []
+
+
+def test_another_calibration_is_refused_where_both_are_known() -> None:
+    one, other = full_spec(), full_spec()
+    one.robot.calibration_hash = "aaaa"
+    assert refusals(one, other) == []
+    other.robot.calibration_hash = "bbbb"
+    assert [d.path for d in refusals(one, other)] == ["robot.calibration_hash"]
+
+
+def test_every_environment_fills_the_spec() -> None:
+    from hiltk.config import GymnasiumConf, RewardConf, So101SimConf, TaskConf
+    from hiltk.envs.make import make_env
+
+    sim = make_env(So101SimConf(image_height=16, image_width=16), TaskConf(), RewardConf(), seed=0).io_spec
+    assert mistakes(sim) == []
+    assert all(d.name and d.unit and d.low < d.high for d in [*sim.state.dims, *sim.action.dims, *sim.robot.joints])
+    assert {d.frame for d in sim.state.dims if d.name.startswith("ee.")} == {"base"}
+    empty = {k for k, v in vars(sim.robot).items() if v in ("", [])}
+    assert empty == {"calibration_hash"}  # a simulated arm is its own calibration
+    assert sim.robot.locked == ["wrist_roll"] and sim.robot.reset_joints[4] == 90.0
+    other = make_env(GymnasiumConf(id="Pendulum-v1"), TaskConf(), RewardConf(source="env"), seed=0).io_spec
+    assert mistakes(other) == []

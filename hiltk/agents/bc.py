@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hiltk.agents.divergence import Stage, descend
 from hiltk.agents.policy import Policy
 from hiltk.data.replay import Batch
 
@@ -20,16 +23,27 @@ class BehaviorCloning:
     """
 
     def __init__(self, policy: Policy, *, lr: float, loss: str) -> None:
-        self.policy, self.loss = policy, loss
+        self.policy, self.lr, self.loss = policy, lr, loss
         self.optimizer = torch.optim.Adam(policy.parameters(), lr=lr, fused=True)
+        self.updates = 0
 
     def update(self, batch: Batch) -> dict[str, float]:
-        """One gradient step on a batch of demonstrated actions."""
+        """One gradient step on a batch of demonstrated actions.
+
+        Raises:
+            NotFinite: the loss or the gradient is not; the parameters are as they were before.
+        """
+        with Stage("cloning") as stage:
+            metrics = self.repeat(batch, stage)
+        self.updates += 1
+        return metrics
+
+    def repeat(self, batch: Batch, stage: Stage) -> dict[str, float]:
+        """Take an update's step again; the learner's and the random state must be those of its start."""
         loss = self.compute_loss(batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        return {"loss": loss.item()}
+        metrics = {"loss": loss.item()}
+        descend(self.optimizer, loss, metrics, "gradient")
+        return metrics
 
     def compute_loss(self, batch: Batch) -> Tensor:
         batch = batch.to(self.policy.device)
@@ -51,3 +65,12 @@ class BehaviorCloning:
         losses = [(self.compute_loss(b).item(), len(b)) for b in batches]
         self.policy.train()
         return sum(loss * n for loss, n in losses) / max(1, sum(n for _, n in losses))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on bit for bit."""
+        return {"policy": self.policy.state_dict(), "optimizer": self.optimizer.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.policy.load_state_dict(state["policy"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.updates = state["updates"]

@@ -1,14 +1,33 @@
-"""The learner's settings, checked in one place before a network is built from them."""
+"""The learner's settings, checked in one place before anything is read or built for it."""
 
 from __future__ import annotations
 
+from hiltk.agents.encoders import check_encoder
 from hiltk.agents.networks import ACTIVATIONS
-from hiltk.config import AgentConf, BcConf, LearnerConf
+from hiltk.agents.schedules import parse_schedule
+from hiltk.config import AgentConf, BcConf, DrqConf, EncoderConf, LearnerConf
 from hiltk.errors import ConfigError, nearest
 
-AGENTS = ("sac", "drqv2")
+SCHEMAS: dict[str, type[LearnerConf]] = {"sac": AgentConf, "drqv2": DrqConf}
 ACTOR_Q = ("mean", "min")
+LAYOUTS = ("paper", "robobase")
 LOSSES = ("mean", "likelihood")
+
+
+def check_learner(agent: LearnerConf, encoder: EncoderConf) -> None:
+    """Refuse an agent and an encoder that cannot be built or do not go together.
+
+    Raises:
+        ConfigError: naming the key and what it may be.
+    """
+    check_agent(agent)
+    if isinstance(agent, DrqConf) and agent.own_encoder and encoder.name not in ("cnn", "none"):
+        raise ConfigError(
+            f"agent=drqv2 brings its own encoder; encoder={encoder.name} would not be used",
+            where="agent.own_encoder",
+            fix=f"agent.own_encoder=false uses encoder={encoder.name}",
+        )
+    check_encoder(encoder)
 
 
 def check_agent(conf: LearnerConf) -> None:
@@ -17,36 +36,57 @@ def check_agent(conf: LearnerConf) -> None:
     Raises:
         ConfigError: naming the key and what it may be.
     """
-    _one_of("agent.name", conf.name, AGENTS)
+    one_of("agent.name", conf.name, tuple(SCHEMAS))
+    if not isinstance(conf, SCHEMAS[conf.name]):
+        raise ConfigError(f"agent.name={conf.name} has other settings", where="agent.name", fix=f"agent={conf.name}")
     for key, fits, meaning in (
         ("hidden", bool(conf.hidden) and min(conf.hidden) >= 1, "one width or more, each at least 1"),
         ("discount", 0 < conf.discount < 1, "above 0 and below 1"),
         ("tau", 0 < conf.tau <= 1, "above 0 and at most 1"),
         ("lr", conf.lr > 0, "above 0"),
+        ("n_step", conf.n_step >= 1, "at least 1"),
     ):
         _require(fits, f"agent.{key}", getattr(conf, key), meaning)
     if isinstance(conf, AgentConf):
         _check_sac(conf)
+    if isinstance(conf, DrqConf):
+        _check_drq(conf)
 
 
 def _check_sac(conf: AgentConf) -> None:
-    _one_of("agent.activation", conf.activation, tuple(ACTIVATIONS))
-    _one_of("agent.actor_q", conf.actor_q, ACTOR_Q)
+    one_of("agent.activation", conf.activation, tuple(ACTIVATIONS))
+    one_of("agent.actor_q", conf.actor_q, ACTOR_Q)
     for key, fits, meaning in (
         ("critics", conf.critics >= 1, "at least 1"),
         ("target_critics", 1 <= conf.target_critics <= conf.critics, f"from 1 to agent.critics={conf.critics}"),
         ("temperature", conf.temperature > 0, "above 0"),
+        ("imitation_weight", conf.imitation_weight >= 0, "0 or more"),
+        ("gripper_penalty", conf.gripper_penalty >= 0, "0 or more"),
+    ):
+        _require(fits, f"agent.{key}", getattr(conf, key), meaning)
+
+
+def _check_drq(conf: DrqConf) -> None:
+    one_of("agent.layout", conf.layout, LAYOUTS)
+    parse_schedule(conf.noise, "agent.noise")
+    for key, fits, meaning in (
+        ("frame_stack", conf.frame_stack >= 1, "at least 1"),
+        ("bottleneck", conf.bottleneck >= 1, "at least 1"),
+        ("imitation_weight", conf.imitation_weight >= 0, "0 or more"),
     ):
         _require(fits, f"agent.{key}", getattr(conf, key), meaning)
 
 
 def check_cloning(conf: BcConf) -> None:
-    """Refuse settings of behaviour cloning that cannot be meant; the agent's and the encoder's own are not looked at.
+    """Refuse settings of behaviour cloning that cannot be meant, the agent's and the encoder's among them.
 
     Raises:
         ConfigError: naming the key and what it may be.
     """
-    _one_of("loss", conf.loss, LOSSES)
+    check_learner(conf.agent, conf.encoder)
+    one_of("loss", conf.loss, LOSSES)
+    if conf.loss == "likelihood" and isinstance(conf.agent, DrqConf):
+        raise ConfigError("drqv2's actor has no spread that a likelihood could train", where="loss", fix="loss=mean")
     for key, fits, meaning in (
         ("steps", conf.steps >= 1, "at least 1"),
         ("batch_size", conf.batch_size >= 1, "at least 1"),
@@ -56,7 +96,12 @@ def check_cloning(conf: BcConf) -> None:
         _require(fits, key, getattr(conf, key), meaning)
 
 
-def _one_of(key: str, value: str, options: tuple[str, ...]) -> None:
+def one_of(key: str, value: str, options: tuple[str, ...]) -> None:
+    """Refuse a word that is not one of the options.
+
+    Raises:
+        ConfigError: with the nearest option.
+    """
     if value not in options:
         hint = nearest(value, options) or f"one of: {', '.join(options)}"
         raise ConfigError(f"unknown {key} '{value}'", where=f"{key}={value}", fix=hint)

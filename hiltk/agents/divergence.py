@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
+
+from hiltk.agents.compute import current_precision
 
 RngState = dict[str, Tensor]
 
@@ -31,15 +33,26 @@ def set_rng_state(state: RngState) -> None:
 class Stage:
     """The start of one gradient step; with the batch and the agent's state it determines the step.
 
+    As a context it marks a `NotFinite` raised inside with itself.
+
     Attributes:
-        name: ``critic`` or ``actor``.
+        name: ``critic``, ``actor`` or ``cloning``.
         features: the observations' features (B, F), for the actor: the critic's step has changed the torso since.
         rng: the random state.
+        precision: of its matrix products.
     """
 
     name: str
     features: Tensor | None = None
     rng: RngState = field(default_factory=rng_state)
+    precision: str = field(default_factory=current_precision)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, NotFinite):
+            error.stage = self
 
 
 class NotFinite(ArithmeticError):

@@ -21,19 +21,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hiltk.agents.encoders import CnnEncoder, Encoder, Images, build_encoder
+from hiltk.agents.divergence import Stage, descend
+from hiltk.agents.encoders import CnnEncoder, Encoder, FrameByFrame, build_encoder
 from hiltk.agents.networks import Torso
 from hiltk.agents.policy import Policy, quantise, to_tensors
 from hiltk.agents.sac import Metrics, q_bounds
-from hiltk.agents.schedules import parse_schedule
+from hiltk.agents.schedules import imitation_weight, parse_schedule
 from hiltk.config import DrqConf, EncoderConf
 from hiltk.data.replay import Batch
-from hiltk.errors import ConfigError, nearest
+from hiltk.errors import ConfigError
 from hiltk.observation import Observation
 from hiltk.spec import STATE_KEY, ImageSpec, RewardSpec, Spec, Stats
 
 CHANNELS, KERNEL, STRIDES = 32, 3, (2, 1, 1, 1)
-LAYOUTS = ("paper", "robobase")
 EDGE = 1e-6  # actions stay this far inside [-1, 1]
 
 
@@ -49,19 +49,6 @@ class DrqEncoder(CnnEncoder):
         self.trunks = nn.ModuleList([_convolutions(3 * stack) for _ in images])
         self.out_features = sum(CHANNELS * _side(image.height) * _side(image.width) for image in images)
         self._checked = False
-
-
-class FrameByFrame(Encoder):
-    """Any encoder of single frames, applied to each frame of a stack; features side by side, oldest frame first."""
-
-    def __init__(self, encoder: Encoder, images: list[ImageSpec], stack: int) -> None:
-        super().__init__()
-        self.encoder, self.keys, self.stack = encoder, [image.key for image in images], stack
-        self.out_features = encoder.out_features * stack
-
-    def forward(self, images: Images) -> Tensor:
-        frames = {k: images[k].unflatten(1, (self.stack, 3)).flatten(0, 1) for k in self.keys}
-        return self.encoder(frames).unflatten(0, (-1, self.stack)).flatten(1)
 
 
 class Trunk(nn.Module):
@@ -94,7 +81,7 @@ class DrqActor(nn.Module):
         self.apply(_orthogonal)
 
     def forward(self, features: Tensor) -> Tensor:
-        return torch.tanh(self.head(self.trunk(features)))
+        return torch.tanh(self.head(self.trunk(features)).float())
 
     def mode(self, features: Tensor) -> Tensor:
         """The action (B, A) without noise."""
@@ -123,7 +110,7 @@ class DrqCritic(nn.Module):
     def forward(self, features: Tensor, action: Tensor) -> Tensor:
         seen = [trunk(features) for trunk in self.trunks]
         pairs = zip(self.heads, itertools.cycle(seen), strict=False)
-        return torch.stack([head(torch.cat([h, action], dim=-1)).squeeze(-1) for head, h in pairs])
+        return torch.stack([head(torch.cat([h, action], dim=-1)).squeeze(-1) for head, h in pairs]).float()
 
 
 def truncated_noise(mean: Tensor, std: Tensor | float, clip: float | None = None) -> Tensor:
@@ -141,7 +128,7 @@ def truncated_noise(mean: Tensor, std: Tensor | float, clip: float | None = None
 def _convolutions(channels: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for stride in STRIDES:
-        layers += [nn.Conv2d(channels, CHANNELS, KERNEL, stride), nn.ReLU()]
+        layers += [nn.Conv2d(channels, CHANNELS, KERNEL, stride), nn.ReLU(inplace=True)]
         channels = CHANNELS
     trunk = nn.Sequential(*layers, nn.Flatten())
     trunk.apply(_orthogonal)
@@ -193,10 +180,9 @@ class DrqPolicy(Policy):
     std: Tensor
 
     def __init__(self, agent: DrqConf, encoder: EncoderConf, spec: Spec) -> None:
-        check(agent, encoder, spec)
         self.drq, self.frame_stack = agent, agent.frame_stack
-        self.schedule = parse_schedule(agent.noise, "agent.noise")
         super().__init__(agent, encoder, spec)
+        self.schedule = parse_schedule(agent.noise, "agent.noise")
         # Saved with the weights: a stochastic evaluation acts as training did at its end.
         self.register_buffer("std", torch.tensor(self.schedule(0), dtype=torch.float32))
         self.uniform = False
@@ -237,29 +223,15 @@ class DrqPolicy(Policy):
         return quantise(action[0].cpu().numpy(), self.spec.action)
 
 
-def check(conf: DrqConf, encoder: EncoderConf, spec: Spec) -> None:
-    """Refuse contradictions.
+def stacked_stats(stats: Stats, conf: DrqConf) -> Stats:
+    """Statistics of the stacked state (S,).
 
     Raises:
-        ConfigError: naming the key.
+        ConfigError: the configured ones are of a state of another size.
     """
-    if conf.layout not in LAYOUTS:
-        raise ConfigError(f"unknown layout '{conf.layout}'", where="agent.layout", fix=nearest(conf.layout, LAYOUTS))
-    if min(conf.frame_stack, conf.n_step, conf.bottleneck, *conf.hidden) < 1 or not conf.hidden:
-        raise ConfigError("frame_stack, n_step, bottleneck and hidden must be at least 1", where="agent")
-    if conf.own_encoder and encoder.name not in ("cnn", "none"):
-        raise ConfigError(
-            f"agent=drqv2 brings its own encoder; encoder={encoder.name} would not be used",
-            where="agent.own_encoder",
-            fix=f"agent.own_encoder=false uses encoder={encoder.name}",
-        )
     for key in ("state_mean", "state_std"):
-        if len(getattr(conf, key)) not in (0, len(spec.state.dims)):
-            raise ConfigError(f"{key} needs one number for each of {len(spec.state.dims)} dimensions", where="agent")
-
-
-def stacked_stats(stats: Stats, conf: DrqConf) -> Stats:
-    """Statistics of the stacked state (S,)."""
+        if len(getattr(conf, key)) not in (0, len(stats.mean)):
+            raise ConfigError(f"{key} needs one number for each of {len(stats.mean)} dimensions", where=f"agent.{key}")
     mean, std = conf.state_mean or stats.mean, conf.state_std or stats.std
     return Stats(list(mean) * conf.frame_stack, list(std) * conf.frame_stack)
 
@@ -279,6 +251,7 @@ class DrqAgent:
 
     def __init__(self, policy: DrqPolicy, conf: DrqConf, reward: RewardSpec, horizon: int) -> None:
         self.policy, self.conf = policy, conf
+        self.reward, self.horizon = reward, horizon
         self.critic = DrqCritic(*policy.sizes, len(policy.spec.action.dims), conf).to(policy.device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.q_low, self.q_high = q_bounds(reward, conf.discount, horizon)
@@ -289,27 +262,41 @@ class DrqAgent:
         self.updates = 0
 
     def update(self, batch: Batch, *, actor: bool = True) -> Metrics:
-        """One step of critic and encoder, with ``actor`` one of the actor on the same features, one of the target."""
-        features = self.policy.torso(batch.observation)
-        metrics = self._update_critic(batch, features)
+        """One step of critic and encoder, with ``actor`` one of the actor on the same features, one of the target.
+
+        Raises:
+            NotFinite: a loss or a gradient is not; the parameters are as they were before that step.
+        """
+        with Stage("critic"):
+            features = self.policy.torso(batch.observation)
+            metrics = self._update_critic(batch, features)
         if actor:
-            metrics |= self._update_actor(batch, features.detach())
+            with Stage("actor", features.detach()):
+                metrics |= self._update_actor(batch, features.detach())
         self._update_target()
         self.updates += 1
         return metrics
+
+    def repeat(self, batch: Batch, stage: Stage) -> Metrics:
+        """Take one step of an update again; the agent's and the random state must be those of its start."""
+        if stage.name == "critic":
+            return self._update_critic(batch, self.policy.torso(batch.observation))
+        assert stage.features is not None
+        return self._update_actor(batch, stage.features)
 
     def _update_critic(self, batch: Batch, features: Tensor) -> Metrics:
         """Equation 1: the squared errors of both critics, added."""
         target = self._target(batch)
         q = self.critic(features, batch.action)  # (2, B)
         loss = (q - target).square().mean(dim=1).sum()
-        _step(self.critic_optimizer, loss)
-        return {
+        metrics = {
             "critic_loss": loss.item(),
             "q_mean": q.mean().item(),
             "q_max": q.max().item(),
             "target_mean": target.mean().item(),
         }
+        descend(self.critic_optimizer, loss, metrics, "critic_gradient")
+        return metrics
 
     @torch.no_grad()
     def _target(self, batch: Batch) -> Tensor:
@@ -326,8 +313,7 @@ class DrqAgent:
         imitation, samples = self._imitation(batch, mean)
         weight = self.imitation_weight
         loss = -self.critic(features, action).min(dim=0).values.mean() + weight * imitation
-        _step(self.actor_optimizer, loss)
-        return {
+        metrics = {
             "actor_loss": loss.item(),
             "imitation_loss": imitation.item(),
             "imitation_samples": float(samples),
@@ -335,6 +321,8 @@ class DrqAgent:
             "noise": self.policy.std.item(),
             "saturation": (mean.detach().abs() > 0.95).float().mean().item(),
         }
+        descend(self.actor_optimizer, loss, metrics, "actor_gradient")
+        return metrics
 
     def _imitation(self, batch: Batch, mean: Tensor) -> tuple[Tensor, int]:
         """Squared error of the action without noise on human transitions, and how many there were."""
@@ -345,10 +333,8 @@ class DrqAgent:
 
     @property
     def imitation_weight(self) -> float:
-        """The weight now: linear from ``imitation_weight`` to ``imitation_end`` over ``imitation_steps`` updates."""
-        start, end = self.conf.imitation_weight, self.conf.imitation_end
-        progress = min(1.0, self.updates / max(1, self.conf.imitation_steps))
-        return start if end is None else start + progress * (end - start)
+        """The weight of the imitation term in the next update."""
+        return imitation_weight(self.conf, self.updates)
 
     @torch.no_grad()
     def _update_target(self) -> None:
@@ -367,9 +353,3 @@ class DrqAgent:
         self.updates = state["updates"]
 
     _PARTS = ("policy", "critic", "target_critic", "critic_optimizer", "actor_optimizer")
-
-
-def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()

@@ -9,21 +9,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hiltk.agents.pretrained import load_trunk
-from hiltk.agents.resnet import FrozenResNet
+from hiltk.agents.pretrained import check_reference, load_trunk
+from hiltk.agents.resnet import MEAN, STD, FrozenResNet
 from hiltk.config import EncoderConf, TrunkConf
 from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.spec import IMAGE_PREFIX, ImageSpec
 
 Images = dict[str, Tensor]
 FEATURE_PREFIX = "features."  # of a camera's stored feature maps, in place of its frames
-NAMES = ("cnn", "resnet", "none")
+NAMES = ("cnn", "resnet", "lerobot", "none")
+LEROBOT_KERNELS, LEROBOT_STRIDES, LEROBOT_SMALLEST = [7, 5, 3, 3], [2, 2, 2, 2], 39  # pixels a side
 
 
 class Encoder(nn.Module):
-    """What turns images into features; ``out_features`` is their number, 0 where no image is looked at."""
+    """What turns images into features.
+
+    Attributes:
+        out_features: their number; 0 where no image is looked at.
+        state_features: width of the layer that the state goes through; 0 where it goes beside the features as it is.
+    """
 
     out_features: int
+    state_features = 0
 
     def embed(self, key: str, frames: Tensor) -> dict[str, Tensor]:
         """What one camera's frames (B, 3, H, W) become, (B, D) by layer: for looking at, not for training."""
@@ -72,7 +79,6 @@ class ResNetEncoder(Encoder):
 
     def __init__(self, conf: EncoderConf, images: list[ImageSpec]) -> None:
         super().__init__()
-        _check_options(conf)
         self.keys = [image.key for image in images]
         self.trunk = FrozenResNet(conf.trunk) if conf.trunk.norm else load_trunk(conf.weights)
         sizes = [self.trunk.map_size(image.height, image.width) for image in images]
@@ -94,6 +100,65 @@ class ResNetEncoder(Encoder):
     def embed(self, key: str, frames: Tensor) -> dict[str, Tensor]:
         maps = self.trunk(frames)
         return {"trunk": maps.mean(dim=(2, 3)), "features": self.necks[self.keys.index(key)](maps)}
+
+
+class LeRobotEncoder(Encoder):
+    """The layout of LeRobot's ``GaussianActorPolicy`` with its own CNN, so that a policy can be handed over to it.
+
+    Four convolutions shared by all cameras, a neck for each camera, and a layer of the same width for the state
+    (`state_features`). Frames are normalised by ImageNet's mean and deviation, LeRobot's default. Initial weights are
+    drawn as for the other encoders here. Input: per camera (B, 3, H, W) uint8, or float already in [0, 1], all of one
+    size. Output: (B, F).
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, conf: EncoderConf, images: list[ImageSpec]) -> None:
+        super().__init__()
+        _check_sizes(images)
+        self.keys = [image.key for image in images]
+        self.convolutions = _convolutions(conf, padded=False)
+        with torch.no_grad():
+            height, width = self.convolutions(torch.zeros(1, 3, images[0].height, images[0].width)).shape[2:]
+        self.necks = nn.ModuleList([Neck(conf.channels[-1], (height, width), conf) for _ in images])
+        self.out_features, self.state_features = conf.features * len(images), conf.features
+        mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (MEAN, STD))
+        self.register_buffer("scale", 1 / std, persistent=False)
+        self.register_buffer("shift", -mean / std, persistent=False)
+        self._checked = False
+
+    def forward(self, images: Images) -> Tensor:
+        if not self._checked:
+            check_frames(images, self.keys)
+            self._checked = True
+        maps = self._maps(torch.cat([images[key] for key in self.keys])).chunk(len(self.keys))
+        return torch.cat([neck(m) for neck, m in zip(self.necks, maps, strict=True)], dim=-1)
+
+    def embed(self, key: str, frames: Tensor) -> dict[str, Tensor]:
+        maps = self._maps(frames)
+        return {"trunk": maps.mean(dim=(2, 3)), "features": self.necks[self.keys.index(key)](maps)}
+
+    def _maps(self, frames: Tensor) -> Tensor:
+        unit = 255.0 if frames.dtype == torch.uint8 else 1.0
+        return self.convolutions(torch.addcmul(self.shift, frames.to(self.scale.dtype), self.scale / unit))
+
+
+class FrameByFrame(Encoder):
+    """Any encoder of single frames, applied to each frame of a stack; features side by side, oldest frame first.
+
+    Input: per camera (B, K * 3, H, W) as for the encoder itself, or stored feature maps (B, K * C, h, w).
+    """
+
+    def __init__(self, encoder: Encoder, images: list[ImageSpec], stack: int) -> None:
+        super().__init__()
+        self.encoder, self.keys, self.stack = encoder, [image.key for image in images], stack
+        self.out_features = encoder.out_features * stack
+
+    def forward(self, images: Images) -> Tensor:
+        found = [feature_key(k) if feature_key(k) in images else k for k in self.keys]
+        frames = {k: images[k].unflatten(1, (self.stack, -1)).flatten(0, 1) for k in found}
+        return self.encoder(frames).unflatten(0, (-1, self.stack)).flatten(1)
 
 
 class Neck(nn.Module):
@@ -151,6 +216,18 @@ def check_encoder(conf: EncoderConf) -> None:
     for key, least in (("features", 1), ("shift_pad", 0)):
         if getattr(conf, key) < least:
             raise ConfigError(f"encoder.{key} must be at least {least}", where=f"encoder.{key}={getattr(conf, key)}")
+    if conf.name != "cnn":
+        _check_options(conf)
+    if conf.name == "lerobot":
+        _check_lerobot(conf)
+    if conf.name == "resnet" and not conf.trunk.norm:
+        check_reference(conf.weights)
+    if conf.cache_shifts and conf.name != "resnet":
+        raise ConfigError(
+            "only what a frozen encoder makes of a frame can be kept",
+            where=f"encoder.cache_shifts={conf.cache_shifts}",
+            fix="encoder=resnet10, or encoder.cache_shifts=0",
+        )
 
 
 def feature_key(key: str) -> str:
@@ -166,7 +243,12 @@ def build_encoder(conf: EncoderConf, images: list[ImageSpec]) -> Encoder:
         UserError: pretrained weights cannot be found or are of something else.
     """
     check_encoder(conf)
-    builders = {"cnn": CnnEncoder, "resnet": ResNetEncoder, "none": lambda conf, images: NoEncoder()}
+    builders = {
+        "cnn": CnnEncoder,
+        "resnet": ResNetEncoder,
+        "lerobot": LeRobotEncoder,
+        "none": lambda conf, images: NoEncoder(),
+    }
     if conf.name != "none" and not images:
         raise ConfigError(
             "an image encoder needs at least one camera",
@@ -214,23 +296,46 @@ def _check_options(conf: EncoderConf) -> None:
         )
 
 
+def _check_lerobot(conf: EncoderConf) -> None:
+    if conf.kernels != LEROBOT_KERNELS or conf.strides != LEROBOT_STRIDES or len(set(conf.channels)) > 1:
+        raise ConfigError(
+            f"LeRobot's encoder has kernels {LEROBOT_KERNELS}, strides {LEROBOT_STRIDES} and one number of channels",
+            where=f"encoder.kernels={conf.kernels}, encoder.strides={conf.strides}, encoder.channels={conf.channels}",
+            fix="encoder=lerobot; its width is set by encoder.channels=[N,N,N,N]",
+        )
+
+
+def _check_sizes(images: list[ImageSpec]) -> None:
+    sizes = {image.name: (image.height, image.width) for image in images}
+    if len(set(sizes.values())) > 1 or min(min(size) for size in sizes.values()) < LEROBOT_SMALLEST:
+        raise ConfigError(
+            f"LeRobot's encoder needs all cameras at one size, at least {LEROBOT_SMALLEST} pixels a side",
+            where=", ".join(f"{name}: {height} x {width}" for name, (height, width) in sizes.items()),
+            fix="another image size, or encoder=cnn",
+        )
+
+
 def _centred(frames: Tensor) -> Tensor:
     """(B, C, H, W) uint8 or [0, 1] to floats in [-0.5, 0.5], as DrQ-v2 does."""
     scale = 255.0 if frames.dtype == torch.uint8 else 1.0
     return frames.to(torch.float32).mul_(1.0 / scale).sub_(0.5) if scale != 1.0 else frames - 0.5
 
 
-def _trunk(conf: EncoderConf, image: ImageSpec) -> nn.Sequential:
+def _convolutions(conf: EncoderConf, *more: nn.Module, padded: bool) -> nn.Sequential:
     layers: list[nn.Module] = []
     channels = 3
     for out, kernel, stride in zip(conf.channels, conf.kernels, conf.strides, strict=True):
         layers += [
-            nn.Conv2d(channels, out, kernel, stride, padding=kernel // 2),
-            nn.ReLU(),
+            nn.Conv2d(channels, out, kernel, stride, padding=kernel // 2 if padded else 0),
+            nn.ReLU(inplace=True),
         ]
         channels = out
     # channels_last is how frames are stored (H, W, C); convolving in that layout saves a copy and is faster on CPUs.
-    convolutions = nn.Sequential(*layers, nn.Flatten()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return nn.Sequential(*layers, *more).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _trunk(conf: EncoderConf, image: ImageSpec) -> nn.Sequential:
+    convolutions = _convolutions(conf, nn.Flatten(), padded=True)
     with torch.no_grad():
         size = convolutions(torch.zeros(1, 3, image.height, image.width)).shape[1]
     return nn.Sequential(

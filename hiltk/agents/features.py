@@ -6,18 +6,17 @@ augmentation becomes a choice among K stored maps: less varied than a fresh shif
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
 
-from hiltk.agents.encoders import Encoder, ResNetEncoder, feature_key
+from hiltk.agents.encoders import Encoder, FrameByFrame, ResNetEncoder, feature_key
 from hiltk.config import EncoderConf
 from hiltk.data.replay import FrameStore
-from hiltk.errors import ConfigError, UserError
+from hiltk.data.room import human_size, require_memory
 from hiltk.observation import Observation
 from hiltk.spec import IMAGE_PREFIX
 
@@ -44,15 +43,20 @@ class FeatureStore:
         self.frames, self.encoder, self.pad, self.rng = frames, encoder, pad, rng
         self.offsets = fixed_shifts(shifts, pad)
         rows = (frames.size, len(self.offsets))
-        self._maps = {k: np.zeros(rows + shape, np.float16) for k, shape in map_shapes(frames, encoder).items()}
+        self._maps = {k: np.zeros(rows + shape, np.float16) for k, shape in map_shapes(frames.frames, encoder).items()}
         self._holds = {k: np.full(rows, -1, np.int64) for k in self._maps}  # absolute number of the row in place
 
     def observation(self, rows: np.ndarray) -> Observation:
-        """The observations at absolute ``rows``, with a randomly shifted feature map for every camera's frame."""
+        """Stacks of K observations at absolute ``rows`` (K, B), with feature maps (B, K * C, h, w) in place of frames.
+
+        The frames of a stack are shifted alike, by a shift drawn at random for every camera.
+        """
         at = rows % self.frames.size
-        out = {k: v[at] for k, v in self.frames.frames.items() if not k.startswith(IMAGE_PREFIX)}
+        vectors = {k: v for k, v in self.frames.frames.items() if not k.startswith(IMAGE_PREFIX)}
+        out = {k: np.concatenate([v[some] for some in at], axis=-1) for k, v in vectors.items()}
         for key in self._maps:
-            out[feature_key(key)] = self.maps(key, rows, self.rng.integers(len(self.offsets), size=len(rows)))
+            shifts = self.rng.integers(len(self.offsets), size=rows.shape[1])
+            out[feature_key(key)] = np.concatenate([self.maps(key, some, shifts) for some in rows], axis=1)
         return out
 
     def forget(self) -> None:
@@ -89,52 +93,40 @@ def attach(
         stores: each with the number of rows it will come to hold.
 
     Raises:
-        ConfigError: the encoder has no frozen trunk, or sees stacks of frames.
         UserError: the maps would not fit into the memory that is available.
     """
     if not conf.cache_shifts:
         return
-    if not isinstance(encoder, ResNetEncoder):
-        raise ConfigError(
-            "only a frozen encoder of single frames can be cached",
-            where=f"encoder.cache_shifts={conf.cache_shifts}",
-            fix="encoder=resnet10, or encoder.cache_shifts=0",
-        )
+    if isinstance(encoder, FrameByFrame):
+        encoder = encoder.encoder
+    assert isinstance(encoder, ResNetEncoder)  # as `check_encoder` demands
     shifts = len(fixed_shifts(conf.cache_shifts, conf.shift_pad))
-    _announce(sum(cache_bytes(rows, map_shapes(store, encoder), shifts) for store, rows in stores), shifts)
+    announce_cache(sum(cache_bytes(rows, map_shapes(store.frames, encoder), shifts) for store, rows in stores), shifts)
     for store, _ in stores:
         store.features = FeatureStore(store, encoder, shifts, conf.shift_pad, rng)
 
 
-def map_shapes(frames: FrameStore, encoder: ResNetEncoder) -> dict[str, tuple[int, int, int]]:
-    """Shape (C, h, w) of the maps of every camera."""
+def map_shapes(frames: Mapping[str, Any], encoder: ResNetEncoder) -> dict[str, tuple[int, int, int]]:
+    """Shape (C, h, w) of the maps of every camera's frames (N, H, W, 3)."""
     trunk = encoder.trunk
-    return {key: (trunk.channels, *trunk.map_size(*frames.frames[key].shape[1:3])) for key in encoder.keys}
+    return {key: (trunk.channels, *trunk.map_size(*frames[key].shape[1:3])) for key in encoder.keys}
 
 
-def cache_bytes(rows: int, shapes: dict[str, tuple[int, int, int]], shifts: int) -> int:
+def cache_bytes(rows: int, shapes: dict[str, tuple[int, int, int]], versions: int) -> int:
     """Bytes of float16 maps for so many rows, and of the numbers that say which rows they are."""
-    return rows * shifts * sum(2 * int(np.prod(shape)) + 8 for shape in shapes.values())
+    return rows * versions * sum(2 * int(np.prod(shape)) + 8 for shape in shapes.values())
 
 
-def _announce(needed: int, shifts: int) -> None:
-    available, size = available_memory(), f"{needed / 2**30:,.2f} GiB"
-    Console().print(f"feature cache: up to {size} of memory for {shifts} shifts of every frame", highlight=False)
-    if available is not None and needed > available:
-        raise UserError(
-            f"the feature cache can grow to {size}, {available / 2**30:,.2f} GiB of memory are available",
-            where=f"encoder.cache_shifts={shifts}",
-            fix="lower encoder.cache_shifts or capacity, or encoder.cache_shifts=0",
-        )
+def announce_cache(needed: int, versions: int) -> None:
+    """Say how much memory the feature cache of so many versions of every frame can take.
 
-
-def available_memory() -> int | None:
-    """Bytes that can be had without swapping, as Linux estimates them; None where it is not said."""
-    try:
-        found = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
-    except OSError:
-        return None
-    return int(found[1]) * 1024 if found else None
+    Raises:
+        UserError: it is more than there is.
+    """
+    size = human_size(needed)
+    Console().print(f"feature cache: up to {size} of memory for {versions} shifts of every frame", highlight=False)
+    where, fix = f"encoder.cache_shifts={versions}", "lower encoder.cache_shifts or capacity, or encoder.cache_shifts=0"
+    require_memory(needed, "the feature cache can grow to", where=where, fix=fix)
 
 
 def fixed_shifts(count: int, pad: int) -> np.ndarray:

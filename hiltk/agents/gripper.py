@@ -29,7 +29,7 @@ class GripperHead(nn.Module):
         self.temperature = temperature
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.trunk(features)
+        return self.trunk(features).float()
 
     def command(self, features: Tensor) -> Tensor:
         """The best of the three as an action column (B, 1): -1, 0 or +1."""

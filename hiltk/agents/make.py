@@ -6,26 +6,29 @@ from typing import Any, Protocol
 
 from omegaconf import OmegaConf
 
+from hiltk.agents.checks import SCHEMAS, check_agent, one_of
+from hiltk.agents.divergence import Stage
 from hiltk.agents.drqv2 import DrqAgent, DrqPolicy
 from hiltk.agents.policy import Policy
 from hiltk.agents.sac import Metrics, SacAgent
 from hiltk.config import AgentConf, DrqConf, EncoderConf, LearnerConf
 from hiltk.data.replay import Batch
-from hiltk.errors import ConfigError, nearest
 from hiltk.spec import RewardSpec, Spec
-
-SCHEMAS: dict[str, type[LearnerConf]] = {"sac": AgentConf, "drqv2": DrqConf}
 
 
 class Agent(Protocol):
     """What the training loop knows of a learner."""
 
     updates: int
+    reward: RewardSpec
+    horizon: int
 
     @property
     def policy(self) -> Policy: ...
 
     def update(self, batch: Batch, *, actor: bool = True) -> Metrics: ...
+
+    def repeat(self, batch: Batch, stage: Stage) -> Metrics: ...
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -38,13 +41,13 @@ def build_policy(agent: LearnerConf, encoder: EncoderConf, spec: Spec) -> Policy
     Raises:
         ConfigError: there is no such agent, or its options contradict each other.
     """
-    _check_name(agent)
+    check_agent(agent)
     return DrqPolicy(agent, encoder, spec) if isinstance(agent, DrqConf) else Policy(agent, encoder, spec)
 
 
 def build_agent(policy: Policy, conf: LearnerConf, reward: RewardSpec, horizon: int) -> Agent:
     """The learner of a policy made by `build_policy` from the same config."""
-    _check_name(conf)
+    check_agent(conf)
     if isinstance(conf, DrqConf) and isinstance(policy, DrqPolicy):
         return DrqAgent(policy, conf, reward, horizon)
     assert isinstance(conf, AgentConf)
@@ -57,21 +60,7 @@ def agent_conf(data: dict[str, Any]) -> LearnerConf:
     Raises:
         ConfigError: there is no such agent.
     """
-    schema = SCHEMAS.get(data.get("name", "sac"))
-    if schema is None:
-        raise _unknown(str(data["name"]))
-    conf: LearnerConf = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), data))  # type: ignore[assignment]
+    name = str(data.get("name", "sac"))
+    one_of("agent.name", name, tuple(SCHEMAS))
+    conf: LearnerConf = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(SCHEMAS[name]), data))  # type: ignore[assignment]
     return conf
-
-
-def _check_name(conf: LearnerConf) -> None:
-    schema = SCHEMAS.get(conf.name)
-    if schema is None:
-        raise _unknown(conf.name)
-    if not isinstance(conf, schema):
-        raise ConfigError(f"agent.name={conf.name} has other settings", where="agent.name", fix=f"agent={conf.name}")
-
-
-def _unknown(name: str) -> ConfigError:
-    fix = nearest(name, SCHEMAS) or f"there are: {', '.join(SCHEMAS)}"
-    return ConfigError(f"unknown agent '{name}'", where="agent.name", fix=fix)

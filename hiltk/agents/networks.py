@@ -1,4 +1,7 @@
-"""The networks of the actor and the critics. Shapes: B batch, F features, A action dimensions, E ensemble."""
+"""The networks of the actor and the critics. Shapes: B batch, F features, A action dimensions, E ensemble.
+
+What they hand out is float32, whatever they compute in (`hiltk.agents.compute`).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from hiltk.spec import STATE_KEY, Stats
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 1.0
 Observations = dict[str, Tensor]
-ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
 
 
 def mlp(inputs: int, hidden: list[int], outputs: int, activation: str) -> nn.Sequential:
@@ -45,19 +48,26 @@ class StateNormalizer(nn.Module):
 
 
 class Torso(nn.Module):
-    """Observation to features (B, F): normalised proprioception beside the encoder's image features."""
+    """Observation to features (B, F): normalised proprioception beside the encoder's image features.
+
+    The state goes through a layer of its own first where the encoder asks for one (`Encoder.state_features`).
+    """
 
     def __init__(self, encoder: Encoder, stats: Stats) -> None:
         super().__init__()
         self.encoder = encoder
         self.normalize = StateNormalizer(stats)
-        self.out_features: int = len(stats.mean) + encoder.out_features
+        size, width = len(stats.mean), encoder.state_features
+        self.embed_state = nn.Sequential(nn.Linear(size, width), nn.LayerNorm(width), nn.Tanh()) if width else None
+        self.out_features: int = (width or size) + encoder.out_features
 
     def forward(self, observation: Observations) -> Tensor:
         state = self.normalize(observation[STATE_KEY])
         if self.encoder.out_features == 0:
             return state
-        return torch.cat([state, self.encoder(observation)], dim=-1)
+        if self.embed_state is not None:
+            state = self.embed_state(state)
+        return torch.cat([state, self.encoder(observation)], dim=-1).float()
 
 
 class GaussianActor(nn.Module):
@@ -69,7 +79,7 @@ class GaussianActor(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation before the squashing, (B, A) each."""
-        mean, log_std = self.trunk(features).chunk(2, dim=-1)
+        mean, log_std = self.trunk(features).float().chunk(2, dim=-1)
         return mean, log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
 
     def mode(self, features: Tensor) -> Tensor:
@@ -150,4 +160,4 @@ class CriticEnsemble(nn.Module):
 
     def forward(self, features: Tensor, action: Tensor) -> Tensor:
         x = torch.cat([features, action], dim=-1).expand(self.members, -1, -1)
-        return self.trunk(x).squeeze(-1)
+        return self.trunk(x).squeeze(-1).float()

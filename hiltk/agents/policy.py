@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from hiltk.agents.checks import check_agent
-from hiltk.agents.encoders import build_encoder, check_encoder, rebuildable
+from hiltk.agents.checks import check_learner
+from hiltk.agents.encoders import build_encoder, rebuildable
 from hiltk.agents.gripper import GripperHead, greedy, head_temperature
 from hiltk.agents.networks import GaussianActor, Observations, Torso
 from hiltk.config import AgentConf, EncoderConf, LearnerConf
@@ -35,8 +35,7 @@ class Policy(nn.Module):
 
     def __init__(self, agent: LearnerConf, encoder: EncoderConf, spec: Spec) -> None:
         super().__init__()
-        check_agent(agent)
-        check_encoder(encoder)
+        check_learner(agent, encoder)
         if STATE_KEY not in spec.stats:
             raise UserError(
                 "the spec has no statistics of the state",
@@ -174,8 +173,7 @@ def _load_config(file: Path) -> tuple[LearnerConf, EncoderConf]:
     try:
         config: Any = OmegaConf.load(file)
         agent, encoder = agent_conf(config["agent"]), _typed(EncoderConf, config["encoder"])
-        check_agent(agent)
-        check_encoder(encoder)
+        check_learner(agent, encoder)
     except Exception as error:  # YAML, OmegaConf and the checks each have their own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"the policy's config cannot be used: {reason}", where=str(file)) from error

@@ -66,13 +66,22 @@ def load_trunk(reference: str) -> FrozenResNet:
 # ---------------------------------------------------------------- reading
 
 
-def _read(reference: str) -> Weights:
+def check_reference(reference: str) -> None:
+    """Refuse a frozen encoder without weights, before anything is looked for.
+
+    Raises:
+        ConfigError: no reference is given.
+    """
     if not reference:
         raise ConfigError(
             "encoder=resnet needs weights: a frozen network with random ones sees nothing",
             where="encoder.weights",
             fix="encoder=resnet10, or encoder.weights=microsoft/resnet-18 (a Hub id) or a folder",
         )
+
+
+def _read(reference: str) -> Weights:
+    check_reference(reference)
     if reference.startswith(TORCHVISION):
         return _from_torchvision(reference.removeprefix(TORCHVISION))
     path = Path(reference).expanduser()

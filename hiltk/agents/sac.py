@@ -19,10 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hiltk.agents.divergence import NotFinite, Stage, descend
+from hiltk.agents.divergence import Stage, descend
 from hiltk.agents.gripper import choices, double_dqn_target
 from hiltk.agents.networks import CriticEnsemble
 from hiltk.agents.policy import Policy
+from hiltk.agents.schedules import imitation_weight
 from hiltk.config import AgentConf
 from hiltk.data.replay import Batch
 from hiltk.spec import RewardSpec
@@ -59,7 +60,9 @@ class SacAgent:
         self.log_alpha = torch.tensor(math.log(conf.temperature), device=policy.device, requires_grad=True)
         self.target_entropy = -actions / 2 if conf.target_entropy is None else conf.target_entropy
         self.q_low, self.q_high = q_bounds(reward, conf.discount, horizon)
-        self.gripper_low = self.q_low - conf.gripper_penalty * (1 - conf.discount**horizon) / (1 - conf.discount)
+        # At worst the gripper is moved, and pays, at every step.
+        steps = longest_wait(reward, horizon)
+        self.gripper_low = self.q_low - discounted_sum(conf.gripper_penalty, conf.discount, steps)
         # One optimizer owns the torso: the critic's. The actor sees its features detached.
         critic_parameters = [*self.critic.parameters(), *policy.torso.parameters()]
         if policy.gripper:
@@ -77,16 +80,12 @@ class SacAgent:
         Raises:
             NotFinite: a loss or a gradient is not; the parameters are as they were before that step.
         """
-        stage = Stage("critic")
-        try:
+        with Stage("critic"):
             features = self.policy.torso(batch.observation)
             metrics = self._update_critic(batch, features)
-            if actor:
-                stage = Stage("actor", features.detach())
+        if actor:
+            with Stage("actor", features.detach()):
                 metrics |= self._update_actor(batch, features.detach())
-        except NotFinite as error:
-            error.stage = stage
-            raise
         self._update_targets()
         self.updates += 1
         return metrics
@@ -199,10 +198,8 @@ class SacAgent:
 
     @property
     def imitation_weight(self) -> float:
-        """The weight now: linear from ``imitation_weight`` to ``imitation_end`` over ``imitation_steps`` updates."""
-        start, end = self.conf.imitation_weight, self.conf.imitation_end
-        progress = min(1.0, self.updates / max(1, self.conf.imitation_steps))
-        return start if end is None else start + progress * (end - start)
+        """The weight of the imitation term in the next update."""
+        return imitation_weight(self.conf, self.updates)
 
     def _update_alpha(self, log_prob: Tensor) -> None:
         loss = -(self.log_alpha.exp() * (log_prob + self.target_entropy)).mean()
@@ -269,9 +266,19 @@ def q_bounds(reward: RewardSpec, discount: float, horizon: int) -> tuple[float, 
         return -math.inf, math.inf
 
     def waiting(steps: float) -> float:
-        return reward.step_value * (1 - discount**steps) / (1 - discount)
+        return discounted_sum(reward.step_value, discount, steps)
 
-    longest = horizon if reward.timeout == "terminal" else math.inf
+    longest = longest_wait(reward, horizon)
     late = waiting(longest - 1) + discount ** (longest - 1) * reward.success_value
     values = (reward.success_value, late, waiting(1), waiting(longest))
     return min(values), max(values)
+
+
+def longest_wait(reward: RewardSpec, horizon: int) -> float:
+    """Steps a value can count on at most: to the time-out, or for ever where values bootstrap through it."""
+    return horizon if reward.timeout == "terminal" else math.inf
+
+
+def discounted_sum(value: float, discount: float, steps: float) -> float:
+    """``value`` at each of so many steps, which may be infinite, as it is worth at the first."""
+    return value * (1 - discount**steps) / (1 - discount)

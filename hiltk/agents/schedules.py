@@ -1,4 +1,4 @@
-"""Schedules written as strings: numbers that change with the environment step (Yarats et al. 2021, DrQ-v2).
+"""Numbers that change while training; most are strings that a config says (Yarats et al. 2021, DrQ-v2).
 
 ``0.2`` is constant. ``linear(1.0,0.1,100000)`` goes from 1.0 to 0.1 over 100 000 steps and stays there.
 ``step_linear(1.0,0.2,5000,0.05,20000)`` goes to 0.2 over 5 000 steps, then to 0.05 over another 20 000.
@@ -10,6 +10,7 @@ import math
 import re
 from dataclasses import dataclass
 
+from hiltk.config import AgentConf, DrqConf
 from hiltk.errors import ConfigError, nearest
 
 _FORMS = {"linear": "linear(START,END,STEPS)", "step_linear": "step_linear(START,MIDDLE,STEPS,END,STEPS)"}
@@ -30,6 +31,13 @@ class Schedule:
                 return value + (goal - value) * max(0.0, step - start) / (end - start)
             start, value = end, goal
         return value
+
+
+def imitation_weight(conf: AgentConf | DrqConf, updates: int) -> float:
+    """Linear from ``imitation_weight`` to ``imitation_end`` over ``imitation_steps`` updates, if there is an end."""
+    start, end = conf.imitation_weight, conf.imitation_end
+    progress = min(1.0, updates / max(1, conf.imitation_steps))
+    return start if end is None else start + progress * (end - start)
 
 
 def parse_schedule(text: str, where: str = "") -> Schedule:

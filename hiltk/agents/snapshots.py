@@ -1,4 +1,4 @@
-"""Starting DrQ-v2 from a RoboBase / Genesis snapshot: ``{"agent": state_dict}`` in a file of torch's.
+"""Starting DrQ-v2, or its policy alone, from a RoboBase / Genesis snapshot: ``{"agent": state_dict}`` in torch's file.
 
 Nothing is left to chance (devlog 041's loader skipped what did not fit): every parameter is loaded, or named by the
 user as one that may be left out, or the file is refused. No code from the file is ever run.
@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from hiltk.agents.drqv2 import DrqAgent
+from hiltk.agents.drqv2 import DrqAgent, DrqPolicy
 from hiltk.errors import ConfigError, UserError, nearest
 
 SUFFIXES = (".pt", ".pth")
@@ -39,12 +39,17 @@ _SURPLUS = re.compile(r"actor_model\..+|.+\.hidden_state")
 
 @dataclass
 class Fit:
-    """How the parameters of a snapshot and of an agent go together; names are ours, of `unknown` the file's."""
+    """How the parameters of a snapshot and of an agent go together; names are ours, of `unknown` the file's.
+
+    Attributes:
+        unused: the critics', where a policy alone is loaded.
+    """
 
     loaded: dict[str, Tensor] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     mismatched: dict[str, str] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """One line per parameter that does not fit."""
@@ -67,20 +72,24 @@ def is_snapshot(reference: str) -> bool:
 def load_snapshot(agent: object, path: Path) -> Fit:
     """Copy a snapshot's encoder, actor, critics and target critics into an agent, and say what was done.
 
+    Args:
+        agent: or a policy, which takes encoder and actor.
+
     Raises:
-        ConfigError: the agent is not DrQ-v2 in RoboBase's layout, or an allowed name fits nothing.
+        ConfigError: it is not DrQ-v2 in RoboBase's layout, or an allowed name fits nothing.
         UserError: the file cannot be read without running code from it, or leaves parameters out that are not allowed
             to be missing. The agent is as it was then.
     """
-    if not isinstance(agent, DrqAgent) or agent.conf.layout != "robobase":
+    policy = agent.policy if isinstance(agent, DrqAgent) else agent
+    if not isinstance(policy, DrqPolicy) or policy.drq.layout != "robobase":
         raise ConfigError(
             "a snapshot only fits DrQ-v2 in RoboBase's layout", where=f"init={path}", fix="agent=drqv2_robobase"
         )
-    own = _parameters(agent)
-    fit = compare(read_snapshot(path), own, layers=len(agent.conf.hidden))
-    _check_allowed(agent.conf.init_allow_missing, fit)
+    conf, own = policy.drq, _parameters(policy, agent if isinstance(agent, DrqAgent) else None)
+    fit = compare(read_snapshot(path), own, layers=len(conf.hidden))
+    _check_allowed(conf.init_allow_missing, fit)
     _print(fit, path)
-    if refused := fit.refused(agent.conf.init_allow_missing):
+    if refused := fit.refused(conf.init_allow_missing):
         listing = "\n".join(f"    {line}" for line in refused[:12])
         more = f"\n    and {len(refused) - 12} more" if len(refused) > 12 else ""
         raise UserError(
@@ -96,11 +105,13 @@ def load_snapshot(agent: object, path: Path) -> Fit:
 
 
 def compare(state: dict[str, Tensor], own: dict[str, nn.Parameter], layers: int) -> Fit:
-    """Match a RoboBase state dict with our parameters by name and shape."""
-    fit = Fit()
+    """Match a RoboBase state dict with our parameters by name and shape; what we have nothing of is left alone."""
+    fit, parts = Fit(), {name.split(".")[0] for name in own}
     for theirs, value in state.items():
         name = translate(theirs, layers)
-        if name is None or name not in own:
+        if name is not None and name.split(".")[0] not in parts:
+            fit.unused.append(name)
+        elif name is None or name not in own:
             fit.unknown += [] if _SURPLUS.fullmatch(theirs) else [theirs]
         elif value.shape != own[name].shape:
             fit.mismatched[name] = f"is {tuple(value.shape)} in the file, {tuple(own[name].shape)} here"
@@ -176,8 +187,9 @@ class _Nothing:
     def __setstate__(self, state: Any) -> None: ...
 
 
-def _parameters(agent: DrqAgent) -> dict[str, nn.Parameter]:
-    parts = {"policy": agent.policy, "critic": agent.critic, "target_critic": agent.target_critic}
+def _parameters(policy: DrqPolicy, agent: DrqAgent | None) -> dict[str, nn.Parameter]:
+    critics = {"critic": agent.critic, "target_critic": agent.target_critic} if agent else {}
+    parts: dict[str, nn.Module] = {"policy": policy, **critics}
     return {f"{part}.{name}": p for part, module in parts.items() for name, p in module.named_parameters()}
 
 
@@ -191,7 +203,7 @@ def _covers(allowed: str, name: str) -> bool:
 
 
 def _check_allowed(allowed: list[str], fit: Fit) -> None:
-    names = [*fit.loaded, *fit.missing, *fit.mismatched, *fit.unknown]
+    names = [*fit.loaded, *fit.missing, *fit.mismatched, *fit.unknown, *fit.unused]
     for one in allowed:
         if not any(_covers(one, name) for name in names):
             raise ConfigError(
@@ -203,7 +215,8 @@ def _print(fit: Fit, path: Path) -> None:
     console = Console()
     console.print(
         f"snapshot {path.name}: {len(fit.loaded)} parameters loaded, {len(fit.missing)} missing, "
-        f"{len(fit.mismatched)} mismatched, {len(fit.unknown)} unknown",
+        f"{len(fit.mismatched)} mismatched, {len(fit.unknown)} unknown"
+        + (f"; {len(fit.unused)} of the critics not needed" if fit.unused else ""),
         highlight=False,
         soft_wrap=True,
     )

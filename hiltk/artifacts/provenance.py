@@ -27,11 +27,12 @@ REFERENCES = {
     "demos": "datasets",
     "init": "policies",
     "policies": "policies",
+    "policy": "policies",
     "reward.classifier": "classifiers",
     "artifacts": "",
 }
-# Where and how fast a step runs, not what it computes.
-VOLATILE = ("root", "name", "threads", "device", "resume")
+# Where and how fast a step runs and what it refuses, not what it computes.
+VOLATILE = ("root", "name", "threads", "device", "resume", "checks")
 
 
 def step_module(step: str) -> str:
@@ -83,10 +84,10 @@ def references(config: dict[str, Any]) -> list[tuple[str, str, list[str]]]:
 
 
 def _external_files(config: dict[str, Any]) -> dict[str, str]:
-    """Hashes of files a config points to by a key that ends in ``_path``, e.g. a robot model."""
+    """Hashes of files a config points to by a key that ends in ``_path`` (a robot model) or is ``file`` (labels)."""
     found = {}
     for key, value in _flatten(config):
-        if key.endswith("_path") and isinstance(value, str) and value and Path(value).is_file():
+        if (key.endswith("_path") or key == "file") and isinstance(value, str) and value and Path(value).is_file():
             found[key] = hash_file(Path(value))
     return found
 

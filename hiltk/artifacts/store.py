@@ -24,7 +24,7 @@ from hiltk.artifacts import fingerprint, provenance
 from hiltk.errors import ConfigError, HiltkError, UserError, nearest
 from hiltk.spec import Spec
 
-KINDS = {"datasets": "d", "classifiers": "c", "policies": "p", "evaluations": "e", "reports": "r"}
+KINDS = {"datasets": "d", "classifiers": "c", "policies": "p", "evaluations": "e", "reports": "r", "exports": "x"}
 _SINGULAR = {kind: "policy" if kind == "policies" else kind[:-1] for kind in KINDS}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VERSION = re.compile(r"([a-z])-(\d{4,})")

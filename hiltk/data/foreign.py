@@ -1,37 +1,60 @@
 """Datasets made elsewhere, brought over to hiltk's conventions: what their numbers mean is stated by config.
 
-Only what can be checked is checked (units against the range of values); nothing is guessed.
+Only what can be checked is checked (units against the range of values); nothing is guessed here, see `adopt.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
+from hiltk.arm.calibration import Calibration
 from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import EE_SITE, JOINTS, model_hash
 from hiltk.arm.state import STATE_DIMS, proprioception
 from hiltk.arm.units import ARM_JOINTS, to_degrees
 from hiltk.config import ForeignConf
 from hiltk.data.episode import Episode, Source
-from hiltk.data.lerobot_files import LeRobotFiles, take
-from hiltk.data.lerobot_io import require_finite
+from hiltk.data.lerobot_files import RECORD_AGAIN, LeRobotFiles
+from hiltk.data.lerobot_io import DatasetWriter, episode_rows, require_finite
 from hiltk.data.repair import Rebuilt
+from hiltk.data.rewrite import write_beside_pictures
+from hiltk.data.room import require_memory
+from hiltk.data.timeline import Timeline, every_row
 from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.observation import fit_image
-from hiltk.spec import IMAGE_PREFIX, STATE_KEY, ActionSpec, Dimension, ImageSpec, RewardSpec, RobotSpec, Spec, StateSpec
+from hiltk.spec import (
+    IMAGE_PREFIX,
+    STATE_KEY,
+    ActionSpec,
+    Dimension,
+    GripperFormat,
+    ImageSpec,
+    RewardSpec,
+    RobotSpec,
+    Spec,
+    StateSpec,
+)
 
-JOINT_UNITS = ("degrees", "radians")
-GRIPPER_UNITS = ("percent", "unit", "radians")
+JOINT_UNITS = ("degrees", "radians", "normalized")
+GRIPPER_UNITS = ("percent", "unit", "radians", "percent_as_radians", "none")
 # No arm stays within 3.5 degrees of zero in every joint, and none reaches 7 radians (400 degrees).
 MOST_RADIANS = 7.0
 LEAST_DEGREES = 3.5
+MOST_NORMALIZED = 100.01
 
 
-def read_joints(files: LeRobotFiles, conf: ForeignConf) -> np.ndarray:
-    """Joint positions of every row, (N, 6) in LeRobot degrees and gripper percent.
+def read_joints(files: LeRobotFiles, conf: ForeignConf, column: str = STATE_KEY, *, finite: bool = True) -> np.ndarray:
+    """Joint positions of every row, (N, 6) in LeRobot degrees and gripper percent; (N, 5) where there is no gripper.
+
+    Args:
+        column: the state, or a column of joint commands in the same units.
+        finite: refuse NaN; rows with NaN are otherwise returned as such.
 
     Raises:
         ConfigError: an unknown unit.
@@ -43,46 +66,72 @@ def read_joints(files: LeRobotFiles, conf: ForeignConf) -> np.ndarray:
     ):
         if unit not in known:
             raise ConfigError(f"unknown unit '{unit}'", where=f"foreign.{key}", fix=f"one of: {', '.join(known)}")
-    state = files.column(STATE_KEY).astype(np.float64)
-    require_finite(state, files.names(STATE_KEY), column=STATE_KEY, where=str(files.path))
-    stored = state[:, _joint_columns(files, state.shape[1], conf.joints)]
-    _check_unit(stored[:, :ARM_JOINTS], conf.joint_unit, files)
+    count = ARM_JOINTS if conf.gripper_unit == "none" else len(JOINTS)
+    values = files.column(column)
+    if finite:
+        require_finite(values, files.names(column), column=column, where=str(files.path))
+    values = values.reshape(len(values), -1)
+    stored = values[:, joint_columns(files, values.shape[1], conf.joints, column, count)].astype(np.float64)
+    known_rows = stored if finite else stored[np.isfinite(stored).all(1)]
+    if len(known_rows):
+        _check_unit(known_rows[:, :ARM_JOINTS], conf.joint_unit, files, column)
     joints = stored.copy()
-    if conf.joint_unit == "radians":
-        joints[:, :ARM_JOINTS] = np.rad2deg(stored[:, :ARM_JOINTS])
-    joints[:, ARM_JOINTS] = _gripper_percent(stored[:, ARM_JOINTS], conf.gripper_unit)
+    joints[:, :ARM_JOINTS] = _arm_degrees(stored[:, :ARM_JOINTS], conf)
+    if count > ARM_JOINTS:
+        joints[:, ARM_JOINTS] = _gripper_percent(stored[:, ARM_JOINTS], conf.gripper_unit)
     return joints
 
 
-def _joint_columns(files: LeRobotFiles, size: int, joints: list[str]) -> list[int]:
-    """Where the six joints lie in the state: by the given names, else the first six."""
-    if not joints:
-        if size < len(JOINTS):
+def _arm_degrees(stored: np.ndarray, conf: ForeignConf) -> np.ndarray:
+    if conf.joint_unit == "normalized":
+        if not conf.calibration_path:
             raise UserError(
-                f"the state has {size} dimensions, the arm has {len(JOINTS)} joints",
-                where=f"{STATE_KEY} in {files.path}",
-                fix="hiltk fix-actions needs the measured position of every joint",
+                "joints in ±100 of a calibrated range are no angles without that calibration",
+                where="foreign.joint_unit=normalized",
+                fix="foreign.calibration_path=<the arm's file under ~/.cache/huggingface/lerobot/calibration/robots>",
             )
-        return list(range(len(JOINTS)))
-    if len(joints) != len(JOINTS):
-        raise ConfigError(f"{len(joints)} joints are named, the arm has {len(JOINTS)}", where="foreign.joints")
-    names = files.names(STATE_KEY)
+        return Calibration.load(conf.calibration_path).to_degrees(stored)
+    return np.rad2deg(stored) if conf.joint_unit == "radians" else stored
+
+
+def joint_columns(
+    files: LeRobotFiles, size: int, joints: list[str], column: str = STATE_KEY, count: int = len(JOINTS)
+) -> list[int]:
+    """Where the joints lie in a column: by the given names, else the first ``count``."""
+    names = files.names(column)
+    if not joints or (column != STATE_KEY and not set(joints) & set(names)):
+        if size < count:
+            fix = " (without a gripper: foreign.gripper_unit=none gripper=none)" if size == ARM_JOINTS else ""
+            raise UserError(
+                f"{column} has {size} dimensions, the arm has {count} joints",
+                where=str(files.path),
+                fix=f"hiltk fix-actions needs the measured position of every joint{fix}",
+            )
+        return list(range(count))
+    if len(joints) != count:
+        raise ConfigError(f"{len(joints)} joints are named, the arm has {count}", where="foreign.joints")
     for name in joints:
         if name not in names:
             there = ", ".join(names) or "no names"
-            raise UserError(f"the state has no '{name}'", where=f"{files.path} has: {there}", fix=nearest(name, names))
+            raise UserError(f"{column} has no '{name}'", where=f"{files.path} has: {there}", fix=nearest(name, names))
     return [names.index(name) for name in joints]
 
 
-def _check_unit(arm: np.ndarray, unit: str, files: LeRobotFiles) -> None:
+def _check_unit(arm: np.ndarray, unit: str, files: LeRobotFiles, column: str) -> None:
     largest = float(np.abs(arm).max())
-    other = {"degrees": "radians", "radians": "degrees"}[unit]
+    if unit == "normalized" and largest > MOST_NORMALIZED:
+        raise UserError(
+            f"the joints are said to be in ±100 of their range, but values reach {largest:.4g}",
+            where=f"{column} in {files.path}",
+            fix="foreign.joint_unit=degrees",
+        )
+    other = "degrees" if unit == "radians" else "radians"
     if (unit == "degrees" and largest < LEAST_DEGREES) or (unit == "radians" and largest > MOST_RADIANS):
         raise UserError(
             f"the joints are said to be in {unit}, but no value exceeds {largest:.3g}"
             if unit == "degrees"
             else f"the joints are said to be in radians, but values reach {largest:.4g}",
-            where=f"{STATE_KEY} in {files.path}",
+            where=f"{column} in {files.path}",
             fix=f"foreign.joint_unit={other}",
         )
 
@@ -92,6 +141,8 @@ def _gripper_percent(values: np.ndarray, unit: str) -> np.ndarray:
         joints = np.zeros((len(values), len(JOINTS)))
         joints[:, ARM_JOINTS] = values
         return to_degrees(joints)[:, ARM_JOINTS]
+    if unit == "percent_as_radians":  # a loader that took the gripper for an angle, too (devlog 046)
+        return np.rad2deg(values)
     return values * 100 if unit == "unit" else values
 
 
@@ -123,51 +174,211 @@ def find_cameras(files: LeRobotFiles, conf: ForeignConf) -> list[Camera]:
 
 
 def _image_spec(files: LeRobotFiles, name: str, key: str, conf: ForeignConf) -> ImageSpec:
-    height, width = files.first_frame(key).shape[:2]
+    height, width = _frame_size(files, key)
     return ImageSpec(
         name, conf.image_height or height, conf.image_width or width, native_height=height, native_width=width
     )
 
 
+def _frame_size(files: LeRobotFiles, key: str) -> tuple[int, int]:
+    """Height and width of a camera's frames, as the metadata say; whether they do is checked where frames are read."""
+    feature = files.features[key]
+    shape, names = [int(n) for n in feature["shape"]], list(feature.get("names") or [])
+    if len(shape) != 3:
+        raise UserError(
+            f"the frames of '{key}' are said to have the shape {shape}", where=f"{files.path}/meta/info.json"
+        )
+    first = names.index("height") if "height" in names else int(shape[0] in (1, 3) and shape[2] not in (1, 3))
+    return shape[first], shape[first + 1]
+
+
 def foreign_spec(files: LeRobotFiles, conf: ForeignConf, action: ActionSpec, model_path: str) -> Spec:
     """The spec of the dataset that comes out."""
+    with_gripper = conf.gripper_unit != "none"
+    if not with_gripper and action.gripper is not GripperFormat.none:
+        raise ConfigError(
+            "a recording without a gripper cannot have gripper actions",
+            where=f"foreign.gripper_unit=none, gripper={action.gripper.name}",
+            fix="gripper=none",
+        )
     limits = Kinematics(model_path).limits_deg
     units = ["deg"] * ARM_JOINTS + ["percent"]
+    calibration = Calibration.load(conf.calibration_path) if conf.calibration_path else None
     joints = [Dimension(n, u, float(low), float(high)) for n, u, (low, high) in zip(JOINTS, units, limits, strict=True)]
     return Spec(
         task=conf.task or next(iter(files.tasks()), ""),
         fps=files.fps,
-        state=StateSpec(list(STATE_DIMS)),
+        state=StateSpec([d for d in STATE_DIMS if with_gripper or not d.name.startswith("gripper")]),
         action=action,
         images=[camera.image for camera in find_cameras(files, conf)],
         reward=RewardSpec(),
-        robot=RobotSpec(name="so101", model_hash=model_hash(model_path), ee_site=EE_SITE, joints=joints),
+        robot=RobotSpec(
+            name="so101",
+            model_hash=model_hash(model_path),
+            ee_site=EE_SITE,
+            joints=joints if with_gripper else joints[:ARM_JOINTS],
+            calibration_id=calibration.id if calibration else "",
+            calibration_hash=calibration.hash if calibration else "",
+        ),
+    )
+
+
+# ---------------------------------------------------------------- writing
+
+
+def write_converted(
+    files: LeRobotFiles,
+    conf: ForeignConf,
+    spec: Spec,
+    joints_deg: np.ndarray,
+    rebuilt: Rebuilt,
+    kin: Kinematics,
+    folder: Path,
+    frames: Timeline | None = None,
+) -> Spec:
+    """Write a full hiltk dataset into ``folder``; returns its spec, with statistics.
+
+    Pictures that stay as they are, frame by frame and at their size, are copied without decoding them; so memory and
+    time are those of the numbers. Otherwise every frame is decoded and written again.
+
+    Args:
+        joints_deg: (M, 6) per frame, and so are ``rebuilt`` and the episodes of ``frames``.
+        frames: which rows become frames; None: all.
+
+    Raises:
+        ConfigError: a successful episode that does not exist, or more success frames than frames.
+        UserError: a camera's file is damaged, or an episode's frames do not fit into memory.
+    """
+    frames = frames or every_row(files)
+    cameras = find_cameras(files, conf)
+    progress = partial(tqdm, total=len(frames.bounds), desc="converting", unit="episode", mininterval=0.5)
+    if frames.takes_all_of(files) and not any(_is_resized(camera.image) for camera in cameras):
+        episodes = foreign_episodes(files, conf, spec, joints_deg, rebuilt, kin, frames, pictures=False)
+        rows = (episode_rows(episode, after) for episode, after in progress(episodes))
+        return write_beside_pictures(files, folder, spec, {c.key: c.image.key for c in cameras}, rows)
+    _require_room(files, cameras)
+    episodes = foreign_episodes(files, conf, spec, joints_deg, rebuilt, kin, frames)
+    with DatasetWriter(folder, spec, video=_keeps_video(files, cameras)) as writer:
+        for found, after in progress(episodes):
+            writer.add(found, after=after)
+    return writer.spec
+
+
+def _is_resized(image: ImageSpec) -> bool:
+    return (image.height, image.width) != (image.native_height, image.native_width)
+
+
+def _keeps_video(files: LeRobotFiles, cameras: list[Camera]) -> bool:
+    """Full-size frames that came as video stay video; resized ones are small enough to be kept exactly."""
+    resized = any(_is_resized(camera.image) for camera in cameras)
+    return not resized and any(files.features[camera.key]["dtype"] == "video" for camera in cameras)
+
+
+def _require_room(files: LeRobotFiles, cameras: list[Camera]) -> None:
+    """An episode's frames are in memory at once, as they come out."""
+    longest = max(stop - start for start, stop in files.bounds)
+    needed = 2 * longest * sum(3 * camera.image.height * camera.image.width for camera in cameras)
+    require_memory(
+        needed,
+        f"the longest episode has {longest} frames, which need",
+        where=str(files.path),
+        fix="set foreign.image_height and foreign.image_width to a smaller size, or split the episode",
     )
 
 
 def foreign_episodes(
-    files: LeRobotFiles, conf: ForeignConf, spec: Spec, joints_deg: np.ndarray, rebuilt: Rebuilt, kin: Kinematics
+    files: LeRobotFiles,
+    conf: ForeignConf,
+    spec: Spec,
+    joints_deg: np.ndarray,
+    rebuilt: Rebuilt,
+    kin: Kinematics,
+    frames: Timeline | None = None,
+    *,
+    pictures: bool = True,
 ) -> Iterator[tuple[Episode, Episode | None]]:
     """Every episode with proprioception, rebuilt actions, success and reward; and what follows its end, if anything.
 
-    Raises:
-        ConfigError: a successful episode that does not exist, or more success frames than frames.
-        UserError: a camera's file is damaged.
+    Args and errors as for `write_converted`; without ``pictures`` the observations are numbers only.
     """
+    frames = frames or every_row(files)
+    shown, human = _success(files, conf)[frames.rows], interventions(files, conf)
+    cameras = find_cameras(files, conf) if pictures else []
+    streams = {camera.image.key: _fitted(files, camera) for camera in cameras}
+    for number, (start, stop) in enumerate(frames.bounds):
+        first, last = files.bounds[number]
+        wanted = frames.rows[start:stop] - first
+        observations = {key: _taken(stream, last - first, wanted) for key, stream in streams.items()}
+        observations[STATE_KEY] = _states(kin, joints_deg[start:stop], frames.steps[start:stop], spec)
+        yield split_at_success(
+            observations,
+            rebuilt.actions[start : stop - 1],
+            shown[start:stop],
+            spec.reward,
+            valid=rebuilt.valid[start : stop - 1],
+            human=None if human is None else human[frames.rows[start : stop - 1]],
+        )
+
+
+def _fitted(files: LeRobotFiles, camera: Camera) -> Iterator[np.ndarray]:
+    """A camera's frames, cropped and resized one by one."""
+    for frame in files.frames(camera.key):
+        if frame.shape[:2] != (camera.image.native_height, camera.image.native_width):
+            said = f"{camera.image.native_height} x {camera.image.native_width}"
+            raise UserError(
+                f"the frames of '{camera.key}' are {frame.shape[0]} x {frame.shape[1]}, the metadata say {said}",
+                where=str(files.path),
+                fix="correct the shape in meta/info.json",
+            )
+        yield fit_image(frame, camera.image)
+
+
+def _taken(stream: Iterator[np.ndarray], length: int, wanted: np.ndarray) -> np.ndarray:
+    """Of the next ``length`` frames those with the given numbers."""
+    chosen = set(wanted.tolist())
+    taken = [frame for number, frame in zip(range(length), stream, strict=False) if number in chosen]
+    if len(taken) < len(wanted):
+        raise UserError(f"a camera has {len(wanted) - len(taken)} frames too few in one episode", fix=RECORD_AGAIN)
+    return np.stack(taken)
+
+
+def _states(kin: Kinematics, joints_deg: np.ndarray, steps: np.ndarray, spec: Spec) -> np.ndarray:
+    """Proprioception (T+1, D) of one episode in the spec's layout; velocities across missing frames are means."""
+    padded = np.zeros((len(joints_deg), len(JOINTS)))
+    padded[:, : joints_deg.shape[1]] = joints_deg
+    states = proprioception(kin, padded, None, spec.fps)
+    states[1:, len(JOINTS) : 2 * len(JOINTS)] /= steps[:-1, None]
+    return states[:, [d.name in spec.state.names for d in STATE_DIMS]]
+
+
+def interventions(files: LeRobotFiles, conf: ForeignConf) -> np.ndarray | None:
+    """Where a human had taken over from the policy, per row (N,) bool; None where the dataset does not say."""
+    if not conf.intervention_column:
+        return None
+    values = files.column(conf.intervention_column).astype(np.float64)
+    require_finite(values, [], column=conf.intervention_column, where=str(files.path))
+    return values.reshape(len(values), -1)[:, 0] > 0
+
+
+def _success(files: LeRobotFiles, conf: ForeignConf) -> np.ndarray:
+    """Whether success shows, per row (N,) bool: by a column, or in the last frames of episodes."""
     _check_success(files, conf)
-    cameras = find_cameras(files, conf)
-    streams = {camera.key: files.frames(camera.key) for camera in cameras}
-    for number, (start, stop) in enumerate(files.bounds):
-        frames = {c.image.key: [fit_image(f, c.image) for f in take(streams[c.key], stop - start)] for c in cameras}
-        observations = {k: np.stack(v) for k, v in frames.items()}
-        observations[STATE_KEY] = proprioception(kin, joints_deg[start:stop], None, files.fps)
-        success = np.zeros(stop - start, bool)
+    if conf.success_column:
+        values = files.column(conf.success_column).astype(np.float64)
+        require_finite(values, [], column=conf.success_column, where=str(files.path))
+        return values.reshape(len(values), -1)[:, 0] > 0
+    shown = np.zeros(files.bounds[-1][1], bool)
+    for number, (_, stop) in enumerate(files.bounds):
         if conf.success_last_frames and (not conf.successful_episodes or number in conf.successful_episodes):
-            success[-conf.success_last_frames :] = True
-        yield split_at_success(observations, rebuilt.actions[start : stop - 1], success, spec.reward)
+            shown[stop - conf.success_last_frames : stop] = True
+    return shown
 
 
 def _check_success(files: LeRobotFiles, conf: ForeignConf) -> None:
+    if conf.success_column and (conf.success_last_frames or conf.successful_episodes):
+        raise ConfigError(
+            "success is said twice", where="foreign.success_column and foreign.success_last_frames", fix="keep one"
+        )
     unknown = [e for e in conf.successful_episodes if not 0 <= e < len(files.bounds)]
     if unknown:
         raise ConfigError(
@@ -188,7 +399,13 @@ def _check_success(files: LeRobotFiles, conf: ForeignConf) -> None:
 
 
 def split_at_success(
-    observations: dict[str, np.ndarray], actions: np.ndarray, success: np.ndarray, rule: RewardSpec
+    observations: dict[str, np.ndarray],
+    actions: np.ndarray,
+    success: np.ndarray,
+    rule: RewardSpec,
+    *,
+    valid: np.ndarray | None = None,
+    human: np.ndarray | None = None,
 ) -> tuple[Episode, Episode | None]:
     """An episode up to the moment the success rule would have ended it, and what was recorded after that.
 
@@ -197,6 +414,8 @@ def split_at_success(
         actions: (T, A).
         success: (T+1,) bool, per observation.
         rule: hold time and rewards.
+        valid: (T,) bool, which actions are known; None: all.
+        human: (T,) bool, where a human had taken over from a policy; None: it is a demonstration throughout.
     """
     end = _end_step(success, rule, len(actions))
     ends = bool(success.any())
@@ -204,8 +423,21 @@ def split_at_success(
     if ends:
         rewards[end - 1] = rule.success_value
         rewards[end:] = 0.0
-    episode = _piece(observations, actions, success, rewards, 0, end, terminated=ends)
-    after = _piece(observations, actions, success, rewards, end, len(actions), terminated=False)
+    taken_over = np.zeros(len(actions), bool) if human is None else human
+    source = np.full(len(actions), Source.demo) if human is None else np.where(human, Source.human, Source.policy)
+    whole = Episode(
+        observations=observations,
+        actions=actions,
+        rewards=rewards,
+        success=success,
+        source=source.astype(np.int64),
+        is_intervention=taken_over,
+        action_valid=np.ones(len(actions), bool) if valid is None else valid,
+        terminated=False,
+        truncated=False,
+    )
+    episode = _piece(whole, 0, end, terminated=ends)
+    after = _piece(whole, end, len(actions), terminated=False)
     return episode, after if end < len(actions) else None
 
 
@@ -216,25 +448,16 @@ def _end_step(success: np.ndarray, rule: RewardSpec, length: int) -> int:
     return min(length, max(int(success.argmax()) + rule.hold_steps - 1, rule.min_steps))
 
 
-def _piece(
-    observations: dict[str, np.ndarray],
-    actions: np.ndarray,
-    success: np.ndarray,
-    rewards: np.ndarray,
-    start: int,
-    stop: int,
-    *,
-    terminated: bool,
-) -> Episode:
-    count = stop - start
+def _piece(whole: Episode, start: int, stop: int, *, terminated: bool) -> Episode:
+    """Transitions ``start`` to ``stop`` of an episode."""
     return Episode(
-        observations={k: v[start : stop + 1] for k, v in observations.items()},
-        actions=actions[start:stop],
-        rewards=rewards[start:stop],
-        success=success[start : stop + 1],
-        source=np.full(count, Source.demo, np.int64),
-        is_intervention=np.zeros(count, bool),
-        action_valid=np.ones(count, bool),
+        observations={k: v[start : stop + 1] for k, v in whole.observations.items()},
+        actions=whole.actions[start:stop],
+        rewards=whole.rewards[start:stop],
+        success=whole.success[start : stop + 1],
+        source=whole.source[start:stop],
+        is_intervention=whole.is_intervention[start:stop],
+        action_valid=whole.action_valid[start:stop],
         terminated=terminated,
         truncated=not terminated,
     )

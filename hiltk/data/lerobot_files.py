@@ -7,7 +7,9 @@ Needs neither LeRobot nor torch, so it starts at once; LeRobot's own reader open
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -27,11 +29,19 @@ RECORD_AGAIN = "record or download it again; `lerobot-edit-dataset` can drop sin
 
 @dataclass(frozen=True)
 class VideoSegment:
-    """Where the frames of one episode lie: a file, the time of the first frame (s), and how many frames."""
+    """Where the frames of one episode lie.
+
+    Attributes:
+        file: the video, which may hold several episodes.
+        place: the file's chunk and number.
+        start_s: the time of the episode's frame 0 in the file, seconds.
+        frames: numbers of the episode's frames, counted from there.
+    """
 
     file: Path
+    place: tuple[int, int]
     start_s: float
-    length: int
+    frames: np.ndarray
 
 
 class LeRobotFiles:
@@ -42,11 +52,14 @@ class LeRobotFiles:
         fps: frames per second.
         features: LeRobot's feature table, by column name: ``dtype``, ``shape``, ``names``.
 
+    Args:
+        gaps: accept episodes in which rows are missing or stored twice, as their ``frame_index`` tells.
+
     Raises:
         UserError: the folder is not a LeRobotDataset v3, is empty, or lacks files.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, gaps: bool = False) -> None:
         self.path = Path(path)
         info = _read_info(self.path)
         self.fps = float(info["fps"])
@@ -57,7 +70,8 @@ class LeRobotFiles:
             raise UserError(
                 "the dataset is empty: it has no episodes", where=str(self.path), fix="record some episodes first"
             )
-        self.bounds = self._episode_bounds(int(info["total_frames"]))
+        self._frame_index = np.zeros(0, np.int64)
+        self.bounds = self._episode_bounds(int(info["total_frames"]), gaps=gaps)
 
     @property
     def cameras(self) -> list[str]:
@@ -105,6 +119,17 @@ class LeRobotFiles:
         stored = self.features[camera]["dtype"]
         return self._video_frames(camera) if stored == "video" else self._image_frames(camera)
 
+    def frames_at(self, camera: str, rows: np.ndarray) -> np.ndarray:
+        """The frames of one camera in some rows, (R, H, W, 3) uint8 RGB; only what these rows need is read and decoded.
+
+        Raises:
+            UserError: a file is missing or damaged.
+        """
+        stored = self.features[camera]["dtype"]
+        wanted = sorted({int(r) for r in rows})
+        found = dict(self._video_rows(camera, wanted) if stored == "video" else self._image_rows(camera, wanted))
+        return np.stack([found[int(r)] for r in rows])
+
     def first_frame(self, camera: str) -> np.ndarray:
         """The first frame of one camera, (H, W, 3) uint8 RGB."""
         return next(self.frames(camera))
@@ -118,7 +143,7 @@ class LeRobotFiles:
                 parts.append(pq.read_table(file, columns=columns, partitioning=None).select(columns))
         return pa.concat_tables(parts)
 
-    def _episode_bounds(self, total: int) -> list[tuple[int, int]]:
+    def _episode_bounds(self, total: int, *, gaps: bool) -> list[tuple[int, int]]:
         table = self._table(["episode_index", "frame_index"])
         episode, frame = (_to_numpy(table.column(n)) for n in ("episode_index", "frame_index"))
         if len(episode) != total:
@@ -129,7 +154,11 @@ class LeRobotFiles:
             )
         edges = np.flatnonzero(np.diff(episode)) + 1
         starts, stops = np.r_[0, edges], np.r_[edges, len(episode)]
-        if not np.array_equal(frame, np.arange(len(frame)) - np.repeat(starts, stops - starts)):
+        self._frame_index = frame
+        forward = np.diff(frame, append=frame[-1:]) >= 0
+        forward[stops - 1] = True
+        whole = np.array_equal(frame, np.arange(len(frame)) - np.repeat(starts, stops - starts))
+        if not (whole or (gaps and forward.all())):
             raise UserError(
                 "rows are missing or out of order inside an episode", where=str(self.path / "data"), fix=RECORD_AGAIN
             )
@@ -138,11 +167,25 @@ class LeRobotFiles:
     # ------------------------------------------------------------------ cameras
 
     def _image_frames(self, camera: str) -> Iterator[np.ndarray]:
+        # OpenCV decodes without Python's lock: threads use every core. Few frames at once, since they may be large.
+        with ThreadPoolExecutor() as pool:
+            for file in self.data_files:
+                with _damaged(file):
+                    for batch in pq.ParquetFile(file).iter_batches(batch_size=32, columns=[camera]):
+                        yield from pool.map(lambda cell: self._decode_image(cell, camera), batch.column(0).to_pylist())
+
+    def _image_rows(self, camera: str, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        first = 0
         for file in self.data_files:
             with _damaged(file):
-                for batch in pq.ParquetFile(file).iter_batches(batch_size=256, columns=[camera]):
-                    for cell in batch.column(0):
-                        yield self._decode_image(cell.as_py(), camera)
+                reader = pq.ParquetFile(file)
+                for group in range(reader.num_row_groups):
+                    length = reader.metadata.row_group(group).num_rows
+                    inside = wanted[bisect_left(wanted, first) : bisect_left(wanted, first + length)]
+                    if inside:
+                        cells = reader.read_row_group(group, columns=[camera]).column(0)
+                        yield from ((row, self._decode_image(cells[row - first].as_py(), camera)) for row in inside)
+                    first += length
 
     def _decode_image(self, cell: dict[str, Any], camera: str) -> np.ndarray:
         data = cell["bytes"]
@@ -154,12 +197,26 @@ class LeRobotFiles:
         return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
     def _video_frames(self, camera: str) -> Iterator[np.ndarray]:
-        for file, group in groupby(self._segments(camera), key=lambda s: s.file):
+        for file, group in groupby(self.segments(camera), key=lambda s: s.file):
             segments = list(group)
-            wanted = np.concatenate([s.start_s * self.fps + np.arange(s.length) for s in segments])
+            wanted = np.concatenate([s.start_s * self.fps + s.frames for s in segments])
             yield from _decode_video(file, np.rint(wanted).astype(np.int64), self.fps)
 
-    def _segments(self, camera: str) -> list[VideoSegment]:
+    def _video_rows(self, camera: str, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        for (start, stop), segment in zip(self.bounds, self.segments(camera), strict=True):
+            inside = wanted[bisect_left(wanted, start) : bisect_left(wanted, stop)]
+            if inside:
+                numbers = np.rint(segment.start_s * self.fps + segment.frames[np.array(inside) - start])
+                once, which = np.unique(numbers.astype(np.int64), return_inverse=True)
+                frames = list(_decode_video(segment.file, once, self.fps, seek=True))
+                yield from ((row, frames[i]) for row, i in zip(inside, which.tolist(), strict=True))
+
+    def segments(self, camera: str) -> list[VideoSegment]:
+        """Where each episode's frames of a camera stored as video lie.
+
+        Raises:
+            UserError: the metadata disagrees with the tables about the episodes.
+        """
         prefix = f"videos/{camera}/"
         columns = ["episode_index", "length", *(prefix + n for n in ("chunk_index", "file_index", "from_timestamp"))]
         rows: list[dict[str, Any]] = []
@@ -167,16 +224,29 @@ class LeRobotFiles:
             with _damaged(file):
                 rows += pq.read_table(file, columns=columns, partitioning=None).to_pylist()
         rows.sort(key=lambda r: r["episode_index"])
-        return [self._segment(camera, row, prefix) for row in rows]
+        lengths = [stop - start for start, stop in self.bounds]
+        if [row["length"] for row in rows] != lengths:
+            raise UserError(
+                f"the metadata describes {len(rows)} episodes of {sum(r['length'] for r in rows)} frames in all, the "
+                f"tables hold {len(lengths)} of {sum(lengths)}, or the single lengths differ",
+                where=str(self.path / "meta" / "episodes"),
+                fix=RECORD_AGAIN,
+            )
+        return [self._segment(camera, row, prefix, bounds) for row, bounds in zip(rows, self.bounds, strict=True)]
 
-    def _segment(self, camera: str, row: dict[str, Any], prefix: str) -> VideoSegment:
+    def _segment(self, camera: str, row: dict[str, Any], prefix: str, bounds: tuple[int, int]) -> VideoSegment:
         place = {n: int(row[prefix + n]) for n in ("chunk_index", "file_index")}
         file = self.path / self._video_path.format(video_key=camera, **place)
-        return VideoSegment(file, float(row[prefix + "from_timestamp"]), int(row["length"]))
+        start_s, frames = float(row[prefix + "from_timestamp"]), self._frame_index[slice(*bounds)]
+        return VideoSegment(file, (place["chunk_index"], place["file_index"]), start_s, frames)
 
 
-def _decode_video(file: Path, wanted: np.ndarray, fps: float) -> Iterator[np.ndarray]:
-    """The frames with the given numbers (ascending, counted from the file's start), RGB, in one pass."""
+def _decode_video(file: Path, wanted: np.ndarray, fps: float, *, seek: bool = False) -> Iterator[np.ndarray]:
+    """The frames with the given numbers (ascending, counted from the file's start), RGB, in one pass.
+
+    Args:
+        seek: start at the keyframe before the first of them instead of at the file's start.
+    """
     import av
 
     if not file.is_file():
@@ -186,11 +256,13 @@ def _decode_video(file: Path, wanted: np.ndarray, fps: float) -> Iterator[np.nda
     with _damaged(file), av.open(str(file)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
+        if seek and need is not None:
+            container.seek(int(need / fps / stream.time_base), stream=stream)
         for frame in container.decode(stream):
             if need is None:
                 return
             # Timestamps rather than a count: concatenated files may repeat or skip a frame at the seam.
-            if frame.time is not None and round(frame.time * fps) == need:
+            while frame.time is not None and round(frame.time * fps) == need:  # a row may be stored twice
                 yield frame.to_ndarray(format="rgb24")
                 need = next(pending, None)
     if need is not None:
@@ -217,7 +289,7 @@ def _read_info(path: Path) -> dict[str, Any]:
         raise UserError(
             f"the dataset has LeRobot version {version}, hiltk reads v3",
             where=str(path),
-            fix="convert it with LeRobot's own script: python -m lerobot.scripts.convert_dataset_v21_to_v30 --help",
+            fix="`hiltk adopt` converts v2.1 (by LeRobot's own lerobot.scripts.convert_dataset_v21_to_v30)",
         )
     return info
 
@@ -252,5 +324,10 @@ def take(frames: Iterator[np.ndarray], count: int) -> list[np.ndarray]:
     """
     taken = list(islice(frames, count))
     if len(taken) < count:
-        raise UserError(f"a camera has {count - len(taken)} frames too few in one episode", fix=RECORD_AGAIN)
+        raise too_few(count - len(taken))
     return taken
+
+
+def too_few(missing: int) -> UserError:
+    """What to say where a camera has fewer frames than the tables have rows."""
+    return UserError(f"a camera has {missing} frames too few", fix=RECORD_AGAIN)

@@ -23,6 +23,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from hiltk.data.consistency import require_consistent
 from hiltk.data.episode import Episode, Source
 from hiltk.data.lerobot_files import RECORD_AGAIN, LeRobotFiles, take
 from hiltk.data.statistics import vector_stats
@@ -110,7 +111,7 @@ class DatasetWriter:
         from lerobot.utils.utils import SuppressProgressBars
 
         check_episode(episode, self.spec, name=f"episode {self.episodes}")
-        rows = _rows(episode, after)
+        rows = episode_rows(episode, after)
         count = len(rows[ACTION])
         with SuppressProgressBars():
             for t in range(count):
@@ -185,7 +186,7 @@ def require_finite(values: np.ndarray, names: list[str], *, column: str, where: 
         )
 
 
-def _rows(episode: Episode, after: Episode | None) -> dict[str, Any]:
+def episode_rows(episode: Episode, after: Episode | None) -> dict[str, Any]:
     """The columns of T+1 rows (and those that follow the end), by name; text columns as lists."""
     rows = _transitions(episode)
     if after is not None:
@@ -223,9 +224,13 @@ def dataset_spec(path: Path) -> Spec:
     """The spec of a dataset on disk, checked against its columns.
 
     Raises:
-        UserError: not a LeRobotDataset v3, empty, without a spec, or its columns differ from the spec.
+        UserError: not a LeRobotDataset v3, empty, without a spec, its columns differ from the spec, or its metadata
+            from its data.
     """
-    return _spec_of(LeRobotFiles(path))
+    files = LeRobotFiles(path)
+    spec = _spec_of(files)
+    require_consistent(files)
+    return spec
 
 
 def load_episodes(path: Path, spec: Spec | None = None, *, after_end: bool = False) -> list[Episode]:
@@ -246,16 +251,53 @@ def load_episodes(path: Path, spec: Spec | None = None, *, after_end: bool = Fal
 
 def iter_episodes(path: Path, spec: Spec | None = None, *, after_end: bool = False) -> Iterator[Episode]:
     """`load_episodes`, one at a time: memory for one episode's frames only."""
-    files = LeRobotFiles(path)
-    stored = _spec_of(files)
-    wanted = spec or stored
-    fits = {image.key: _camera_fit(files, stored, image) for image in wanted.images}
-    require_same_state(stored, wanted, path)
-    columns = read_columns(files, stored)
-    cameras = {key: files.frames(key) for key in fits}
-    for start, stop in files.bounds:
-        images = {k: _stack(take(frames, stop - start), fits[k]) for k, frames in cameras.items()}
-        yield columns.episode(start, stop, images, after_end=after_end)
+    yield from DatasetReader(path, spec).episodes(after_end=after_end)
+
+
+class DatasetReader:
+    """A dataset as a spec wants it: every column but the cameras at once, the cameras frame by frame.
+
+    Args:
+        path: the dataset's folder.
+        spec: as for `load_episodes`.
+
+    Attributes:
+        bounds: first row and row after the last of every episode.
+        cameras: by key, what `frames` gives.
+
+    Raises:
+        UserError: the dataset is damaged, empty, lacks a camera, has another state layout, or holds NaN.
+    """
+
+    def __init__(self, path: Path, spec: Spec | None = None) -> None:
+        self._files = LeRobotFiles(path)
+        stored = _spec_of(self._files)
+        wanted = spec or stored
+        self.path, self.bounds = self._files.path, self._files.bounds
+        self.cameras = {image.key: image for image in wanted.images}
+        self.fits = {image.key: _camera_fit(self._files, stored, image) for image in wanted.images}
+        require_same_state(stored, wanted, self.path)
+        self._columns = read_columns(self._files, stored)
+
+    def __len__(self) -> int:
+        """Rows of all episodes, those after an end included."""
+        return self.bounds[-1][1]
+
+    def frames(self, key: str) -> Iterator[np.ndarray]:
+        """Every frame of one camera in row order, (H, W, 3) uint8, cropped and resized as wanted."""
+        fit = self.fits[key]
+        return (frame if fit is None else fit_image(frame, fit) for frame in self._files.frames(key))
+
+    def episodes(self, *, after_end: bool) -> Iterator[Episode]:
+        """All episodes in order, decoded one after the other."""
+        cameras = {key: self.frames(key) for key in self.cameras}
+        for number, (start, stop) in enumerate(self.bounds):
+            images = {k: np.stack(take(frames, stop - start)) for k, frames in cameras.items()}
+            yield self.episode(number, images, after_end=after_end)
+
+    def episode(self, number: int, images: dict[str, np.ndarray], *, after_end: bool) -> Episode:
+        """One episode; ``images`` holds all its frames, those after the end included."""
+        return self._columns.episode(*self.bounds[number], images, after_end=after_end)
 
 
 @dataclass
@@ -375,7 +417,3 @@ def _camera_fit(files: LeRobotFiles, stored: Spec, wanted: ImageSpec) -> ImageSp
         where=str(files.path),
         fix="use the same crop, or record the whole frame",
     )
-
-
-def _stack(frames: list[np.ndarray], fit: ImageSpec | None) -> np.ndarray:
-    return np.stack(frames if fit is None else [fit_image(frame, fit) for frame in frames])

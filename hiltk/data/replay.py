@@ -11,6 +11,7 @@ Rows are addressed by an absolute number that only grows; row n lies at n modulo
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -23,10 +24,13 @@ from torch import Tensor
 
 from hiltk.agents.augment import random_shift
 from hiltk.data.episode import Episode, Source
+from hiltk.data.frames import Frames
 from hiltk.data.indices import ReturnsToGo, RowIndex
 from hiltk.errors import UserError
 from hiltk.observation import Observation
 from hiltk.spec import IMAGE_PREFIX, Spec
+
+RING_FILE = "ring.json"  # beside the arrays: where the ring stood at the last flush
 
 
 @dataclass
@@ -105,7 +109,7 @@ class FrameStore:
         if path is not None:
             path.mkdir(parents=True, exist_ok=True)
         layout = {k: (v.shape, v.dtype) for k, v in observation.items()}
-        self.frames = {k: self._array(k, shape, dtype) for k, (shape, dtype) in layout.items()}
+        self.frames: dict[str, Any] = {k: self._array(k, shape, dtype) for k, (shape, dtype) in layout.items()}
         self.action = self._array("action", (actions,), np.float32)
         self.reward = self._array("reward", (), np.float32)
         self.terminated = self._array("terminated", (), np.bool_)
@@ -114,15 +118,16 @@ class FrameStore:
         self.is_intervention = self._array("is_intervention", (), np.bool_)
         self.valid = self._array("valid", (), np.bool_)  # a transition with a known action starts at this row
         self.moves = self._array("moves", (), np.bool_)  # a transition starts at this row
+        self.success = self._array("success", (), np.bool_)  # success shows in this row's observation
         self.episode = self._array("episode", (), np.int64)
         self.step = self._array("step", (), np.int32)
 
     # ------------------------------------------------------------------ writing
 
-    def begin(self, observation: Observation) -> None:
+    def begin(self, observation: Observation, *, success: bool = False) -> None:
         """Start an episode with its first observation."""
         self._episode += 1
-        self._write(observation, step=0)
+        self._write(observation, step=0, success=success)
 
     def add(
         self,
@@ -135,8 +140,14 @@ class FrameStore:
         source: Source,
         is_intervention: bool = False,
         valid: bool = True,
+        success: bool = False,
     ) -> None:
-        """Add the transition from the newest row, and the observation it led to as the next row."""
+        """Add the transition from the newest row, and the observation it led to as the next row.
+
+        Args:
+            valid: the action is known.
+            success: success shows in ``observation``; a label that only exported datasets use.
+        """
         row = (self.end - 1) % self.size
         self.action[row], self.reward[row] = action, reward
         self.terminated[row], self.truncated[row] = terminated, truncated
@@ -146,12 +157,12 @@ class FrameStore:
             self._usable.append(self.end - 1)
             if is_intervention:
                 self._corrections.append(self.end - 1)
-        self._write(observation, step=int(self.step[row]) + 1)
+        self._write(observation, step=int(self.step[row]) + 1, success=success)
 
     def add_episode(self, episode: Episode) -> None:
         """Add a whole recorded episode."""
         observations = [{k: v[t] for k, v in episode.observations.items()} for t in range(len(episode) + 1)]
-        self.begin(observations[0])
+        self.begin(observations[0], success=bool(episode.success[0]))
         for t in range(len(episode)):
             last = t == len(episode) - 1
             self.add(
@@ -163,13 +174,14 @@ class FrameStore:
                 source=Source(int(episode.source[t])),
                 is_intervention=bool(episode.is_intervention[t]),
                 valid=bool(episode.action_valid[t]),
+                success=bool(episode.success[t + 1]),
             )
 
-    def _write(self, observation: Observation, step: int) -> None:
+    def _write(self, observation: Observation, step: int, success: bool) -> None:
         row = self.end % self.size
         for key, array in self.frames.items():
             array[row] = observation[key]
-        self.episode[row], self.step[row] = self._episode, step
+        self.episode[row], self.step[row], self.success[row] = self._episode, step, success
         self.valid[row] = self.moves[row] = False
         self.end += 1
 
@@ -240,18 +252,18 @@ class FrameStore:
         return self.source[rows % self.size] != Source.policy
 
     def _stacked(self, rows: np.ndarray, stack: int, copy: bool) -> dict[str, Any]:
-        if stack == 1 and self.features is not None:
-            return self.features.observation(rows)
-        if stack == 1:
+        if stack == 1 and self.features is None:
             at = rows % self.size
             return {k: v[at] if copy or v.ndim < 4 else _views(v, at) for k, v in self.frames.items()}
         first = np.maximum(rows - self.step[rows % self.size], self.begin_row)
-        picks = [np.maximum(rows - back, first) % self.size for back in reversed(range(stack))]
-        return {k: np.concatenate([v[p] for p in picks], axis=-1) for k, v in self.frames.items()}
+        picks = [np.maximum(rows - back, first) for back in reversed(range(stack))]
+        if self.features is not None:
+            return self.features.observation(np.stack(picks))
+        return {k: np.concatenate([v[p % self.size] for p in picks], axis=-1) for k, v in self.frames.items()}
 
     def nbytes(self) -> int:
         """Bytes of all arrays; memory and disk are only taken as rows are written."""
-        return sum(a.nbytes for a in self._arrays().values())
+        return sum(a.nbytes for a in self.arrays().values())
 
     @property
     def row_bytes(self) -> int:
@@ -260,9 +272,32 @@ class FrameStore:
 
     # ------------------------------------------------------------------ persistence
 
+    def flush(self) -> None:
+        """Put every row on disk, and note where the ring stands beside them: what a checkpoint refers to must be there.
+
+        Only rows written since the last flush cost anything.
+        """
+        if self.path is None:
+            return
+        for array in self.arrays().values():
+            if isinstance(array, np.memmap):
+                array.flush()
+        self._note()
+
+    def _note(self) -> None:
+        if self.path is None:
+            return
+        temporary = self.path / (RING_FILE + ".tmp")
+        temporary.write_text(json.dumps(self.ring_state()))
+        os.replace(temporary, self.path / RING_FILE)
+
     def state_dict(self) -> dict[str, int]:
         """Where the ring stands. Rows are on disk already (``path``), so this is all a checkpoint has to hold."""
         return {"end": self.end, "episode": self._episode, "capacity": self.capacity}
+
+    def ring_state(self) -> dict[str, int]:
+        """`state_dict`, and the number of rows: row n lies at n modulo ``size``."""
+        return self.state_dict() | {"size": self.size}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go back to an earlier `state_dict`: rows added since are forgotten, rows overwritten since are still there.
@@ -286,9 +321,11 @@ class FrameStore:
         self._returns = None
         if self.features is not None:
             self.features.forget()
+        self._note()
 
     def trim(self) -> None:
-        """Cut the files down to the rows in use, at the end of a run; the store is closed afterwards."""
+        """Flush, and cut the files down to the rows in use, at the end of a run; the store is closed afterwards."""
+        self.flush()
         if self.path is None or self.end >= self.size:
             return
         for name in [*self.frames, *(k for k, v in vars(self).items() if isinstance(v, np.ndarray))]:
@@ -315,7 +352,8 @@ class FrameStore:
             )
         return array
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, Any]:
+        """Every column by name, as long as the ring has rows; what the files are called on disk."""
         own = {k: v for k, v in vars(self).items() if isinstance(v, np.ndarray)}
         return own | self.frames
 
@@ -397,7 +435,9 @@ def _joined(values: list[Any]) -> Any:
     return list(itertools.chain(*values)) if isinstance(values[0], list) else np.concatenate(values)
 
 
-def _views(frames: np.ndarray, at: np.ndarray) -> list[np.ndarray]:
+def _views(frames: np.ndarray | Frames, at: np.ndarray) -> list[np.ndarray]:
+    if isinstance(frames, Frames):
+        return frames.views(at)
     frames = np.asarray(frames)  # views of a memory map are slow to make
     return [frames[i] for i in at.tolist()]
 
@@ -437,10 +477,15 @@ def example_observation(spec: Spec) -> dict[str, np.ndarray]:
 
 
 def store_episodes(episodes: list[Episode]) -> FrameStore:
-    """A store that holds exactly these episodes, e.g. the demonstrations."""
+    """A store that holds exactly these episodes, e.g. the demonstrations; their frames stay where they are."""
     rows = sum(len(e) + 1 for e in episodes)
-    example = {k: v[0] for k, v in episodes[0].observations.items()}
-    store = FrameStore(rows, example, episodes[0].actions.shape[1])
+    first = episodes[0].observations
+    vectors = {k: v[0] for k, v in first.items() if not k.startswith(IMAGE_PREFIX)}
+    store = FrameStore(rows, vectors, episodes[0].actions.shape[1])
     for episode in episodes:
         store.add_episode(episode)
+    # In the order of the episodes' own keys, in which frames are drawn and shifted.
+    store.frames = {
+        k: store.frames[k] if k in vectors else Frames([e.observations[k] for e in episodes]) for k in first
+    }
     return store

@@ -1,13 +1,16 @@
-"""A copy of a dataset with other values in some numeric columns; cameras are copied as they are, never decoded.
+"""A copy of a dataset with other numbers; pictures are copied as they are, never decoded.
 
-LeRobot's `dataset_tools` can do the same in two passes over all data (remove, then add) after a 10-second import,
-and leaves the statistics to a third; this is one pass.
+LeRobot's `dataset_tools` can replace a column in two passes over all data (remove, then add) after a 10-second import,
+and leaves the statistics to a third; this is one pass, one row group in memory at a time.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
+from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hiltk.data.lerobot_files import LeRobotFiles
+from hiltk.data.lerobot_files import RECORD_AGAIN, LeRobotFiles
+from hiltk.data.lerobot_io import SPEC_FILE, features
+from hiltk.data.statistics import vector_stats
+from hiltk.errors import UserError
+from hiltk.spec import STATE_KEY, Spec
 
 QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}  # the ones LeRobot stores
+LEROBOTS_OWN = ("timestamp", "frame_index", "episode_index", "index", "task_index")
+_ARROW = {"float32": pa.float32(), "int64": pa.int64(), "bool": pa.bool_(), "string": pa.string()}
 
 
 def replace_columns(files: LeRobotFiles, target: Path, columns: dict[str, np.ndarray]) -> None:
@@ -25,15 +34,20 @@ def replace_columns(files: LeRobotFiles, target: Path, columns: dict[str, np.nda
 
     Args:
         columns: by name, over all rows: (N,) or (N, D), of the shape that was there.
+
+    Raises:
+        UserError: a video is missing, cut off, or shorter than the tables say.
     """
+    require_whole_videos(files, files.cameras)
     for part in ("meta", "videos", "images"):
         if (files.path / part).is_dir():
             shutil.copytree(files.path / part, target / part)
     row = 0
     for file in files.data_files:
         row = _rewrite_data(file, target / file.relative_to(files.path), columns, row)
+    stats = episode_stats(columns, files.bounds)
     for file in sorted((target / "meta" / "episodes").glob("*/*.parquet")):
-        _rewrite_episode_stats(file, files.bounds, columns)
+        _rewrite_episode_stats(file, stats)
     _rewrite_total_stats(target / "meta" / "stats.json", columns)
 
 
@@ -46,23 +60,33 @@ def _rewrite_data(source: Path, target: Path, columns: dict[str, np.ndarray], fi
             table = reader.read_row_group(group)
             for name, values in columns.items():
                 field = table.schema.field(name)
-                cells = pa.array(list(values[first : first + len(table)]), field.type)
+                cells = _cells(values[first : first + len(table)], field.type)
                 table = table.set_column(table.schema.get_field_index(name), field, cells)
             writer.write_table(table)
             first += len(table)
     return first
 
 
-def _rewrite_episode_stats(file: Path, bounds: list[tuple[int, int]], columns: dict[str, np.ndarray]) -> None:
+def _cells(values: np.ndarray, kind: pa.DataType) -> pa.Array:
+    """A column of scalars or equally long lists, (N,) or (N, D)."""
+    if not (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)):
+        return pa.array(values.reshape(len(values)), kind)
+    rows = values.reshape(len(values), -1)
+    flat = pa.array(rows.ravel(), kind.value_type)
+    if pa.types.is_fixed_size_list(kind):
+        return pa.FixedSizeListArray.from_arrays(flat, type=kind)
+    return pa.ListArray.from_arrays(np.arange(len(rows) + 1, dtype=np.int32) * rows.shape[1], flat, type=kind)
+
+
+def _rewrite_episode_stats(file: Path, stats: dict[str, dict[str, list[Any]]]) -> None:
     table = pq.read_table(file, partitioning=None)
     episodes = table.column("episode_index").to_pylist()
-    for name, values in columns.items():
-        stats = [column_stats(values[slice(*bounds[e])]) for e in episodes]
-        for key in stats[0]:
+    for name, by_key in stats.items():
+        for key, values in by_key.items():
             index = table.schema.get_field_index(f"stats/{name}/{key}")
             if index >= 0:
                 field = table.schema.field(index)
-                table = table.set_column(index, field, pa.array([s[key] for s in stats], field.type))
+                table = table.set_column(index, field, pa.array([values[e] for e in episodes], field.type))
     pq.write_table(table, file)
 
 
@@ -72,9 +96,231 @@ def _rewrite_total_stats(file: Path, columns: dict[str, np.ndarray]) -> None:
     file.write_text(json.dumps(stats, indent=4))
 
 
-def column_stats(values: np.ndarray) -> dict[str, list[float]]:
+# ---------------------------------------------------------------- other columns beside the same pictures
+
+
+def write_beside_pictures(
+    files: LeRobotFiles, target: Path, spec: Spec, cameras: dict[str, str], episodes: Iterable[dict[str, Any]]
+) -> Spec:
+    """Write a hiltk dataset into the folder ``target`` whose pictures are those of ``files``, under other names.
+
+    Args:
+        spec: what the numbers follow.
+        cameras: their key to ours; the pictures of others are left out.
+        episodes: of every episode the columns over its rows, as `hiltk.data.lerobot_io.episode_rows` makes them.
+
+    Returns:
+        The spec, with the statistics of the state.
+
+    Raises:
+        UserError: a video is missing, cut off, or shorter than the tables say.
+    """
+    require_whole_videos(files, list(cameras))
+    spec, table = copy.deepcopy(spec), _feature_table(files, spec, cameras)
+    columns = _joined(episodes, files.bounds[-1][1], {k: f for k, f in table.items() if f["dtype"] in _ARROW})
+    first = 0
+    for file in files.data_files:
+        first = _write_data(file, target / file.relative_to(files.path), columns, cameras, table, first)
+    info = _write_info(files, target, spec, table)
+    _copy_pictures(files, target, cameras, info)
+    numbers = {k: v for k, v in columns.items() if v.dtype != object}
+    _write_meta(files, target, spec, cameras, numbers)
+    states = numbers[STATE_KEY]
+    spec.stats[STATE_KEY] = vector_stats(states, spec.state.dims, f"{len(states)} recorded frames")
+    spec.save(target / SPEC_FILE)
+    return spec
+
+
+def _feature_table(files: LeRobotFiles, spec: Spec, cameras: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """LeRobot's feature table of the new dataset; cameras stay as they are stored."""
+    numbers = {k: f for k, f in features(spec, video=False).items() if f["dtype"] in _ARROW}
+    own = {k: files.features[k] for k in LEROBOTS_OWN}
+    return numbers | {ours: files.features[theirs] for theirs, ours in cameras.items()} | own
+
+
+def _joined(episodes: Iterable[dict[str, Any]], count: int, table: dict[str, dict[str, Any]]) -> dict[str, np.ndarray]:
+    """The columns over all rows, filled episode by episode."""
+    columns: dict[str, np.ndarray] = {}
+    for name, feature in table.items():
+        if name not in LEROBOTS_OWN:
+            kind = object if feature["dtype"] == "string" else feature["dtype"]
+            shape = (count,) if tuple(feature["shape"]) == (1,) else (count, *feature["shape"])
+            columns[name] = np.empty(shape, kind)
+    first = 0
+    for rows in episodes:
+        length = len(rows[STATE_KEY])
+        for name, column in columns.items():
+            column[first : first + length] = np.asarray(rows[name]).reshape(length, *column.shape[1:])
+        first += length
+    return columns
+
+
+def _write_data(
+    source: Path,
+    target: Path,
+    columns: dict[str, np.ndarray],
+    cameras: dict[str, str],
+    table: dict[str, dict[str, Any]],
+    first: int,
+) -> int:
+    """One data file beside the pictures stored in ``source``; returns the row at which the next one starts."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    reader = pq.ParquetFile(source)
+    stored = {theirs: ours for theirs, ours in cameras.items() if theirs in reader.schema_arrow.names}
+    pictures = [pa.field(ours, reader.schema_arrow.field(theirs).type) for theirs, ours in stored.items()]
+    numbers = [pa.field(name, _arrow_type(table[name])) for name in columns]
+    own = [pa.field(name, reader.schema_arrow.field(name).type) for name in LEROBOTS_OWN]
+    schema = pa.schema([*numbers, *pictures, *own])
+    with pq.ParquetWriter(target, schema, compression="snappy", use_dictionary=True) as writer:
+        for group in range(reader.num_row_groups):
+            old = reader.read_row_group(group, columns=[*stored, *LEROBOTS_OWN])
+            after = first + len(old)
+            cells = [_cells(columns[field.name][first:after], field.type) for field in numbers]
+            cells += [old.column(theirs) for theirs in stored]
+            cells += [old.column(name) for name in LEROBOTS_OWN[:-1]] + [pa.array(np.zeros(len(old)), own[-1].type)]
+            writer.write_table(pa.table(cells, schema=schema))
+            first = after
+    return first
+
+
+def _arrow_type(feature: dict[str, Any]) -> pa.DataType:
+    kind, shape = _ARROW[feature["dtype"]], tuple(feature["shape"])
+    return kind if shape == (1,) else pa.list_(kind, shape[0])
+
+
+def _write_info(files: LeRobotFiles, target: Path, spec: Spec, table: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    info: dict[str, Any] = json.loads((files.path / "meta" / "info.json").read_text())
+    info |= {"features": table, "total_tasks": 1, "robot_type": spec.robot.name or None}
+    (target / "meta").mkdir(parents=True, exist_ok=True)
+    (target / "meta" / "info.json").write_text(json.dumps(info, indent=4))
+    return info
+
+
+def _copy_pictures(files: LeRobotFiles, target: Path, cameras: dict[str, str], info: dict[str, Any]) -> None:
+    for theirs, ours in cameras.items():
+        if files.features[theirs]["dtype"] != "video":
+            continue
+        for place in sorted({segment.place for segment in files.segments(theirs)}):
+            names = dict(zip(("chunk_index", "file_index"), place, strict=True))
+            source, copied = (info["video_path"].format(video_key=key, **names) for key in (theirs, ours))
+            (target / copied).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(files.path / source, target / copied)
+    if (files.path / "images").is_dir():  # rows may name pictures there instead of holding them
+        shutil.copytree(files.path / "images", target / "images")
+
+
+def _write_meta(
+    files: LeRobotFiles, target: Path, spec: Spec, cameras: dict[str, str], columns: dict[str, np.ndarray]
+) -> None:
+    """Tasks, one row per episode, and the statistics."""
+    import pandas as pd
+
+    task = spec.task or "task"
+    frame = pd.DataFrame({"task_index": [0]}, index=pd.Index([task], name="task"))
+    frame.to_parquet(target / "meta" / "tasks.parquet")
+    stats = episode_stats(columns, files.bounds)
+    for file in sorted((files.path / "meta" / "episodes").glob("*/*.parquet")):
+        old = pq.read_table(file, partitioning=None)
+        episodes = old.column("episode_index").to_pylist()
+        new: dict[str, Any] = {name: old.column(was) for was, name in _episode_columns(old.column_names, cameras)}
+        new["tasks"] = pa.array([[task]] * len(old))
+        for name, by_key in stats.items():
+            new |= {f"stats/{name}/{key}": pa.array([values[e] for e in episodes]) for key, values in by_key.items()}
+        out = target / file.relative_to(files.path)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table(new), out)
+    _write_total_stats(files, target, cameras, columns)
+
+
+def _episode_columns(names: list[str], cameras: dict[str, str]) -> list[tuple[str, str]]:
+    """Columns of LeRobot's episode table that stay, under their old and new names."""
+    kept = []
+    for name in names:
+        part, _, rest = name.partition("/")
+        key = rest.rpartition("/")[0]
+        if part not in ("videos", "stats") or key in LEROBOTS_OWN:
+            kept.append((name, name))
+        elif key in cameras:
+            kept.append((name, name.replace(f"{part}/{key}/", f"{part}/{cameras[key]}/")))
+    return kept
+
+
+def _write_total_stats(
+    files: LeRobotFiles, target: Path, cameras: dict[str, str], columns: dict[str, np.ndarray]
+) -> None:
+    file = files.path / "meta" / "stats.json"
+    old: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    stats = {name: column_stats(values) for name, values in columns.items()}
+    stats |= {cameras.get(name, name): old[name] for name in (*cameras, *LEROBOTS_OWN) if name in old}
+    (target / "meta" / "stats.json").write_text(json.dumps(stats, indent=4))
+
+
+# ---------------------------------------------------------------- statistics
+
+
+def column_stats(values: np.ndarray) -> dict[str, list[Any]]:
     """The statistics LeRobot keeps of a numeric column (N,) or (N, D), per dimension."""
-    values = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
+    rows = values.reshape(len(values), -1)
+    dims = [
+        _stats(rows[:, [d]].astype(np.float64)) for d in range(rows.shape[1])
+    ]  # one copy of one dimension at a time
+    return {key: [float(dim[key][0]) for dim in dims] for key in dims[0]} | {"count": [len(rows)]}
+
+
+def _stats(values: np.ndarray) -> dict[str, np.ndarray]:
+    """Statistics (D,) of values (N, D) float64."""
     stats = {"min": values.min(0), "max": values.max(0), "mean": values.mean(0), "std": values.std(0)}
-    stats |= {name: np.quantile(values, q, axis=0) for name, q in QUANTILES.items()}
-    return {name: value.tolist() for name, value in stats.items()} | {"count": [len(values)]}
+    return stats | dict(zip(QUANTILES, np.quantile(values, list(QUANTILES.values()), axis=0), strict=True))
+
+
+def episode_stats(columns: dict[str, np.ndarray], bounds: list[tuple[int, int]]) -> dict[str, dict[str, list[Any]]]:
+    """`column_stats` of every episode: by column and statistic, one entry per episode."""
+    wide = {name: values.reshape(len(values), -1) for name, values in columns.items()}
+    edges = np.cumsum([0, *(values.shape[1] for values in wide.values())])
+    found: dict[str, dict[str, list[Any]]] = {name: {} for name in wide}
+    for start, stop in bounds:
+        # All columns of an episode at once: with ten thousand episodes the calls are what takes time.
+        stats = _stats(np.concatenate([v[start:stop].astype(np.float64) for v in wide.values()], axis=1))
+        for name, low, high in zip(wide, edges, edges[1:], strict=False):
+            for key, values in stats.items():
+                found[name].setdefault(key, []).append(values[low:high].tolist())
+            found[name].setdefault("count", []).append([stop - start])
+    return found
+
+
+# ---------------------------------------------------------------- videos
+
+
+def require_whole_videos(files: LeRobotFiles, cameras: list[str]) -> None:
+    """Refuse videos that cannot be right, by their headers alone.
+
+    Raises:
+        UserError: a video is missing, cut off, of another size, or shorter than the tables say.
+    """
+    for camera in cameras:
+        if files.features[camera]["dtype"] == "video":
+            for file, group in groupby(files.segments(camera), key=lambda segment: segment.file):
+                last = max(round(s.start_s * files.fps) + int(s.frames.max(initial=0)) for s in group)
+                _require_frames(file, last + 1, [int(n) for n in files.features[camera]["shape"]])
+
+
+def _require_frames(file: Path, count: int, shape: list[int]) -> None:
+    import av
+
+    if not file.is_file():
+        raise UserError("a video file is missing", where=str(file), fix=RECORD_AGAIN)
+    try:
+        with av.open(str(file)) as container:
+            stream = container.streams.video[0]
+            frames, size = stream.frames, (stream.height, stream.width)
+    except (av.FFmpegError, IndexError) as error:
+        raise UserError(f"a video file is damaged: {error}", where=str(file), fix=RECORD_AGAIN) from error
+    if frames and frames < count:  # 0: the header does not say
+        raise UserError(f"the video has {frames} frames, the tables need {count}", where=str(file), fix=RECORD_AGAIN)
+    if not set(size) <= set(shape):
+        said = " x ".join(map(str, shape))
+        raise UserError(
+            f"the video's frames are {size[0]} x {size[1]}, the metadata say {said}",
+            where=str(file),
+            fix="correct the shape in meta/info.json",
+        )

@@ -18,9 +18,14 @@ def vector_stats(values: np.ndarray, dims: list[Dimension], source: str) -> Stat
     range (low == high, or unbounded) takes that part of its largest magnitude, or of 1 where that is smaller.
     """
     values = np.asarray(values, dtype=np.float64)
-    low, high = values.min(0), values.max(0)
+    std = np.maximum(values.std(0), floors(values, dims))
+    return Stats(values.mean(0).tolist(), std.tolist(), values.min(0).tolist(), values.max(0).tolist(), source)
+
+
+def floors(values: np.ndarray, dims: list[Dimension]) -> np.ndarray:
+    """The least spread (D,) that each dimension of ``values`` (N, D) counts as having; see `vector_stats`."""
+    values = np.asarray(values, dtype=np.float64)
     span = np.array([d.high - d.low for d in dims])
     known = np.isfinite(span) & (span > 0)
-    magnitude = np.maximum(np.maximum(np.abs(low), np.abs(high)), 1.0)
-    std = np.maximum(values.std(0), STD_FLOOR * np.where(known, span, magnitude))
-    return Stats(values.mean(0).tolist(), std.tolist(), low.tolist(), high.tolist(), source)
+    magnitude = np.maximum(np.maximum(np.abs(values.min(0)), np.abs(values.max(0))), 1.0)
+    return STD_FLOOR * np.where(known, span, magnitude)

@@ -131,6 +131,32 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.linalg.norm(a - b, axis=1).mean())
 
 
+# ---------------------------------------------------------------- in words
+
+
+def verdict(found: Sequence[Diagnosis], names: tuple[str, str]) -> str:
+    """What the numbers say, in one paragraph."""
+    return " ".join(f"{d.camera}, {d.layer}: {_apart(d.comparison, names)}{_found(d.probe)}." for d in found)
+
+
+def _apart(c: Comparison, names: tuple[str, str]) -> str:
+    text = f"the means of {names[0]} and {names[1]} are {c.l2:.3g} apart (cosine {c.cosine:.3f})"
+    spread = max(c.spread_a, c.spread_b)
+    if spread == 0:
+        return text + "; single images have no spread to compare that with"
+    if c.l2 < spread:
+        return text + f", within the spread of one set, {spread:.3g}: on average it does not tell them apart"
+    return text + f", beyond the spread of one set, {spread:.3g}: it tells them apart"
+
+
+def _found(result: Probe | None) -> str:
+    if result is None:
+        return ""
+    errors = f"{result.error_mm:.1f} mm, by guessing {result.chance_mm:.1f} mm"
+    seen = "the position is there to be read" if result.error_mm < result.chance_mm / 2 else "little of the position"
+    return f"; a linear probe finds the object to {errors}: {seen}"
+
+
 # ---------------------------------------------------------------- figure
 
 

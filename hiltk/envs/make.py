@@ -8,9 +8,9 @@ from rich.console import Console
 
 from hiltk.config import EnvConf, GymnasiumConf, RewardConf, So101SimConf, TaskConf
 from hiltk.envs.base import HilEnv
-from hiltk.envs.rewards import SOURCES, SuccessRule, check_rule, classifier_judge
+from hiltk.envs.rewards import SuccessRule, check_rule, classifier_judge
 from hiltk.errors import ConfigError, nearest
-from hiltk.spec import RewardSpec
+from hiltk.spec import SOURCES, RewardSpec
 
 if TYPE_CHECKING:
     import torch

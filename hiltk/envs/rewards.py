@@ -13,12 +13,9 @@ import numpy as np
 from hiltk.envs.base import HilEnv, Info
 from hiltk.errors import ConfigError, nearest
 from hiltk.observation import Observation, ObservationPipeline
-from hiltk.spec import STATE_KEY, RewardSpec, Spec
+from hiltk.spec import SOURCES, STATE_KEY, TIMEOUTS, RewardSpec, Spec
 
 Judge = Callable[[Observation, Info], bool]
-
-SOURCES = ("predicate", "classifier", "env")
-TIMEOUTS = ("truncated", "terminal")
 
 
 class Classifier(Protocol):

@@ -170,8 +170,7 @@ class So101SimEnv(HilEnv):
         """Set arm and cube at rest, the end effector within the reset noise of its reset position."""
         noise = rng.uniform(-1, 1, 3) * self.conf.reset_noise_m
         self._target = np.clip(np.array(self.conf.reset_ee_m) + noise, self._low, self._high)
-        self._commanded = self._solve(self._ready, self._target, tries=3)
-        self._commanded[5] = min(START_OPENING, self.conf.gripper_max)
+        self._commanded = self._at_rest(self._solve(self._ready, self._target, tries=3))
         mujoco.mj_resetData(self.scene.model, self.data)
         radians = to_radians(self._commanded)
         self.data.qpos[self.scene.joint_qpos] = radians
@@ -180,6 +179,10 @@ class So101SimEnv(HilEnv):
         cube = self.scene.cube_qpos
         self.data.qpos[cube : cube + 3] = spawn.x_m, spawn.y_m, CUBE_HALF_M
         self.data.qpos[cube + 3 : cube + 7] = np.cos(half), 0, 0, np.sin(half)
+
+    def _at_rest(self, joints_deg: np.ndarray) -> np.ndarray:
+        """The joints (6,) with the gripper as open as an episode starts."""
+        return np.r_[joints_deg[:5], min(START_OPENING, self.conf.gripper_max)]
 
     def _look(self, rng: np.random.Generator) -> None:
         jitter = self.conf.jitter
@@ -300,10 +303,13 @@ class So101SimEnv(HilEnv):
             model_hash=model_hash(self.conf.model_path),
             ee_site=EE_SITE,
             joints=joints,
+            locked=[JOINTS[4]],
+            calibration_id="simulated",
             workspace_low_m=list(self.conf.workspace_low_m),
             workspace_high_m=list(self.conf.workspace_high_m),
             reset_ee_m=list(self.conf.reset_ee_m),
             reset_noise_m=list(self.conf.reset_noise_m),
+            reset_joints=[round(float(angle), 4) for angle in self._at_rest(self._ready)],
         )
 
     def _make_space(self) -> spaces.Dict:

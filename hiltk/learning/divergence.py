@@ -9,30 +9,44 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
+from hiltk.agents.bc import BehaviorCloning
+from hiltk.agents.compute import lowered
 from hiltk.agents.divergence import NotFinite, Stage, set_rng_state
 from hiltk.agents.make import Agent, agent_conf, build_agent, build_policy
-from hiltk.agents.sac import Metrics, SacAgent
+from hiltk.agents.sac import Metrics
 from hiltk.config import EncoderConf
 from hiltk.data.replay import Batch
 from hiltk.errors import UserError
 from hiltk.spec import RewardSpec, Spec
 
 FILE = "diverged.pt"
+Learner = Agent | BehaviorCloning
 
 
-def dump(folder: Path, agent: Agent, batch: Batch, error: NotFinite) -> Path:
-    """Write the batch, the agent as it was before the step, the random state and everything to rebuild the agent."""
-    policy = agent.policy
+def diverged(folder: Path, learner: Learner, batch: Batch, error: NotFinite, fix: str) -> UserError:
+    """Keep what made the numbers overflow; what to raise in place of ``error``."""
+    return UserError(
+        f"training diverged: {error} is not finite at update {learner.updates}",
+        where=str(dump(folder, learner, batch, error)),
+        fix=f"{fix}; hiltk.learning.divergence.replay_step repeats the step",
+    )
+
+
+def dump(folder: Path, learner: Learner, batch: Batch, error: NotFinite) -> Path:
+    """Write the batch, the learner as it was before the step, the random state and all it takes to rebuild it."""
+    policy = learner.policy
     state: dict[str, Any] = {
         "batch": vars(batch),
-        "agent": agent.state_dict(),
+        "agent": learner.state_dict(),
         "metrics": error.metrics,
         "stage": vars(error.stage) if error.stage else None,
         "conf": {"agent": asdict(policy.agent_conf), "encoder": asdict(policy.encoder_conf)},
         "spec": policy.spec.to_dict(),
     }
-    if isinstance(agent, SacAgent):
-        state |= {"reward": asdict(agent.reward), "horizon": agent.horizon}
+    if isinstance(learner, BehaviorCloning):
+        state["cloning"] = {"lr": learner.lr, "loss": learner.loss}
+    else:
+        state |= {"reward": asdict(learner.reward), "horizon": learner.horizon}
     torch.save(state, folder / FILE)
     return folder / FILE
 
@@ -40,10 +54,10 @@ def dump(folder: Path, agent: Agent, batch: Batch, error: NotFinite) -> Path:
 def replay_step(path: Path) -> Metrics:
     """Take the step of a dump again, on the CPU; returns its metrics, the ones that are not finite among them.
 
-    The random state of Torch is changed. To look inside, put a breakpoint into `SacAgent.repeat`.
+    The random state of Torch is changed. To look inside, put a breakpoint into the learner's `repeat`.
 
     Raises:
-        UserError: the file is no such dump, or its agent stopped only after the step.
+        UserError: the file is no such dump, or its learner stopped only after the step.
     """
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
@@ -52,19 +66,23 @@ def replay_step(path: Path) -> Metrics:
         raise UserError(f"this is not a step that can be repeated: {error}", where=str(path)) from error
     if stage is None:
         raise UserError("this agent kept no state from before the step", where=str(path))
-    agent = _rebuild(saved)
+    learner = _rebuild(saved)
     set_rng_state(stage["rng"])
     try:
-        return agent.repeat(batch, Stage(**stage))
+        with lowered(stage.get("precision", "float32"), torch.device("cpu")):
+            return learner.repeat(batch, Stage(**stage))
     except NotFinite as error:
         return error.metrics
 
 
-def _rebuild(saved: dict[str, Any]) -> SacAgent:
+def _rebuild(saved: dict[str, Any]) -> Learner:
     conf = agent_conf(saved["conf"]["agent"])
     encoder = OmegaConf.merge(OmegaConf.structured(EncoderConf), saved["conf"]["encoder"])
     policy = build_policy(conf, OmegaConf.to_object(encoder), Spec.from_dict(saved["spec"]))  # type: ignore[arg-type]
-    agent = build_agent(policy, conf, RewardSpec(**saved["reward"]), saved["horizon"])
-    assert isinstance(agent, SacAgent)
-    agent.load_state_dict(saved["agent"])
-    return agent
+    learner: Learner
+    if "cloning" in saved:
+        learner = BehaviorCloning(policy, **saved["cloning"])
+    else:
+        learner = build_agent(policy, conf, RewardSpec(**saved["reward"]), saved["horizon"])
+    learner.load_state_dict(saved["agent"])
+    return learner

@@ -210,8 +210,12 @@ def long_interventions(rows: Rows, expected: Expected) -> Finding | None:
 
 
 def imitation_inert(rows: Rows, expected: Expected) -> Finding | None:
-    """An imitation term that imitates nobody [059: its input was never filled]."""
-    samples, weights = _last(rows, "imitation_samples", 5), _last(rows, "imitation_weight", 5)
+    """An imitation term that imitates nobody [059: its input was never filled].
+
+    At once where nobody is there to be imitated; else a human may be still to come, or be better only at times.
+    """
+    count = 5 if expected.human_share else 1
+    samples, weights = _last(rows, "imitation_samples", count), _last(rows, "imitation_weight", count)
     if not samples or not weights or max(samples) > 0 or min(weights) <= 0:
         return None
     return Finding(

@@ -13,13 +13,13 @@ import torch
 from rich.console import Console
 from tqdm import trange
 
+from hiltk.agents.compute import lowered
 from hiltk.agents.divergence import NotFinite
 from hiltk.agents.make import Agent
 from hiltk.config import TrainConf
 from hiltk.data.episode import Source
 from hiltk.data.replay import Batch, ReplaySampler
 from hiltk.envs.base import HilEnv, Info
-from hiltk.errors import UserError
 from hiltk.humans.base import Human
 from hiltk.humans.schedules import InterventionSchedule
 from hiltk.learning import checkpoint, divergence
@@ -137,6 +137,7 @@ class Trainer:
             truncated=truncated,
             source=source,
             is_intervention=source is Source.human,
+            success=bool(info.get("success_now", info.get("success"))),
         )
         tally.steps += 1
         tally.reward += float(reward)
@@ -177,22 +178,15 @@ class Trainer:
     def _update(self, *, actor: bool) -> dict[str, float]:
         batch = self.sampler.sample(self.conf.batch_size, self.conf.demo_fraction).to(self.agent.policy.device)
         try:
-            metrics = self.agent.update(batch, actor=actor)
+            with lowered(self.conf.precision, self.agent.policy.device):
+                metrics = self.agent.update(batch, actor=actor)
             if not all(map(math.isfinite, metrics.values())):
                 raise NotFinite(metrics)
         except NotFinite as error:
-            raise self._diverged(batch, error) from error
+            # The last checkpoint stays as it is.
+            fix = "resume=true with a lower agent.lr goes on from the last checkpoint"
+            raise divergence.diverged(self.folder, self.agent, batch, error, fix) from error
         return metrics | _composition(batch)
-
-    def _diverged(self, batch: Batch, error: NotFinite) -> UserError:
-        """Keep what made the numbers overflow, so that the step can be replayed; the last checkpoint stays as it is."""
-        file = divergence.dump(self.folder, self.agent, batch, error)
-        return UserError(
-            f"training diverged: {error} is not finite at update {self.agent.updates}",
-            where=str(file),
-            fix="resume=true with a lower agent.lr goes on from the last checkpoint; "
-            "hiltk.learning.divergence.replay_step repeats the step",
-        )
 
     def _row(self, tally: Tally, elapsed: float) -> Row:
         info, steps = tally.info, tally.steps
@@ -256,6 +250,7 @@ class Trainer:
 
     def save(self) -> None:
         """Checkpoint at an episode's end; at most ``checkpoint_every`` episodes are lost to a kill."""
+        self.store.flush()
         checkpoint.save(self.folder, self.state_dict())
 
     def _resume(self) -> None:

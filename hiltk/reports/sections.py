@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.table import Table as TerminalTable
 
 from hiltk.artifacts.store import Artifact
+from hiltk.diagnostics.record import load
 from hiltk.evaluation.tables import TOTAL, TOTAL_NOTE, format_p
 from hiltk.learning.guards import FILE as GUARDS_FILE
+from hiltk.reports.curation import change_table
 from hiltk.reports.figures import (
     WINDOW,
     learning_figure,
@@ -182,10 +185,31 @@ def classifier_section(classifiers: Sequence[Artifact], file: Path) -> Section |
 
 
 def dataset_sections(datasets: Sequence[Artifact]) -> Iterator[Section]:
-    """Figures that came with a dataset, such as those of a repair."""
+    """What making a dataset changed: its numbers before and after, and figures that came with it."""
     for dataset in datasets:
-        if figures := own_figures(dataset):
-            yield Section(f"Dataset: {title_of(dataset)}", figures=figures)
+        record, figures = dataset.run(), own_figures(dataset)
+        tables = [change_table(record["before"], record["after"])] if {"before", "after"} <= record.keys() else []
+        if figures or tables:
+            yield Section(f"Dataset: {title_of(dataset)}", tables=tables, figures=figures)
+
+
+def diagnosis_section(diagnosis: Artifact) -> Section:
+    """Verdict, table and pictures of any diagnosis.
+
+    Raises:
+        UserError: its record is missing or damaged.
+    """
+    record = load(diagnosis.path)
+    head = [[Cell(str(column).replace("_", " ")) for column in record.table]]
+    body = [[Cell(_written(value)) for value in row] for row in record.table.itertuples(index=False)]
+    figures = [Figure(diagnosis.path / n, f"{record.title}. {text}", text) for n, text in record.pictures.items()]
+    return Section(f"Diagnosis: {record.title} ({title_of(diagnosis)})", [record.verdict], [Table(head, body)], figures)
+
+
+def _written(value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return "" if math.isnan(value) else f"{value:.4g}"
 
 
 def own_figures(artifact: Artifact) -> list[Figure]:

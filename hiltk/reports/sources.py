@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from hiltk.artifacts.store import KINDS, Artifact, resolve
+from hiltk.diagnostics.record import FILE as DIAGNOSIS_FILE
 from hiltk.errors import ConfigError, UserError
 
 _SEED_SUFFIX = re.compile(r"[-_.](?:s|seed)[-_]?(\d+)(?=@|$)")
@@ -34,6 +35,12 @@ def _find_one(reference: str, root: str | Path) -> Artifact:
     if kind in KINDS and rest and not Path(reference).is_dir():
         return resolve(rest, kind, root)
     return resolve(reference, "", root)
+
+
+def kind_of(artifact: Artifact) -> str:
+    """Its kind in the store; ``diagnoses`` for what `hiltk diagnose` wrote, which is kept among the evaluations."""
+    diagnosed = artifact.run().get("step") == "diagnose" or (artifact.path / DIAGNOSIS_FILE).is_file()
+    return "diagnoses" if diagnosed else artifact.kind
 
 
 def title_of(artifact: Artifact) -> str:

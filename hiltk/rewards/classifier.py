@@ -221,7 +221,7 @@ def _check(key: str, frames: np.ndarray, shape: tuple[int, ...], found: tuple[in
 
 def _image_differences(own: ImageSpec, other: ImageSpec) -> list[str]:
     """What would change the pixels. Crops can only be compared where the frames they are cut from are equally large."""
-    fields = ["height", "width", "color", "dtype"]
+    fields = ["height", "width", "color", "dtype", "low", "high"]
     if (own.native_height, own.native_width) == (other.native_height, other.native_width):
         fields.append("crop")
     pairs = [(f, getattr(own, f), getattr(other, f)) for f in fields]

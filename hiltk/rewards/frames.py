@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiltk.data.episode import Episode
+from hiltk.data.frames import Frames
 from hiltk.errors import UserError
 
 
@@ -16,26 +17,19 @@ class LabelledFrames:
     """N frames with their labels.
 
     Attributes:
-        images: per camera key (N, H, W, 3) uint8.
+        images: per camera key (N, H, W, 3) uint8, where the episodes have them.
         success: (N,) bool, success shows in the frame.
         episode: (N,) number of the episode the frame comes from, over all datasets.
         step: (N,) number of the frame in its episode, from 0.
     """
 
-    images: dict[str, np.ndarray]
+    images: dict[str, Frames]
     success: np.ndarray
     episode: np.ndarray
     step: np.ndarray
 
     def __len__(self) -> int:
         return len(self.success)
-
-    def of_episodes(self, numbers: Sequence[int] | np.ndarray) -> LabelledFrames:
-        """The frames of these episodes."""
-        rows = np.flatnonzero(np.isin(self.episode, numbers))
-        return LabelledFrames(
-            {k: v[rows] for k, v in self.images.items()}, self.success[rows], self.episode[rows], self.step[rows]
-        )
 
 
 @dataclass(frozen=True)
@@ -46,13 +40,17 @@ class Split:
     held_out: np.ndarray
 
 
-def collect(episodes: Sequence[Episode], keys: Sequence[str]) -> LabelledFrames:
-    """Every observation of every episode with its label, the last observation included."""
-    lengths = [len(e.success) for e in episodes]
+def collect(
+    episodes: Sequence[Episode], keys: Sequence[str], numbers: Sequence[int] | np.ndarray | None = None
+) -> LabelledFrames:
+    """Every observation with its label, the last one included, of all episodes or of those with these ``numbers``."""
+    numbers = np.arange(len(episodes)) if numbers is None else np.asarray(numbers)
+    chosen = [episodes[n] for n in numbers.tolist()]
+    lengths = [len(e.success) for e in chosen]
     return LabelledFrames(
-        images={k: np.concatenate([e.observations[k] for e in episodes]) for k in keys},
-        success=np.concatenate([e.success for e in episodes]).astype(bool),
-        episode=np.repeat(np.arange(len(episodes)), lengths),
+        images={k: Frames([e.observations[k] for e in chosen]) for k in keys},
+        success=np.concatenate([e.success for e in chosen]).astype(bool),
+        episode=np.repeat(numbers, lengths),
         step=np.concatenate([np.arange(n) for n in lengths]),
     )
 

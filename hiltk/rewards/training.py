@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hiltk.agents.augment import random_shift
+from hiltk.agents.encoders import ResNetEncoder, check_encoder
 from hiltk.config import ClassifierConf
 from hiltk.data.episode import Episode
 from hiltk.errors import ConfigError, nearest
@@ -29,9 +30,11 @@ from hiltk.rewards.calibration import (
 from hiltk.rewards.classifier import SuccessClassifier, to_tensor
 from hiltk.rewards.frames import LabelledFrames, Split, balanced_rows, collect, split_episodes
 from hiltk.rewards.hold import EpisodeVerdict, judge_episode
+from hiltk.rewards.maps import cached
 from hiltk.spec import Spec
 
 EVALUATE_EVERY = 25
+See = Callable[[np.ndarray], dict[str, Tensor]]  # rows (B,) to what the network is shown of them
 
 
 @dataclass
@@ -83,8 +86,7 @@ def train_classifier(
     """
     check_options(conf)
     split = split_episodes(episodes, conf.held_out, conf.seed, groups)
-    frames = collect(episodes, spec.image_keys)
-    train, held_out = (frames.of_episodes(split.train), frames.of_episodes(split.held_out))
+    train, held_out = (collect(episodes, spec.image_keys, part) for part in (split.train, split.held_out))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(conf.seed)
         classifier = SuccessClassifier(conf.encoder, spec, hidden=conf.hidden, dropout=conf.dropout).to(device)
@@ -126,6 +128,7 @@ def check_options(conf: ClassifierConf) -> None:
             raise ConfigError(f"{key} must be {meaning}", where=f"{key}={getattr(conf, key)}")
     if conf.encoder.name == "none":
         raise ConfigError("a success classifier needs an image encoder", where="encoder=none", fix="encoder=cnn")
+    check_encoder(conf.encoder)
 
 
 def judge_episodes(
@@ -143,15 +146,19 @@ def judge_episodes(
     return verdicts
 
 
-def logits_of(classifier: SuccessClassifier, frames: LabelledFrames, batch_size: int = 512) -> np.ndarray:
-    """Logits (N,) float64 of every frame, before the temperature and without dropout."""
-    was_training = classifier.training
+def logits_of(
+    classifier: SuccessClassifier, frames: LabelledFrames, batch_size: int = 512, see: See | None = None
+) -> np.ndarray:
+    """Logits (N,) float64 of every frame, before the temperature and without dropout.
+
+    Args:
+        see: gives the images of rows, or what an encoder has made of them.
+    """
+    was_training, see = classifier.training, see or _plain(classifier, frames)
     classifier.eval()
     with torch.inference_mode():
-        parts = [
-            classifier({k: to_tensor(v[i : i + batch_size], classifier.device) for k, v in frames.images.items()})
-            for i in range(0, len(frames), batch_size)
-        ]
+        every = np.arange(len(frames))
+        parts = [classifier(see(every[i : i + batch_size])) for i in range(0, len(frames), batch_size)]
     classifier.train(was_training)
     return torch.cat(parts).double().cpu().numpy()
 
@@ -164,13 +171,15 @@ def _fit(
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=conf.lr, weight_decay=conf.weight_decay)
     losses: list[tuple[int, float, float]] = []
     best, best_step, best_weights, recent = np.inf, 0, {}, []
+    augmented, plain = _eyes(classifier, train, held_out, conf, rng)
     bar = tqdm(range(1, conf.steps + 1), desc="training the classifier", mininterval=0.5)
     classifier.train()
     for step in bar:
-        recent.append(_update(classifier, optimizer, train, conf, rng))
+        recent.append(_update(classifier, optimizer, train, augmented, conf, rng))
         if step % EVALUATE_EVERY and step != conf.steps:
             continue
-        losses.append((step, float(np.mean(recent)), balanced_loss(logits_of(classifier, held_out), held_out.success)))
+        logits = logits_of(classifier, held_out, see=plain)
+        losses.append((step, float(np.mean(recent)), balanced_loss(logits, held_out.success)))
         recent = []
         bar.set_postfix(loss=f"{losses[-1][1]:.4f}", held_out=f"{losses[-1][2]:.4f}")
         if losses[-1][2] < best:
@@ -187,18 +196,46 @@ def _update(
     classifier: SuccessClassifier,
     optimizer: torch.optim.Optimizer,
     train: LabelledFrames,
+    augmented: See,
     conf: ClassifierConf,
     rng: np.random.Generator,
 ) -> float:
     """One gradient step on a batch with as many successes as failures."""
     rows = balanced_rows(train.success, conf.batch_size, rng)
-    images = {k: _augmented(v[rows], conf, rng, classifier.device) for k, v in train.images.items()}
+    images = augmented(rows)
     target = torch.from_numpy(train.success[rows]).to(classifier.device, torch.float32)
     loss = F.binary_cross_entropy_with_logits(classifier(images), target)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
     return loss.item()
+
+
+def _eyes(
+    classifier: SuccessClassifier,
+    train: LabelledFrames,
+    held_out: LabelledFrames,
+    conf: ClassifierConf,
+    rng: np.random.Generator,
+) -> tuple[See, See]:
+    """What the network is shown of training frames, augmented, and of held-out ones, as they are."""
+
+    def augment(frames: np.ndarray) -> Tensor:
+        return _augmented(frames, conf, rng, classifier.device)
+
+    if not conf.encoder.cache_shifts:
+        return lambda rows: {k: augment(v[rows]) for k, v in train.images.items()}, _plain(classifier, held_out)
+    assert isinstance(classifier.encoder, ResNetEncoder)  # as `check_encoder` demands
+    parts = [(train.images, conf.encoder.cache_shifts), (held_out.images, 1)]
+    seen, known = cached(classifier.encoder, parts)
+    return (
+        lambda rows: seen(rows, rng.integers(seen.versions, size=len(rows)), augment),
+        lambda rows: known(rows, np.zeros_like(rows), lambda frames: to_tensor(frames, classifier.device)),
+    )
+
+
+def _plain(classifier: SuccessClassifier, frames: LabelledFrames) -> See:
+    return lambda rows: {k: to_tensor(v[rows], classifier.device) for k, v in frames.images.items()}
 
 
 def _augmented(frames: np.ndarray, conf: ClassifierConf, rng: np.random.Generator, device: torch.device) -> Tensor:

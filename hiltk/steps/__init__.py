@@ -40,12 +40,21 @@ VERBS = {
     verb.name: verb
     for verb in (
         Verb("record", "datasets", "Record demonstrations as a LeRobotDataset."),
+        Verb("adopt", "datasets", "Give a dataset made elsewhere a spec.", "dataset", many=False),
         Verb("fix-actions", "datasets", "Rebuild zero or missing actions of a dataset.", "dataset", many=False),
+        Verb("label", "datasets", "Say in which frames success shows.", "dataset", many=False),
+        Verb("merge", "datasets", "Put several datasets into one.", "datasets"),
+        Verb("split", "datasets", "Hold out episodes or sessions of a dataset.", "dataset", many=False),
+        Verb("drop-episodes", "datasets", "Leave episodes of a dataset out.", "dataset", many=False),
+        Verb("stats", "datasets", "Compute a dataset's statistics anew, with floors.", "dataset", many=False),
+        Verb("inspect", "reports", "Show what is in a dataset, on one page.", "dataset", many=False),
         Verb("train-classifier", "classifiers", "Train a success classifier on images.", "datasets"),
         Verb("bc-pretrain", "policies", "Clone demonstrations into a policy.", "datasets"),
         Verb("train", "policies", "Train with human-in-the-loop reinforcement learning (HIL-SERL)."),
         Verb("eval", "evaluations", "Measure success rates of one or several policies.", "policies"),
         Verb("diagnose", "evaluations", "Find out what an encoder can see.", "what", many=False),
+        Verb("export-policy", "exports", "Write a policy as a folder that LeRobot loads.", "policy", many=False),
+        Verb("export-replay", "datasets", "Write a policy's training experience as a dataset.", "policy", many=False),
         Verb("report", "reports", "Put figures and tables of several artifacts on one page.", "artifacts"),
     )
 }

@@ -11,8 +11,9 @@ from rich.console import Console
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.config import ComputeConf
+from hiltk.data.decoded import cached_episodes
 from hiltk.data.episode import Episode
-from hiltk.data.lerobot_io import dataset_spec, load_episodes
+from hiltk.data.lerobot_io import dataset_spec
 from hiltk.data.statistics import vector_stats
 from hiltk.errors import ConfigError, UserError
 from hiltk.spec import JOINT_PARTS, STATE_KEY, Spec, require_compatible
@@ -58,12 +59,17 @@ def load_datasets(references: list[str], root: Path) -> tuple[list[Episode], Spe
             left_name=artifacts[0].ref,
             right_name=artifact.ref,
         )
-        episodes += load_episodes(artifact.path, spec)
+        episodes += cached_episodes(artifact.path, spec, cache=frame_cache(root), name=artifact.ref)
     if len(artifacts) > 1:
         # Normalising by the first dataset alone would leave the others off centre.
         states = np.concatenate([e.observations[STATE_KEY] for e in episodes])
         spec.stats[STATE_KEY] = vector_stats(states, spec.state.dims, ", ".join(a.ref for a in artifacts))
     return episodes, spec, artifacts
+
+
+def frame_cache(root: str | Path) -> Path:
+    """Where decoded frames of datasets are kept; may be deleted at any time."""
+    return Path(root) / "cache"
 
 
 def warm_start(policy: Policy, reference: str, root: Path) -> Artifact:

@@ -12,20 +12,22 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from hiltk.agents.drqv2 import DrqEncoder, FrameByFrame
-from hiltk.agents.encoders import Encoder, build_encoder
+from hiltk.agents.drqv2 import DrqEncoder
+from hiltk.agents.encoders import Encoder, FrameByFrame, build_encoder
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, create, resolve
 from hiltk.config import DiagnoseConf, So101SimConf
 from hiltk.data.lerobot_io import dataset_spec
-from hiltk.diagnostics.encoder import Diagnosis, compare, figure, probe
+from hiltk.diagnostics.encoder import Diagnosis, compare, figure, probe, verdict
 from hiltk.diagnostics.pictures import Pictures, from_dataset, from_folder, from_simulator, split_reference
+from hiltk.diagnostics.record import Record, save
 from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.spec import ImageSpec, Spec
 from hiltk.steps.common import set_up_torch
 
 CHUNK = 64  # images through the encoder at once
 STRATA = ["near", "far"]
+CAPTION = "Both sets along the main directions of all embeddings; where positions are known, those and the probe's."
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Subject:
 
 
 def run(cfg: DiagnoseConf) -> Artifact:
-    """Write ``encoder.csv`` and ``encoder.png``: similarity of two sets, and the position error of a linear probe.
+    """Write ``encoder.csv``, ``encoder.png`` and ``diagnosis.json``: similarity of two sets, and a probe's error.
 
     Raises:
         ConfigError: options contradict each other, or something else than two sets is named.
@@ -57,15 +59,16 @@ def run(cfg: DiagnoseConf) -> Artifact:
     subject = _subject(cfg, device, inputs)
     images = _cameras(cfg, subject.spec)
     first, second = _sets(cfg, subject.spec, images, inputs)
-    found = list(_diagnose(cfg, subject, images, first, second, device))
+    found, names = list(_diagnose(cfg, subject, images, first, second, device)), (first.name, second.name)
+    record = Record(f"{names[0]} against {names[1]}", verdict(found, names), _table(found), {"encoder.png": CAPTION})
     with create(
         "evaluations", cfg.name, root=cfg.root, step="diagnose", cfg=cfg, inputs=inputs, seed=cfg.seed
     ) as draft:
         draft.spec = subject.spec
-        draft.notes = {"diagnosis": "encoder", "sets": [first.name, second.name]}
-        _table(found).to_csv(draft.path / "encoder.csv", index=False)
-        figure(found, (first.name, second.name), draft.path / "encoder.png")
-    _print(found, first.name, second.name)
+        draft.notes = {"diagnosis": "encoder", "sets": list(names)}
+        figure(found, names, draft.path / "encoder.png")
+        save(record, draft.path, "encoder")
+    _print(found, record.verdict, names)
     return draft.done
 
 
@@ -206,8 +209,9 @@ def _table(found: list[Diagnosis]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _print(found: list[Diagnosis], first: str, second: str) -> None:
-    table = Table(title=f"{first} ({found[0].comparison.images_a}) against {second} ({found[0].comparison.images_b})")
+def _print(found: list[Diagnosis], words: str, names: tuple[str, str]) -> None:
+    counts = found[0].comparison
+    table = Table(title=f"{names[0]} ({counts.images_a}) against {names[1]} ({counts.images_b})")
     for name in ("camera", "layer", "dim", "cosine", "L2", "spread", "probe error", "by chance"):
         table.add_column(name, justify="left" if name in ("camera", "layer") else "right")
     for d in found:
@@ -216,3 +220,4 @@ def _print(found: list[Diagnosis], first: str, second: str) -> None:
         spread = f"{c.spread_a:.3g}, {c.spread_b:.3g}"
         table.add_row(d.camera, d.layer, str(c.dimension), f"{c.cosine:.4f}", f"{c.l2:.4g}", spread, *errors)
     Console().print(table)
+    Console().print(words, highlight=False, markup=False)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.checks.gate import gate
 from hiltk.config import EvalConf, RewardConf
 from hiltk.envs.base import HilEnv
 from hiltk.envs.make import announce_renderer, make_env
@@ -64,6 +65,7 @@ def _run(cfg: EvalConf, env: HilEnv, candidates: list[Candidate]) -> Artifact:
     for candidate in candidates:
         require_fit(candidate.policy.spec, env.io_spec, candidate.artifact.ref, f"the environment '{cfg.env.name}'")
     strata = choose_strata(cfg, env)
+    gate("eval", cfg, artifacts, target=env.io_spec)
     with create("evaluations", cfg.name, root=cfg.root, step="eval", cfg=cfg, inputs=artifacts, seed=cfg.seed) as draft:
         draft.spec = env.io_spec
         draft.notes["policies"] = {c.label: _origin(c.artifact) for c in candidates}

@@ -6,31 +6,32 @@ import json
 
 import numpy as np
 from rich.console import Console
-from tqdm import tqdm
 
 from hiltk.arm.kinematics import Kinematics
+from hiltk.arm.model import JOINTS
 from hiltk.arm.state import action_spec
+from hiltk.arm.units import ARM_JOINTS
 from hiltk.artifacts.store import Artifact, Draft, create, resolve
-from hiltk.config import FixActionsConf, ForeignConf
-from hiltk.data.foreign import foreign_episodes, foreign_spec, read_joints
+from hiltk.checks.engine import expand
+from hiltk.checks.gate import examine_written, notes, refuse
+from hiltk.config import FixActionsConf, StatedConf
+from hiltk.data.foreign import foreign_spec, read_joints, write_converted
 from hiltk.data.lerobot_files import LeRobotFiles
-from hiltk.data.lerobot_io import ACTION, SPEC_FILE, Columns, DatasetWriter, dataset_spec, read_columns
-from hiltk.data.repair import is_broken, rebuild
+from hiltk.data.lerobot_io import ACTION, SPEC_FILE, dataset_spec, require_finite
+from hiltk.data.repair import broken_steps, end_effector, frozen_steps, rebuild, rebuild_commanded
 from hiltk.data.rewrite import replace_columns
-from hiltk.errors import ConfigError, UserError
-from hiltk.reports.repair_report import RepairReport, make_report, plot_report, print_report
-from hiltk.spec import GripperFormat, Semantics, Spec
+from hiltk.data.servo import EXPLAINS, Servo, estimated_goals, fit_servo, replayed
+from hiltk.data.timeline import Timeline, timeline
+from hiltk.errors import ConfigError, UserError, nearest
+from hiltk.reports.repair_report import RepairReport, make_report, plot_report, print_report, servo_facts
+from hiltk.spec import STATE_KEY, GripperFormat, Semantics, Spec
 
-JOINT_NAMES = (
-    "shoulder_pan.pos",
-    "shoulder_lift.pos",
-    "elbow_flex.pos",
-    "wrist_flex.pos",
-    "wrist_roll.pos",
-    "gripper.pos",
-)
+JOINT_NAMES = tuple(f"{joint}.pos" for joint in JOINTS)
 EE_NAMES = ("ee.x", "ee.y", "ee.z")
 FK_TOLERANCE_M = 0.005  # a stored end effector further than this from the joints' was not this arm's
+FK_ROWS = 10_000  # as many rows tell whose arm it was
+LOCK_TOLERANCE_DEG = 2.0  # of a locked joint's mean, and of its spread half of that
+LEADS_BY = -0.5  # frames: goals later than this after the motion follow the arm instead of leading it
 
 
 def run(cfg: FixActionsConf) -> Artifact:
@@ -45,19 +46,29 @@ def run(cfg: FixActionsConf) -> Artifact:
     """
     _check(cfg)
     source = resolve(cfg.dataset, "datasets", cfg.root)
-    files = LeRobotFiles(source.path)
+    own = (source.path / SPEC_FILE).is_file()
+    files = LeRobotFiles(source.path, gaps=not own)
     kin = Kinematics(cfg.model_path)
     with create("datasets", cfg.name, root=cfg.root, step="fix-actions", cfg=cfg, inputs=[source], seed=0) as draft:
-        convert = _repair if (source.path / SPEC_FILE).is_file() else _convert
+        convert = _repair if own else _convert
         report = convert(files, kin, cfg, draft)
+        assert draft.spec is not None, "both ways end with it"
+        checked = examine_written("fix-actions", draft.path, cfg.name, draft.spec, _ignored(cfg))
+        refuse(checked, "fix-actions")
         (draft.path / "repair.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n")
         plot_report(report, draft.path / "repair.png")
-        draft.notes = {"parent": source.ref, **report.summary()}
+        draft.notes = {"parent": source.ref, **report.summary(), **notes(checked)}
     print_report(report, draft.done.ref, Console())
     return draft.done
 
 
+def _ignored(cfg: FixActionsConf) -> list[str]:
+    """Checks that do not count: commanded actions lead the arm by several steps, a wrong scale to ACT005."""
+    return [*cfg.checks.ignore, *(["ACT005"] if cfg.method is Semantics.commanded else [])]
+
+
 def _check(cfg: FixActionsConf) -> None:
+    expand(cfg.checks.ignore, "checks.ignore")
     for key in ("action_scale_m", "gripper_step"):
         if not getattr(cfg, key) > 0:
             raise ConfigError("must be above 0", where=f"{key}={getattr(cfg, key)}")
@@ -72,28 +83,30 @@ def _repair(files: LeRobotFiles, kin: Kinematics, cfg: FixActionsConf, draft: Dr
     """Replace the actions of broken episodes; everything else is copied, cameras included."""
     spec = dataset_spec(files.path)
     _require_own_format(cfg, spec, files)
-    columns = read_columns(files, spec, finite=False)
-    joints = _joints(columns, spec, files)
-    _require_same_arm(columns, spec, joints, kin, files)
-    episode = _episode_numbers(files)
-    broken = _broken(files, columns, joints, cfg.zero_below)
+    joints = _joints(spec, files, kin)
+    actions, valid = files.column(ACTION), files.column("action_valid").astype(bool)
+    frames = timeline(files)
+    broken = _broken(files, actions, joints, cfg)
     if not broken.any() and not cfg.force:
         raise UserError(
-            f"nothing to fix: the actions of all {len(broken)} episodes explain their motion",
+            f"nothing to fix: the actions of all {len(files.bounds)} episodes explain their motion",
             where=str(files.path),
             fix="use the dataset as it is, or force=true to rebuild every action",
         )
-    chosen = np.ones_like(broken) if cfg.force else broken
-    rebuilt = rebuild(joints, episode, spec.action, kin, threshold=cfg.gripper_threshold)
-    rows = chosen[episode]
+    frozen = frozen_steps(joints, frames.episode)
+    known = frames.known & ~frozen
+    rebuilt = rebuild(joints, frames.episode, spec.action, kin, threshold=cfg.gripper_threshold, known=known)
+    rows = broken | cfg.force
     replaced = {
-        ACTION: np.where(rows[:, None], rebuilt.actions, columns.action),
-        "action_valid": np.where(rows, rebuilt.valid, columns.flags["action_valid"]),
+        ACTION: np.where(rows[:, None], rebuilt.actions, actions).astype(np.float32),
+        "action_valid": np.where(rows, rebuilt.valid, valid),
     }
     replace_columns(files, draft.path, replaced)
     spec.action.semantics = Semantics.achieved
     draft.spec = spec
-    return make_report(rebuilt, episode, chosen, spec, foreign=False)
+    locked = {n: spec.robot.reset_joints[JOINTS.index(n)] for n in spec.robot.locked if spec.robot.reset_joints}
+    notes = [*_frame_notes(frames, frozen & rows), *_lock_notes(joints, frames, locked)]
+    return make_report(rebuilt, frames.episode, rows, spec, foreign=False, notes=notes)
 
 
 def _require_own_format(cfg: FixActionsConf, spec: Spec, files: LeRobotFiles) -> None:
@@ -106,13 +119,16 @@ def _require_own_format(cfg: FixActionsConf, spec: Spec, files: LeRobotFiles) ->
         "action_scale_m": spec.action.scale_m,
         "gripper": spec.action.gripper,
         "gripper_step": spec.action.gripper_step,
-        "foreign": ForeignConf(),
+        "foreign": StatedConf(),
+        "method": Semantics.achieved,
     }
     for key, value in own.items():
-        default = ForeignConf() if key == "foreign" else getattr(FixActionsConf, key)
+        default = StatedConf() if key == "foreign" else getattr(FixActionsConf, key)
         if getattr(cfg, key) not in (value, default):
             said = "foreign.*" if key == "foreign" else f"{key}={_word(getattr(cfg, key))}"
-            has = "it is one of hiltk's" if key == "foreign" else f"it has {key}={_word(value)}"
+            has = f"it has {key}={_word(value)}"
+            if key in ("foreign", "method"):  # hiltk's recorders store actions, no goals of joints
+                has = "it is one of hiltk's"
             raise ConfigError(
                 "the dataset's own spec decides what its actions mean",
                 where=f"{said}, but {has}: {files.path}",
@@ -121,29 +137,32 @@ def _require_own_format(cfg: FixActionsConf, spec: Spec, files: LeRobotFiles) ->
 
 
 def _word(value: object) -> str:
-    return value.name if isinstance(value, GripperFormat) else str(value)
+    return value.name if isinstance(value, GripperFormat | Semantics) else str(value)
 
 
-def _joints(columns: Columns, spec: Spec, files: LeRobotFiles) -> np.ndarray:
-    """The joint positions (N, 6) in the state."""
-    names = spec.state.names
-    missing = [n for n in JOINT_NAMES if n not in names]
+def _joints(spec: Spec, files: LeRobotFiles, kin: Kinematics) -> np.ndarray:
+    """The joint positions (N, 6) in the state; (N, 5) where the state has no gripper."""
+    names, has_gripper = spec.state.names, spec.action.gripper is not GripperFormat.none
+    wanted = JOINT_NAMES if has_gripper or JOINT_NAMES[-1] in names else JOINT_NAMES[:ARM_JOINTS]
+    missing = [n for n in wanted if n not in names]
     if missing:
         raise UserError(
             f"the state lacks {', '.join(missing)}", where=str(files.path), fix="actions are rebuilt from the joints"
         )
-    if len(spec.action.dims) != 3 + (spec.action.gripper is not GripperFormat.none):
+    if len(spec.action.dims) != 3 + has_gripper:
         raise UserError("the actions are no end-effector deltas", where=f"{files.path}: {', '.join(spec.action.names)}")
-    return columns.state[:, [names.index(n) for n in JOINT_NAMES]].astype(np.float64)
+    state = files.column(STATE_KEY)
+    require_finite(state, names, column=STATE_KEY, where=str(files.path))
+    joints = state[:, [names.index(n) for n in wanted]].astype(np.float64)
+    if all(n in names for n in EE_NAMES):
+        _require_same_arm(state[:, [names.index(n) for n in EE_NAMES]], joints, kin, files)
+    return joints
 
 
-def _require_same_arm(columns: Columns, spec: Spec, joints: np.ndarray, kin: Kinematics, files: LeRobotFiles) -> None:
-    """Refuse a kinematic model that does not put the stored end effector where the joints do."""
-    names = spec.state.names
-    if not all(n in names for n in EE_NAMES):
-        return
-    stored = columns.state[:, [names.index(n) for n in EE_NAMES]]
-    gap = float(np.median(np.linalg.norm(stored - kin.forward(joints)[0], axis=1)))
+def _require_same_arm(stored: np.ndarray, joints: np.ndarray, kin: Kinematics, files: LeRobotFiles) -> None:
+    """Refuse a kinematic model that does not put the stored end effector (N, 3) where the joints do."""
+    some = slice(None, None, 1 + len(stored) // FK_ROWS)
+    gap = float(np.median(np.linalg.norm(stored[some] - kin.forward(joints[some])[0], axis=1)))
     if gap > FK_TOLERANCE_M:
         raise UserError(
             f"the stored end effector is {1000 * gap:.0f} mm from where this arm model puts it",
@@ -152,19 +171,15 @@ def _require_same_arm(columns: Columns, spec: Spec, joints: np.ndarray, kin: Kin
         )
 
 
-def _episode_numbers(files: LeRobotFiles) -> np.ndarray:
-    lengths = [stop - start for start, stop in files.bounds]
-    return np.repeat(np.arange(len(lengths)), lengths)
-
-
-def _broken(files: LeRobotFiles, columns: Columns, joints: np.ndarray, zero_below: float) -> np.ndarray:
-    """Which episodes need repair, (E,) bool."""
-    return np.array(
-        [
-            is_broken(columns.action[start : stop - 1], joints[start:stop], zero_below=zero_below)
-            for start, stop in files.bounds
-        ]
-    )
+def _broken(files: LeRobotFiles, actions: np.ndarray, joints: np.ndarray, cfg: FixActionsConf) -> np.ndarray:
+    """Which rows need their action rebuilt, (N,) bool; the last of an episode goes with the step before it."""
+    human = files.column("is_intervention").astype(bool)
+    broken = np.zeros(len(actions), bool)
+    for start, stop in files.bounds:
+        acts = slice(start, stop - 1)
+        broken[acts] = broken_steps(actions[acts], joints[start:stop], human[acts], zero_below=cfg.zero_below)
+        broken[stop - 1] = broken[stop - 2] if stop - start > 1 else False
+    return broken
 
 
 # ---------------------------------------------------------------- datasets made elsewhere
@@ -173,20 +188,108 @@ def _broken(files: LeRobotFiles, columns: Columns, joints: np.ndarray, zero_belo
 def _convert(files: LeRobotFiles, kin: Kinematics, cfg: FixActionsConf, draft: Draft) -> RepairReport:
     """Write a full hiltk dataset: state, actions, success and reward; cameras renamed and resized."""
     conf = cfg.foreign
-    joints = read_joints(files, conf)
-    action = action_spec(cfg.action_scale_m, cfg.gripper, cfg.gripper_step, Semantics.achieved)
-    episode = _episode_numbers(files)
-    rebuilt = rebuild(joints, episode, action, kin, threshold=cfg.gripper_threshold)
+    _check_conventions(conf, cfg.method)
+    frames = timeline(files, conf.fps)
+    joints = frames.numbers(read_joints(files, conf))
+    action = action_spec(cfg.action_scale_m, cfg.gripper, cfg.gripper_step, cfg.method)
     spec = foreign_spec(files, conf, action, cfg.model_path)
-    episodes = foreign_episodes(files, conf, spec, joints, rebuilt, kin)
-    with DatasetWriter(draft.path, spec, video=_keeps_video(files, spec)) as writer:
-        for found, after in tqdm(episodes, total=len(files.bounds), desc="converting", unit="episode", mininterval=0.5):
-            writer.add(found, after=after)
-    draft.spec = writer.spec
-    return make_report(rebuilt, episode, np.ones(len(files.bounds), bool), spec, foreign=True)
+    spec.fps, spec.robot.locked = frames.fps, list(conf.locked)
+    frozen = frozen_steps(joints, frames.episode)
+    notes = [*_frame_notes(frames, frozen), *_lock_notes(joints, frames, conf.locked)]
+    known = frames.known & ~frozen
+    if cfg.method is Semantics.commanded:
+        goals = _goals(files, conf, frames)
+        servo = fit_servo(goals, joints, frames.episode)
+        _require_leading(servo, conf.commands)
+        lost = ~np.isfinite(goals).all(1)
+        goals = np.where(lost[:, None], estimated_goals(servo, joints, frames.episode), goals)
+        rebuilt = rebuild_commanded(
+            joints, goals, frames.episode, action, kin, threshold=cfg.gripper_threshold, known=known
+        )
+        asked = end_effector(goals, kin) - rebuilt.positions_m
+        gap = end_effector(replayed(servo, goals, joints, frames.episode), kin) - rebuilt.positions_m
+        facts = servo_facts(servo, 1000 * np.linalg.norm(gap, axis=1), float(lost.mean()))
+    else:
+        rebuilt = rebuild(joints, frames.episode, action, kin, threshold=cfg.gripper_threshold, known=known)
+        asked, facts = None, None
+    draft.spec = write_converted(files, conf, spec, joints, rebuilt, kin, draft.path, frames)
+    rows = np.ones(len(joints), bool)
+    return make_report(rebuilt, frames.episode, rows, spec, foreign=True, notes=notes, servo=facts, asked_m=asked)
 
 
-def _keeps_video(files: LeRobotFiles, spec: Spec) -> bool:
-    """Full-size frames that came as video stay video; resized ones are small enough to be kept exactly."""
-    resized = any((i.height, i.width) != (i.native_height, i.native_width) for i in spec.images)
-    return not resized and any(files.features[camera]["dtype"] == "video" for camera in files.cameras)
+def _check_conventions(conf: StatedConf, method: Semantics) -> None:
+    for name in conf.locked:
+        if name not in JOINTS[:ARM_JOINTS]:
+            known = ", ".join(JOINTS[:ARM_JOINTS])
+            raise ConfigError(
+                f"the arm has no joint '{name}'",
+                where="foreign.locked",
+                fix=nearest(name, JOINTS) or f"one of: {known}",
+            )
+    if conf.fps < 0:
+        raise ConfigError("must not be below 0", where=f"foreign.fps={conf.fps}")
+    if (method is Semantics.commanded) != bool(conf.commands):
+        raise ConfigError(
+            "commanded actions are made from a column of joint goals",
+            where=f"method={method.name}, foreign.commands={conf.commands or 'empty'}",
+            fix="method=commanded foreign.commands=action",
+        )
+
+
+def _goals(files: LeRobotFiles, conf: StatedConf, frames: Timeline) -> np.ndarray:
+    """Joint goals (M, J) of every frame, NaN where none was stored: rows of zeros are a recorder's way to say so."""
+    stored = files.column(conf.commands)
+    stored = stored.reshape(len(stored), -1)
+    lost = (stored == 0).all(1) | ~np.isfinite(stored).all(1)
+    if lost.all():
+        raise UserError(
+            f"all of '{conf.commands}' is zero or missing: no goal was stored",
+            where=str(files.path),
+            fix="method=achieved foreign.commands=''",
+        )
+    goals = read_joints(files, conf, conf.commands, finite=False)
+    goals[lost] = np.nan
+    return frames.numbers(goals)
+
+
+def _require_leading(servo: Servo, column: str) -> None:
+    """Refuse goals that the arm does not follow."""
+    if not np.isfinite(servo.explained).any():
+        return
+    explained, lag = float(np.nanmedian(servo.explained)), float(np.nanmedian(servo.lag))
+    if explained < EXPLAINS or lag < LEADS_BY:
+        how = f"lag by {-lag:.1f} frames behind the arm" if explained >= EXPLAINS else "do not explain its motion"
+        raise UserError(
+            f"the joint goals {how} (they explain {explained:.0%} of it)",
+            where=f"foreign.commands={column}",
+            fix="check that they have the state's units and joints; method=achieved needs none",
+        )
+
+
+def _frame_notes(frames: Timeline, frozen: np.ndarray) -> list[str]:
+    """What is wrong with the rows, in sentences."""
+    notes = []
+    if frames.missing:
+        notes.append(f"{frames.missing} frames are missing; the steps across the gaps are masked")
+    if frames.repeated:
+        notes.append(f"{frames.repeated} rows were stored twice; the second of each is left out")
+    if frozen.any():
+        notes.append(f"{int(frozen.sum())} steps have a joint state that froze while the arm moved; they are masked")
+    return notes
+
+
+def _lock_notes(joints: np.ndarray, frames: Timeline, locked: dict[str, float]) -> list[str]:
+    """Joints that are said to be locked, and were not (failures.md, C5)."""
+    notes = []
+    for name, angle in locked.items():
+        parts = [joints[start:stop, JOINTS.index(name)] for start, stop in frames.bounds]
+        off = [abs(p.mean() - angle) > LOCK_TOLERANCE_DEG or p.std() > LOCK_TOLERANCE_DEG / 2 for p in parts]
+        if any(off):
+            worst = max(parts, key=lambda p: abs(p.mean() - angle))
+            episodes = ", ".join(str(e) for e in np.flatnonzero(off)[:8]) + (", ..." if sum(off) > 8 else "")
+            notes.append(
+                f"{name} is said to be locked at {angle:g} deg, but was not in {sum(off)} of {len(off)} episodes "
+                f"({episodes}; worst mean {worst.mean():.1f}, spread {worst.std():.1f} deg): a locked arm cannot "
+                "repeat them; drop them with `hiltk drop-episodes`"
+            )
+    return notes

@@ -14,6 +14,8 @@ from rich.table import Table
 from tqdm import tqdm
 
 from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.checks.engine import Report, expand
+from hiltk.checks.gate import examine_written, notes, refuse
 from hiltk.config import Fault, RecordConf
 from hiltk.data.episode import Episode, Source
 from hiltk.data.lerobot_io import DatasetWriter
@@ -27,6 +29,7 @@ from hiltk.steps.checks import check_process
 from hiltk.steps.common import set_up_torch
 from hiltk.steps.interrupts import Interrupts
 
+FAULTY = ("ACT001", "GRP002")  # what a fault breaks on purpose is no reason to refuse
 ATTEMPTS_PER_EPISODE = 5  # after this many times the episodes asked for, the human is not up to the task
 
 
@@ -56,7 +59,8 @@ def run(cfg: RecordConf) -> Artifact:
 
     Raises:
         ConfigError: an option is unknown or contradicts another.
-        UserError: the human fails too often, or the output cannot be written.
+        UserError: the human fails too often, the output cannot be written, or what was recorded does not pass the
+            checks (it is kept all the same).
     """
     _check(cfg)
     inputs = [resolve(cfg.reward.classifier, "classifiers", cfg.root)] if cfg.reward.classifier else []
@@ -65,8 +69,9 @@ def run(cfg: RecordConf) -> Artifact:
     tally = Tally()
     with closing(make_env(cfg.env, cfg.task, cfg.reward, seed=cfg.seed, root=cfg.root, device=device)) as env:
         announce_renderer(env)
-        artifact, interrupted = _write(env, make_human(cfg.human, env), cfg, inputs, tally)
+        artifact, interrupted, checked = _write(env, make_human(cfg.human, env), cfg, inputs, tally)
     _print(artifact, tally)
+    refuse(checked, "record", fix=f"what was recorded is kept as {artifact.ref}")
     if interrupted:
         raise KeyboardInterrupt
     return artifact
@@ -74,8 +79,8 @@ def run(cfg: RecordConf) -> Artifact:
 
 def _write(
     env: SuccessRule, human: Human, cfg: RecordConf, inputs: list[Artifact], tally: Tally
-) -> tuple[Artifact, bool]:
-    """Record into a new artifact; also whether Ctrl-C ended it early."""
+) -> tuple[Artifact, bool, Report]:
+    """Record into a new artifact; also whether Ctrl-C ended it early, and what the checks say."""
     store = create("datasets", cfg.name, root=cfg.root, step="record", cfg=cfg, inputs=inputs, seed=cfg.seed)
     interrupted = False
     with Interrupts() as interrupts, store as draft:
@@ -89,12 +94,15 @@ def _write(
         interrupts.hold()  # a second Ctrl-C waits until the artifact is complete
         writer.close()
         draft.spec = writer.spec
-        draft.notes = _notes(cfg, tally, interrupted=interrupted)
-    return draft.done, interrupted
+        ignore = [*cfg.checks.ignore, *(FAULTY if cfg.fault is not Fault.none else ())]
+        checked = examine_written("record", draft.path, cfg.name, writer.spec, ignore)
+        draft.notes = _notes(cfg, tally, interrupted=interrupted) | notes(checked)
+    return draft.done, interrupted, checked
 
 
 def _check(cfg: RecordConf) -> None:
     check_process(cfg)
+    expand(cfg.checks.ignore, "checks.ignore")
     if cfg.keep not in ("successes", "all"):
         raise ConfigError(f"unknown choice '{cfg.keep}'", where="keep", fix="keep=successes or keep=all")
     if cfg.episodes < 1:

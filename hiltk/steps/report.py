@@ -16,13 +16,14 @@ from hiltk.reports.page import Section, render
 from hiltk.reports.sections import (
     classifier_section,
     dataset_sections,
+    diagnosis_section,
     film_sections,
     guard_section,
     learning_sections,
     success_section,
     terminal_table,
 )
-from hiltk.reports.sources import find, training_runs
+from hiltk.reports.sources import find, kind_of, training_runs
 from hiltk.reports.success import Board, boards
 
 
@@ -34,7 +35,8 @@ class Evidence:
     boards: list[Board]
 
     def of(self, kind: str) -> list[Artifact]:
-        return [artifact for artifact in self.artifacts if artifact.kind == kind]
+        """All of one kind; ``diagnoses`` are a kind of their own here."""
+        return [artifact for artifact in self.artifacts if kind_of(artifact) == kind]
 
 
 def run(cfg: ReportConf) -> Artifact:
@@ -45,7 +47,7 @@ def run(cfg: ReportConf) -> Artifact:
         UserError: one does not exist, or a table in it cannot be read.
     """
     artifacts = find(cfg.artifacts, cfg.root)
-    evidence = Evidence(artifacts, boards([a for a in artifacts if a.kind == "evaluations"]))
+    evidence = Evidence(artifacts, boards([a for a in artifacts if kind_of(a) == "evaluations"]))
     # The store looks references up again, without the kind a user may have put in front.
     cfg = replace(cfg, artifacts=[artifact.ref for artifact in artifacts])
     with create("reports", cfg.name, root=cfg.root, step="report", cfg=cfg, inputs=artifacts, seed=0) as draft:
@@ -79,6 +81,7 @@ def _sections(evidence: Evidence, folder: Path) -> list[Section]:
     found.append(guard_section(evidence.of("policies")))
     found += film_sections(evidence.of("evaluations"))
     found.append(classifier_section(evidence.of("classifiers"), figures / "classifier.png"))
+    found += [diagnosis_section(diagnosis) for diagnosis in evidence.of("diagnoses")]
     found += dataset_sections(evidence.of("datasets"))
     return [section for section in found if section]
 

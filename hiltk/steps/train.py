@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import shutil
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -13,19 +12,24 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from hiltk.agents.checks import check_learner
+from hiltk.agents.compute import check_compute, compile_torsos
 from hiltk.agents.features import attach
 from hiltk.agents.make import build_agent, build_policy
 from hiltk.agents.policy import Policy
 from hiltk.agents.snapshots import is_snapshot, load_snapshot
-from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.artifacts.store import Artifact, create, resolve, spec_file
+from hiltk.checks.gate import gate
 from hiltk.config import Schedule, TrainConf
 from hiltk.data.episode import Episode
+from hiltk.data.frames import Frames
 from hiltk.data.replay import (
     FrameStore,
     ReplaySampler,
     example_observation,
     store_episodes,
 )
+from hiltk.data.room import free_disk, human_size
 from hiltk.envs.make import announce_renderer, episode_steps, make_env
 from hiltk.envs.rewards import SuccessRule
 from hiltk.errors import ConfigError, UserError
@@ -49,6 +53,7 @@ def run(cfg: TrainConf) -> Artifact:
     """Read demonstrations, a start policy and a classifier; write a policy with its metrics."""
     _check(cfg)
     device = set_up_torch(cfg)
+    check_compute(cfg.precision, cfg.compile, device)
     with closing(make_env(cfg.env, cfg.task, cfg.reward, seed=cfg.seed, root=cfg.root)) as env:
         announce_renderer(env)
         return _run(cfg, env, device)
@@ -62,18 +67,25 @@ def _run(cfg: TrainConf, env: SuccessRule, device: torch.device) -> Artifact:
         inputs.append(resolve(cfg.reward.classifier, "classifiers", root))
     if cfg.init and not is_snapshot(cfg.init):
         inputs.append(warm_start(policy, cfg.init, root))
+    gate("train", cfg, inputs, target=env.io_spec)
     agent = build_agent(policy, cfg.agent, env.io_spec.reward, horizon)
+    if cfg.compile:
+        compile_torsos(agent)
     if is_snapshot(cfg.init):
         load_snapshot(agent, Path(cfg.init))
+    memory, (capacity, slack) = _demo_store(demos, policy.spec), _ring_size(policy.spec, cfg, horizon)
     human = None if cfg.intervention.schedule is Schedule.never else make_human(cfg.human, env.unwrapped)
     store = create(
         "policies", cfg.name, root=root, step="train", cfg=cfg, inputs=inputs, seed=cfg.seed,
         resumable=True, resume=cfg.resume, may_change=("episodes",),
     )  # fmt: skip
     with store as draft:
-        online = _online_store(policy.spec, cfg, horizon, draft.path / "online")
-        memory, rng = _demo_store(demos, policy.spec), np.random.default_rng(cfg.seed)
-        most = min(cfg.capacity, cfg.episodes * (horizon + 1))
+        policy.spec.save(spec_file("policies", draft.path))  # so that what an interrupted run saw can be exported
+        online = FrameStore(
+            capacity, example_observation(policy.spec), len(policy.spec.action.dims), draft.path / "online", slack
+        )
+        rng = np.random.default_rng(cfg.seed)
+        most = min(online.size, cfg.episodes * (horizon + 1))
         attach([(memory, memory.size), (online, most)], policy.torso.encoder, cfg.encoder, rng)
         trainer = Trainer(
             env=env,
@@ -103,6 +115,7 @@ def _run(cfg: TrainConf, env: SuccessRule, device: torch.device) -> Artifact:
 
 
 def _check(cfg: TrainConf) -> None:
+    check_learner(cfg.agent, cfg.encoder)
     if not 0 <= cfg.demo_fraction <= 1:
         raise ConfigError(
             f"demo_fraction={cfg.demo_fraction} is not a share",
@@ -128,23 +141,41 @@ def _check(cfg: TrainConf) -> None:
         )
 
 
-def _online_store(spec: Spec, cfg: TrainConf, horizon: int, path: Path) -> FrameStore:
-    """The store of this run's own experience, on disk; says how large it can grow.
+def _ring_size(spec: Spec, cfg: TrainConf, horizon: int) -> tuple[int, int]:
+    """Capacity and slack of the store of this run's own experience; says how large it can grow on disk.
 
     Raises:
-        UserError: the disk has no room for it.
+        ConfigError: ``capacity_gib`` has no room for an episode.
+        UserError: the disk has no room for the store.
     """
-    example, actions = example_observation(spec), len(spec.action.dims)
-    rows = min(cfg.capacity, cfg.episodes * (horizon + 1))
-    size, free = rows * FrameStore(1, example, actions).row_bytes, shutil.disk_usage(path.parent).free
-    Console().print(f"replay: up to {rows:,} frames, {size / 2**20:,.0f} MiB on disk ({free / 2**30:,.1f} GiB free)")
+    row_bytes = FrameStore(1, example_observation(spec), len(spec.action.dims)).row_bytes
+    slack = (horizon + 1) * cfg.checkpoint_every
+    capacity = _capacity(cfg, row_bytes, slack, horizon)
+    rows = min(capacity + 1 + slack, cfg.episodes * (horizon + 1))
+    size, free = rows * row_bytes, free_disk(Path(cfg.root))
+    _say(f"replay: up to {rows:,} frames, {human_size(size)} on disk ({human_size(free)} free)")
     if size > free:
         raise UserError(
-            f"the replay store can grow to {size / 2**30:,.1f} GiB, the disk has {free / 2**30:,.1f} GiB left",
-            where=str(path),
-            fix="lower capacity or the image size, or set root= to a larger disk",
+            f"the replay store can grow to {human_size(size)}, the disk has {human_size(free)} left",
+            where=cfg.root,
+            fix="lower capacity, capacity_gib or the image size, or set root= to a larger disk",
         )
-    return FrameStore(cfg.capacity, example, actions, path=path, slack=(horizon + 1) * cfg.checkpoint_every)
+    return capacity, slack
+
+
+def _capacity(cfg: TrainConf, row_bytes: int, slack: int, horizon: int) -> int:
+    """Online transitions kept: as many as ``capacity`` says and ``capacity_gib`` has room for."""
+    if cfg.capacity_gib is None:
+        return cfg.capacity
+    fits = int(cfg.capacity_gib * 2**30) // row_bytes - 1 - slack
+    if fits <= horizon:
+        least = (horizon + 2 + slack) * row_bytes / 2**30
+        raise ConfigError(
+            f"capacity_gib={cfg.capacity_gib:g} has no room for one episode and what comes between two checkpoints",
+            where="capacity_gib",
+            fix=f"at least {math.ceil(least * 1000) / 1000:g}, a smaller checkpoint_every, or smaller images",
+        )
+    return min(cfg.capacity, fits)
 
 
 def _policy(cfg: TrainConf, env_spec: Spec, demo_spec: Spec | None) -> Policy:
@@ -181,11 +212,15 @@ def _bounded(low: float, high: float) -> bool:
 
 
 def _demo_store(demos: list[Episode], spec: Spec) -> FrameStore:
-    """Demonstrations in a store of their own, so that no online data can evict them."""
+    """Demonstrations in a store of their own, so that no online data can evict them; says how large it is."""
     wanted = example_observation(spec)
     if not demos:
         return FrameStore(1, wanted, len(spec.action.dims))
-    return store_episodes([_paid(_seen(episode, list(wanted)), spec.reward) for episode in demos])
+    store = store_episodes([_paid(_seen(episode, list(wanted)), spec.reward) for episode in demos])
+    mapped = sum(frames.mapped_bytes for frames in store.frames.values() if isinstance(frames, Frames))
+    cached = f", and {human_size(mapped)} of frames mapped from the cache" if mapped else ""
+    _say(f"demonstrations: {store.end:,} frames, {human_size(store.nbytes() - mapped)} of memory{cached}")
+    return store
 
 
 def _seen(episode: Episode, keys: list[str]) -> Episode:
@@ -221,3 +256,7 @@ def _report(rows: list[Row]) -> None:
         f"trained {s['episodes']} episodes, {s['env_steps']:.0f} steps in {s['wall_s']:.0f} s; interventions "
         f"{s['intervention_rate_first_20']:.0%} of steps at first, {s['intervention_rate_last_20']:.0%} at the end"
     )
+
+
+def _say(text: str) -> None:
+    Console().print(text, highlight=False, soft_wrap=True)

@@ -9,15 +9,17 @@ from pathlib import Path
 from rich.console import Console
 
 from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.checks.gate import gate
 from hiltk.config import ClassifierConf
+from hiltk.data.decoded import cached_episodes
 from hiltk.data.episode import Episode
-from hiltk.data.lerobot_io import dataset_spec, load_episodes
+from hiltk.data.lerobot_io import dataset_spec
 from hiltk.errors import UserError
 from hiltk.rewards.figures import plot_curve, plot_mistakes
 from hiltk.rewards.report import curve_table, metrics, table, warnings
 from hiltk.rewards.training import Result, check_options, restrict_cameras, train_classifier
 from hiltk.spec import Spec, require_compatible
-from hiltk.steps.common import set_up_torch
+from hiltk.steps.common import frame_cache, set_up_torch
 
 
 def run(cfg: ClassifierConf) -> Artifact:
@@ -34,7 +36,8 @@ def run(cfg: ClassifierConf) -> Artifact:
     device = set_up_torch(cfg)
     inputs = _resolve(cfg)
     spec = _common_spec(inputs, cfg.cameras)
-    episodes, sources, names = _load(inputs, spec)
+    gate("train-classifier", cfg, inputs)
+    episodes, sources, names = _load(inputs, spec, frame_cache(cfg.root))
     result = train_classifier(episodes, spec, cfg, groups=sources, device=device)
     with create(
         "classifiers", cfg.name, root=cfg.root, step="train-classifier", cfg=cfg, inputs=inputs, seed=cfg.seed
@@ -67,14 +70,14 @@ def _common_spec(inputs: list[Artifact], cameras: list[str]) -> Spec:
     return first
 
 
-def _load(inputs: list[Artifact], spec: Spec) -> tuple[list[Episode], list[str], list[str]]:
+def _load(inputs: list[Artifact], spec: Spec, cache: Path) -> tuple[list[Episode], list[str], list[str]]:
     """Episodes with the frames recorded after success; per episode where it comes from, and its name."""
     episodes: list[Episode] = []
     sources: list[str] = []
     names: list[str] = []
     for artifact in inputs:
         own = replace(dataset_spec(artifact.path), images=spec.images)
-        found = load_episodes(artifact.path, own, after_end=True)
+        found = cached_episodes(artifact.path, own, cache=cache, after_end=True, name=artifact.ref)
         episodes += found
         sources += [artifact.ref] * len(found)
         names += [f"{artifact.name} {i}" + (f" ({e.stratum})" if e.stratum else "") for i, e in enumerate(found)]

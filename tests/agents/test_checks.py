@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from hiltk import cli
 from hiltk.agents.checks import check_agent, check_cloning
 from hiltk.agents.encoders import check_encoder
 from hiltk.agents.policy import Policy
 from hiltk.config import AgentConf, BcConf, EncoderConf
 from hiltk.errors import ConfigError
-from hiltk.steps import bc_pretrain
+from hiltk.steps import bc_pretrain, train
 from tests.agents.test_policy import spec
 
 
@@ -84,6 +86,33 @@ def test_cloning_that_cannot_be(changes: dict[str, Any], message: str, tmp_path:
     with pytest.raises(ConfigError, match=message) as caught:
         bc_pretrain.run(replace(cfg, **changes))
     assert caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("train agent.discount=1.5", "agent.discount must be above 0 and below 1"),
+        ("train encoder.features=0", "encoder.features must be at least 1"),
+        ("train agent=drqv2 encoder=resnet10", "agent=drqv2 brings its own encoder"),
+        ("train encoder=resnet", "encoder=resnet needs weights"),
+        ("train encoder.cache_shifts=4", "only what a frozen encoder makes of a frame can be kept"),
+        ("train agent=drqv2 agent.noise=fast", "'fast' is not a schedule"),
+        ("bc-pretrain demos agent.hidden=[]", "agent.hidden must be one width or more"),
+        ("bc-pretrain demos encoder.strides=[1]", "give the three lists the same length"),
+        ("bc-pretrain demos agent=drqv2 loss=likelihood", "no spread that a likelihood could train"),
+    ],
+)
+def test_the_command_line_refuses_before_anything_is_built(
+    words: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def built(*args: object, **options: object) -> None:
+        raise AssertionError("an environment was built or a dataset read")
+
+    monkeypatch.setattr(train, "make_env", built)
+    monkeypatch.setattr(bc_pretrain, "load_datasets", built)
+    result = CliRunner().invoke(cli.app, [*words.split(), "name=x", f"root={tmp_path}"], terminal_width=200)
+    assert result.exit_code == 2 and message in " ".join(result.output.split())
+    assert not list(tmp_path.iterdir())
 
 
 def test_borders_are_allowed() -> None:

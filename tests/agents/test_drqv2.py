@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from hiltk.agents.bc import BehaviorCloning
-from hiltk.agents.drqv2 import DrqAgent, DrqEncoder, DrqPolicy, FrameByFrame, truncated_noise
-from hiltk.agents.encoders import build_encoder
+from hiltk.agents.divergence import NotFinite
+from hiltk.agents.drqv2 import DrqAgent, DrqEncoder, DrqPolicy, truncated_noise
+from hiltk.agents.encoders import FrameByFrame, build_encoder
 from hiltk.agents.make import build_agent, build_policy
 from hiltk.agents.policy import Policy
 from hiltk.config import AgentConf, DrqConf, EncoderConf, EnvConf, InterventionConf, Schedule, TrainConf
@@ -252,6 +253,31 @@ def test_the_target_moves_by_tau() -> None:
         assert torch.allclose(new, old + 0.25)
 
 
+def test_gradient_norms_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the actor's parameters in the actor's step; of the critics' and the encoder's in the critic's."""
+    monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
+    agent, batch = make_agent(size=16), make_batch(4, pixels=16)
+    other, torso = copy.deepcopy(agent), agent.policy.torso
+    metrics = agent.update(batch)
+    features = other.policy.torso(batch.observation)
+    (other.critic(features, batch.action) - other._target(batch)).square().mean(dim=1).sum().backward()
+    learned = [*other.critic.parameters(), *other.policy.torso.parameters()]
+    norm = sum(p.grad.square().sum() for p in learned).sqrt().item()
+    assert metrics["critic_gradient"] == pytest.approx(norm, rel=1e-4) and norm > 0
+    assert metrics["actor_gradient"] > 0 and any(p.grad is not None for p in torso.parameters())
+
+
+def test_a_step_ends_before_a_number_that_is_not_finite_spreads() -> None:
+    agent, batch = make_agent(), make_batch(4)
+    before = copy.deepcopy(agent.state_dict())
+    batch.reward[1] = float("inf")
+    with pytest.raises(NotFinite, match="critic_loss") as caught:
+        agent.update(batch)
+    assert caught.value.stage is not None and caught.value.stage.name == "critic"
+    for part in ("policy", "critic", "target_critic"):
+        assert all(torch.equal(v, agent.state_dict()[part][k]) for k, v in before[part].items()), part
+
+
 @pytest.mark.parametrize("layout", ["paper", "robobase"])
 def test_state_round_trip_continues_bit_for_bit(layout: str) -> None:
     agent, batch = make_agent(size=16, layout=layout, noise="linear(1,0.1,10)"), make_batch(4, pixels=16)
@@ -433,6 +459,25 @@ def test_a_run_continued_from_a_checkpoint_is_the_run_that_was_never_interrupted
     one, other = whole.agent.state_dict(), parts.agent.state_dict()
     for part in ("policy", "critic", "target_critic"):
         assert all(torch.equal(v, other[part][k]) for k, v in one[part].items()), part
+
+
+def test_an_imitation_term_without_humans_is_not_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_trainer(tmp_path, replace(TINY, imitation_weight=0.5), 8, schedule=Schedule.never).run()
+    assert "guard imitation_inert: the imitation term has weight 0.5" in capsys.readouterr().out
+
+
+def test_gradients_that_explode_trip_the_guard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trainer = make_trainer(tmp_path, TINY, 12)
+    update = trainer.agent.update
+
+    def wild(batch: Batch, *, actor: bool) -> dict[str, float]:
+        metrics = update(batch, actor=actor)
+        return metrics | {"critic_gradient": metrics["critic_gradient"] * (1e4 if trainer.episode == 11 else 1)}
+
+    trainer.agent.update = wild  # type: ignore[method-assign]
+    rows = trainer.run()
+    assert all(r["critic_gradient"] > 0 and r["actor_gradient"] > 0 for r in rows if "critic_loss" in r)
+    assert "guard gradient: the norm of the critic's gradient" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -1,24 +1,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from hiltk.agents import features
 from hiltk.agents.augment import random_shift
-from hiltk.agents.encoders import CnnEncoder, ResNetEncoder, build_encoder
+from hiltk.agents.encoders import FrameByFrame, ResNetEncoder, check_encoder
 from hiltk.agents.features import FeatureStore, attach, cache_bytes, fixed_shifts, map_shapes, shift_frame
-from hiltk.config import EncoderConf
+from hiltk.agents.make import build_agent, build_policy
+from hiltk.config import DrqConf, EncoderConf
+from hiltk.data import room
 from hiltk.data.episode import Episode, Source
 from hiltk.data.replay import Batch, FrameStore, ReplaySampler, example_observation, store_episodes
+from hiltk.data.statistics import vector_stats
 from hiltk.errors import ConfigError, UserError
-from hiltk.spec import Spec
+from hiltk.spec import STATE_KEY, ImageSpec, RewardSpec, Spec
 from tests.agents.resnets import resnet10_folder, resnet_conf
+from tests.conftest import build_spec
 
-KEY = "observation.images.wrist"
+WRIST = ImageSpec("wrist", 16, 16, 16, 16)
+KEY = WRIST.key
 
 
 class Counting(ResNetEncoder):
@@ -128,6 +133,42 @@ def test_batches_hold_maps_instead_of_frames(store: FrameStore, encoder: Countin
         torch.testing.assert_close(encoder(ours), encoder(theirs), rtol=2e-3, atol=2e-3)
 
 
+def test_stacks_are_the_maps_of_each_frame_shifted_alike(store: FrameStore, encoder: Counting) -> None:
+    rows = np.array([0, 1, 4, 8])  # the first episode has rows 0 to 6, the second begins at 7
+    plain = store.gather(rows, stack=3)
+    attach([(store, store.size)], FrameByFrame(encoder, [WRIST], 3), cached_conf(shifts=4), np.random.default_rng(0))
+    data = store.gather(rows, stack=3)
+    for part, firsts in (("observation", [[0, 0, 0], [0, 0, 1], [2, 3, 4], [7, 7, 8]]),
+                         ("next_observation", [[0, 0, 1], [0, 1, 2], [3, 4, 5], [7, 8, 9]])):  # fmt: skip
+        np.testing.assert_array_equal(data[part]["observation.state"], plain[part]["observation.state"])
+        maps = data[part]["features.wrist"].reshape(4, 3, 32, 1, 1)
+        shifts = []
+        for stack, members in zip(maps, firsts, strict=True):
+            everything = [store.features.maps(KEY, np.array(members), np.full(3, k)) for k in range(4)]
+            [shift] = [k for k, those in enumerate(everything) if np.array_equal(those, stack)]
+            shifts.append(shift)
+        assert len(set(shifts)) > 1
+
+
+def test_drqv2_learns_the_same_from_stored_stacks_as_from_frames(store: FrameStore, tmp_path: Path) -> None:
+    """With one shift, which is none, up to what half precision loses."""
+    conf = DrqConf(own_encoder=False, frame_stack=3, n_step=2, hidden=[8], bottleneck=4, noise="0")
+    encoder = replace(resnet_conf(resnet10_folder(tmp_path / "r")), dropout=0.0, cache_shifts=1)
+    spec = build_spec()
+    spec.stats = {STATE_KEY: vector_stats(store.frames[STATE_KEY], spec.state.dims, "test")}
+    metrics = []
+    for cached in (False, True):
+        torch.manual_seed(0)
+        agent = build_agent(build_policy(conf, encoder, spec), conf, RewardSpec(), 20)
+        if cached:
+            attach([(store, store.size)], agent.policy.torso.encoder, encoder, np.random.default_rng(0))
+        sampler = ReplaySampler(store, store, discount=0.99, pad=0, rng=np.random.default_rng(5), n_step=2, stack=3)
+        for _ in range(3):
+            metrics.append(agent.update(sampler.sample(16, 0.5)))
+    for plain, stored in zip(metrics[:3], metrics[3:], strict=True):
+        assert stored == pytest.approx(plain, rel=2e-2, abs=1e-3)
+
+
 def sample(store: FrameStore) -> Batch:
     return ReplaySampler(store, store, discount=0.97, pad=0, rng=np.random.default_rng(5)).sample(16, 0.5)
 
@@ -139,19 +180,18 @@ def cached_conf(shifts: int = 3) -> EncoderConf:
 def test_memory_is_announced_by_hand(
     store: FrameStore, encoder: Counting, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert map_shapes(store, encoder) == {KEY: (32, 1, 1)}
+    assert map_shapes(store.frames, encoder) == {KEY: (32, 1, 1)}
     assert cache_bytes(1000, {"a": (512, 4, 4), "b": (512, 3, 3)}, 4) == 1000 * 4 * (2 * 8192 + 8 + 2 * 4608 + 8)
     attach([(store, 2**24)], encoder, cached_conf(shifts=4), np.random.default_rng(0))
     assert "up to 4.50 GiB of memory for 4 shifts" in capsys.readouterr().out  # 2^24 * 4 * (2 * 32 + 8)
-    monkeypatch.setattr(features, "available_memory", lambda: 2**30)
-    with pytest.raises(UserError, match=r"4\.50 GiB, 1\.00 GiB of memory are available"):
+    monkeypatch.setattr(room, "available_memory", lambda: 2**30)
+    with pytest.raises(UserError, match=r"4\.50 GiB of memory, 1\.00 GiB are available"):
         attach([(store, 2**24)], encoder, cached_conf(shifts=4), np.random.default_rng(0))
 
 
-def test_off_by_default_and_only_for_frozen_encoders(store: FrameStore, encoder: Counting, tiny_spec: Spec) -> None:
+def test_off_by_default_and_only_for_frozen_encoders(store: FrameStore, encoder: Counting) -> None:
     attach([(store, store.size)], encoder, EncoderConf(), np.random.default_rng(0))
     assert store.features is None
-    cnn = build_encoder(EncoderConf(), tiny_spec.images)
-    assert isinstance(cnn, CnnEncoder)
-    with pytest.raises(ConfigError, match="only a frozen encoder"):
-        attach([(store, store.size)], cnn, EncoderConf(cache_shifts=2), np.random.default_rng(0))
+    for name in ("cnn", "none"):
+        with pytest.raises(ConfigError, match="only what a frozen encoder"):
+            check_encoder(EncoderConf(name=name, cache_shifts=2))

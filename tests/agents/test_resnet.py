@@ -164,6 +164,20 @@ def test_there_is_nothing_to_train() -> None:
     assert not trunk(frames(32, 32)).requires_grad
 
 
+def test_a_batch_normalisation_leaves_no_statistics_that_could_drift(tmp_path: Path) -> None:
+    import torchvision
+
+    torch.save(randomised(torchvision.models.resnet18(weights=None)).state_dict(), tmp_path / "weights.pth")
+    trunk = load_trunk(str(tmp_path / "weights.pth")).train()
+    assert not [m for m in trunk.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    assert not [name for name in trunk.state_dict() if "running" in name or "tracked" in name]
+    before = {k: v.clone() for k, v in trunk.state_dict().items()}
+    first = trunk(frames(48, 48))
+    trunk(frames(48, 48) // 2)
+    assert torch.equal(trunk(frames(48, 48)), first)
+    assert all(torch.equal(v, before[k]) for k, v in trunk.state_dict().items())
+
+
 # ---------------------------------------------------------------- what is refused
 
 

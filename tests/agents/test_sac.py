@@ -23,6 +23,7 @@ from hiltk.spec import (
     ActionSpec,
     Dimension,
     GripperFormat,
+    ImageSpec,
     RewardSpec,
     Spec,
     StateSpec,
@@ -118,6 +119,67 @@ def test_the_critic_loss_is_the_mean_square_over_the_ensemble() -> None:
     metrics = agent._update_critic(batch, agent.policy.torso(batch.observation))
     assert metrics["critic_loss"] == pytest.approx(expected, rel=1e-5)
     assert metrics["target_mean"] == pytest.approx(0.97 * 0.25)
+
+
+class SumCritic(torch.nn.Module):
+    """Values that rise with the action's sum, in one critic three times as fast as in the other."""
+
+    def forward(self, features: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return torch.stack([action.sum(-1), 3 * action.sum(-1)])
+
+
+@pytest.mark.parametrize("actor_q", ["mean", "min"])
+def test_the_actor_loss_is_alpha_times_log_prob_less_the_value(actor_q: str) -> None:
+    agent = make_agent(actor_q=actor_q, temperature=0.5, imitation_weight=2.0)
+    batch = make_batch(6, human=[True, False] * 3)
+    agent.critic = SumCritic()
+    features = agent.policy.torso(batch.observation).detach()
+    torch.manual_seed(3)
+    action, log_prob = agent.policy.actor.sample(features)
+    sums, human = action.sum(-1), torch.arange(6) % 2 == 0
+    value = 2 * sums if actor_q == "mean" else torch.minimum(sums, 3 * sums)
+    error = (agent.policy.actor.mode(features)[human] - batch.action[human]).square().mean()
+    expected = (0.5 * log_prob - value).mean() + 2 * error
+    torch.manual_seed(3)
+    metrics = agent._update_actor(batch, features)
+    assert metrics["actor_loss"] == pytest.approx(expected.item(), rel=1e-5)
+    assert metrics["entropy"] == pytest.approx(-log_prob.mean().item(), rel=1e-5)
+
+
+def test_rlpd_takes_the_minimum_over_a_random_pair_of_ten() -> None:
+    agent, batch, seen = make_agent(critics=10, target_critics=2), make_batch(3), set()
+    agent.target_critic = FixedCritic([0.1 * k for k in range(10)])
+    for seed in range(60):
+        torch.manual_seed(seed)
+        targets = agent._td_target(batch, agent.target_torso(batch.next_observation)).tolist()
+        assert targets == pytest.approx([targets[0]] * 3)  # one pair for the whole batch
+        seen.add(round(targets[0] / 0.097))
+    assert seen <= set(range(9)) and len(seen) > 5  # the ninth is never the smaller of two
+
+
+def test_parameter_counts() -> None:
+    """State of 18 and one camera: 64 features by three convolutions, as `encoder=cnn` has them."""
+    spec = tiny_spec(states=18, actions=4)
+    spec.images = [ImageSpec("wrist", 64, 64)]
+    conf = AgentConf()
+    agent = SacAgent(Policy(conf, EncoderConf(), spec), conf, RewardSpec(), 50)
+    layer = lambda into, out: into * out + out + 2 * out  # noqa: E731  with its LayerNorm
+    convolutions = (3 * 25 * 16 + 16) + (16 * 9 * 32 + 32) + (32 * 9 * 32 + 32)
+    encoder = convolutions + layer(32 * 4 * 4, 64)  # 64 pixels at strides 4, 2, 2
+    actor = layer(18 + 64, 256) + layer(256, 256) + (256 * 8 + 8)
+    critic = layer(18 + 64 + 4, 256) + layer(256, 256) + 257
+    count = lambda module: sum(p.numel() for p in module.parameters())  # noqa: E731
+    assert count(agent.policy.torso) == count(agent.target_torso) == encoder
+    assert count(agent.policy.actor) == actor
+    assert count(agent.critic) == count(agent.target_critic) == 2 * critic
+
+
+def test_the_temperatures_step_by_hand() -> None:
+    """Loss -alpha * (log pi + target): at alpha 0.1, log pi 2 and target -1 its slope by log alpha is -0.1."""
+    agent = make_agent(temperature=0.1)
+    agent._update_alpha(torch.full((4,), 2.0))
+    assert agent.log_alpha.grad is not None and agent.log_alpha.grad.item() == pytest.approx(-0.1)
+    assert agent.log_alpha.item() == pytest.approx(math.log(0.1) + 3e-4, abs=1e-6)  # Adam's first step is its rate
 
 
 def test_target_entropy_is_minus_half_the_action_dimensions() -> None:
@@ -253,11 +315,11 @@ def test_the_monte_carlo_floor_lifts_targets_to_the_return_that_was_had() -> Non
 # ---------------------------------------------------------------- the three-way gripper
 
 
-def gripper_agent(**conf: object) -> SacAgent:
+def gripper_agent(reward: RewardSpec | None = None, **conf: object) -> SacAgent:
     torch.manual_seed(0)
     agent, spec = AgentConf(hidden=[8, 8], **conf), tiny_spec(actions=3)  # type: ignore[arg-type]
     spec.action.gripper = GripperFormat.discrete3
-    return SacAgent(Policy(agent, EncoderConf(name="none"), spec), agent, RewardSpec(), horizon=50)
+    return SacAgent(Policy(agent, EncoderConf(name="none"), spec), agent, reward or RewardSpec(), horizon=50)
 
 
 def gripper_batch(commands: list[float]) -> Batch:
@@ -330,11 +392,16 @@ def test_the_arm_and_the_gripper_share_an_action() -> None:
             assert action.shape == (3,) and action[-1] == command
 
 
-def test_gripper_targets_stay_inside_the_bound_less_what_penalties_cost() -> None:
-    agent, batch = gripper_agent(gripper_penalty=0.1), gripper_batch([1.0, 1.0])
+@pytest.mark.parametrize(
+    ("timeout", "lowest"),
+    # 0.02 a step for ever at 0.97: 0.02 / 0.03 = 0.6667. To the time-out, 50 steps: less 0.97^50 = 0.2181 of it.
+    [("truncated", -0.666667), ("terminal", -0.521289)],
+)
+def test_gripper_targets_stay_inside_the_bound_less_what_penalties_cost(timeout: str, lowest: float) -> None:
+    agent, batch = gripper_agent(RewardSpec(timeout=timeout)), gripper_batch([1.0, 1.0])
     agent.policy.gripper = FixedHead([0.0, 0.0, 0.0])
     agent.target_gripper = FixedHead([-100.0, -100.0, -100.0])
-    lowest = -0.1 * (1 - 0.97**50) / 0.03
+    assert agent.gripper_low == pytest.approx(lowest, rel=1e-5) and agent.q_low == 0
     features = agent.policy.torso(batch.observation)
     assert agent._gripper_loss(batch, features, features).item() == pytest.approx(lowest**2, rel=1e-5)
 

@@ -215,6 +215,28 @@ def test_what_is_no_snapshot_is_named(tmp_path: Path) -> None:
         read_snapshot(tmp_path / "other.pt")
 
 
+def test_a_policy_alone_takes_encoder_and_actor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As `hiltk bc-pretrain` does, which has no critics."""
+    policy, state = make_agent().policy, robobase_state()
+    fit = load_snapshot(policy, save(tmp_path / "best.pt", state))
+    count = len(list(policy.parameters()))
+    # Two critics and their targets: 2 x (2 bottlenecks of 2 layers and 3 layers, each with a bias).
+    assert len(fit.loaded) == count and not fit.lines() and len(fit.unused) == 4 * 14
+    said = capsys.readouterr().out
+    assert f"{count} parameters loaded, 0 missing, 0 mismatched, 0 unknown; 56 of the critics not needed" in said
+    assert torch.equal(policy.actor.head[0].weight, state["actor.actor_model.main_mlp.0.weight"])
+    for allowed in (["critic"], []):  # what may be missing is the same as in training
+        other = make_agent(replace(CONF, init_allow_missing=allowed)).policy
+        del state["encoder.convs_per_cam.1.9.bias"]
+        with pytest.raises(UserError, match=r"missing: policy\.torso\.encoder\.trunks\.1\.6\.bias"):
+            load_snapshot(other, save(tmp_path / "part.pt", state))
+        state = robobase_state()
+    with pytest.raises(ConfigError, match="no parameter is called 'critics'"):
+        load_snapshot(make_agent(replace(CONF, init_allow_missing=["critics"])).policy, save(tmp_path / "b.pt", state))
+
+
 def test_only_robobases_layout_takes_a_snapshot(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="agent=drqv2_robobase"):
         load_snapshot(make_agent(replace(CONF, layout="paper")), tmp_path / "best.pt")
+    with pytest.raises(ConfigError, match="agent=drqv2_robobase"):
+        load_snapshot(make_agent(replace(CONF, layout="paper")).policy, tmp_path / "best.pt")

@@ -9,7 +9,19 @@ from hypothesis import strategies as st
 
 from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.state import action_spec
-from hiltk.data.repair import is_broken, last_rows, rebuild, replay_residual, unexplained_motion
+from hiltk.data.repair import (
+    broken_steps,
+    end_effector,
+    fitting_scale,
+    frozen_steps,
+    is_broken,
+    last_rows,
+    rebuild,
+    rebuild_commanded,
+    replay_residual,
+    three_way,
+    unexplained_motion,
+)
 from hiltk.spec import ActionSpec, GripperFormat
 
 KIN = Kinematics()
@@ -182,3 +194,131 @@ def test_noise_of_one_encoder_tick_changes_an_action_by_little() -> None:
     episode = np.zeros(200, int)
     difference = rebuild(joints, episode, spec(), KIN).actions - rebuild(noisy, episode, spec(), KIN).actions
     assert np.abs(difference).max() < 0.08
+
+
+def test_human_and_policy_are_judged_apart() -> None:
+    """Zeros in a takeover of 8 of 100 steps: hardly any of the episode's motion, but all of the human's."""
+    joints = walk(101, 6)
+    actions = rebuild(joints, np.zeros(101, int), spec(), KIN).actions[:-1]
+    human = (np.arange(100) >= 40) & (np.arange(100) < 48)
+    assert not broken_steps(actions, joints, human, zero_below=1e-6).any()
+    actions[human] = 0
+    assert not is_broken(actions, joints, zero_below=1e-6)
+    np.testing.assert_array_equal(broken_steps(actions, joints, human, zero_below=1e-6), human)
+    actions[~human] = 0
+    assert broken_steps(actions, joints, human, zero_below=1e-6).all()
+
+
+# ---------------------------------------------------------------- states that froze
+
+
+def moving(length: int = 20) -> np.ndarray:
+    return panned(*np.arange(length) * 1.5)
+
+
+def test_a_frozen_state_by_hand() -> None:
+    """Rows 6 and 7 repeat row 5: the steps from 5, 6 and 7 are of unknown length."""
+    joints = moving()
+    joints[6:8] = joints[5]
+    assert np.flatnonzero(frozen_steps(joints, np.zeros(20, int))).tolist() == [5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    "pan",
+    [
+        [0, 1.5, 3, 3, 3, 3],  # stops and stays
+        [0, 1.5, 3, 3, 3.2, 4.5, 6],  # stops, and starts again slowly
+        [0, 1.5, 3, 3, 0, -3],  # turns back
+        [3, 3, 3, 6, 9, 12],  # rests at the start
+        [0, 0.2, 0.4, 0.4, 0.9, 1.1],  # too slow to tell from the encoder's steps
+    ],
+)
+def test_pauses_are_not_frozen_states(pan: list[float]) -> None:
+    assert not frozen_steps(panned(*pan), np.zeros(len(pan), int)).any()
+
+
+def test_an_episode_that_starts_where_the_last_one_ended_is_not_frozen() -> None:
+    joints = np.concatenate([moving(5), moving(5) + (moving(5)[-1] - moving(5)[0])])
+    assert not frozen_steps(joints, np.repeat([0, 1], 5)).any()
+
+
+@settings(max_examples=30, deadline=None)
+@given(start=st.integers(1, 12), length=st.integers(1, 5), seed=st.integers(0, 2**16))
+def test_frozen_states_are_found_wherever_they_are(start: int, length: int, seed: int) -> None:
+    joints = moving() + np.random.default_rng(seed).uniform(-0.05, 0.05, (20, 6))
+    assert not frozen_steps(joints, np.zeros(20, int)).any()
+    joints[start + 1 : start + 1 + length] = joints[start]
+    assert np.flatnonzero(frozen_steps(joints, np.zeros(20, int))).tolist() == list(range(start, start + length + 1))
+
+
+def test_unknown_steps_hold_nothing_and_are_masked() -> None:
+    joints, known = walk(10, 7), np.arange(10) != 4
+    made = rebuild(joints, np.zeros(10, int), spec(), KIN, known=known)
+    assert np.flatnonzero(~made.valid).tolist() == [4, 9] and not made.actions[4].any() and not made.clipped[4].any()
+    residual = replay_residual(made, np.zeros(10, int), 0.02)
+    assert residual.clipped[5] == 0  # the path starts anew there
+
+
+# ---------------------------------------------------------------- three-way gripper
+
+
+def test_stretches_by_hand() -> None:
+    moved = np.array([[-0.2], [-0.2], [-0.2], [0.0], [-0.2], [0.1], [0.25], [0.01], [-0.6]])
+    assert three_way(moved, 0.3, 0.02).ravel().tolist() == [-1, -1, -1, 0, 0, 1, 1, 0, -1]
+
+
+@settings(max_examples=30, deadline=None)
+@given(rate=st.floats(0.3, 20), frames=st.integers(5, 60), seed=st.integers(0, 99))
+def test_any_close_is_a_close_however_slow(rate: float, frames: int, seed: int) -> None:
+    """Percent per frame from a crawl to a slam; encoder noise before and after is none."""
+    noise = np.random.default_rng(seed).choice([0, 0.08], 20)
+    level = np.r_[90 + noise, np.maximum(90 - rate * np.arange(1, frames + 1), 0)]
+    joints = np.tile(START, (len(level), 1))
+    joints[:, 5] = level
+    gripper = rebuild(joints, np.zeros(len(level), int), spec(GripperFormat.discrete3), KIN).actions[:, 3]
+    moves = np.diff(level) <= -0.25
+    if level[-1] <= 90 - 4.5 - 0.3:  # 0.3 of a step of 15 in all
+        assert (gripper[:-1][moves] == -1).all()
+    assert (gripper[:-1][~moves] == 0).all()
+
+
+# ---------------------------------------------------------------- commanded
+
+
+def test_a_commanded_action_sends_the_arm_to_the_goal() -> None:
+    joints, goals = walk(30, 8), walk(30, 8) + np.random.default_rng(9).normal(size=(30, 6))
+    made = rebuild_commanded(joints, goals, np.repeat([0, 1], 15), spec(scale=0.1, step=50.0), KIN)
+    sent = end_effector(joints, KIN) + made.actions[:, :3] * 0.1
+    np.testing.assert_allclose(sent[made.valid], end_effector(goals, KIN)[made.valid], atol=1e-7)
+    np.testing.assert_allclose(made.actions[:, 3] * 50, np.where(made.valid, goals[:, 5] - joints[:, 5], 0), atol=1e-4)
+    assert np.flatnonzero(~made.valid).tolist() == [14, 29]
+
+
+def test_a_gripper_that_squeezes_goes_on_closing() -> None:
+    """Stopped by the cube at 30 while the leader asks for 10: achieved says hold, commanded says close."""
+    joints, goals = np.tile(START, (6, 1)), np.tile(START, (6, 1))
+    joints[:, 5], goals[:, 5] = 30.0, 10.0
+    action = spec(GripperFormat.discrete3)
+    assert rebuild_commanded(joints, goals, np.zeros(6, int), action, KIN).actions[:-1, 3].tolist() == [-1] * 5
+    assert not rebuild(joints, np.zeros(6, int), action, KIN).actions[:, 3].any()
+
+
+# ---------------------------------------------------------------- scale
+
+
+def test_fitting_scale_by_hand() -> None:
+    """Of 1..1000 tenths of a millimetre 99 % are below 99.0: a scale of 99 or, rounded up, 100 mm."""
+    steps = np.zeros((1000, 3))
+    steps[:, 1] = -np.arange(1, 1001) / 10_000
+    assert fitting_scale(steps, np.ones(1000, bool)) == 0.1
+    assert fitting_scale(steps, np.arange(1000) < 100) == 0.010
+    assert fitting_scale(steps, np.zeros(1000, bool)) == 0.0
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**16))
+def test_at_the_fitting_scale_hardly_anything_is_clipped(seed: int) -> None:
+    joints, episode = walk(300, seed), np.zeros(300, int)
+    first = rebuild(joints, episode, spec(), KIN)
+    scale = fitting_scale(np.diff(first.positions_m, axis=0), first.valid[:-1])
+    assert rebuild(joints, episode, spec(scale=scale), KIN).clipped[:, :3].any(1).mean() <= 0.011

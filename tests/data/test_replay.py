@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +15,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hiltk.data.episode import Source
+from hiltk.data.episode import Episode, Source
 from hiltk.data.indices import RowIndex
-from hiltk.data.replay import FrameStore, ReplaySampler
+from hiltk.data.replay import FrameStore, ReplaySampler, store_episodes
 from hiltk.errors import UserError
 from hiltk.spec import STATE_KEY
 
@@ -95,11 +100,11 @@ EPISODES = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
-@given(EPISODES, st.integers(5, 40), st.integers(1, 4), st.integers(1, 3))
+@given(EPISODES, st.integers(5, 40), st.integers(0, 9), st.integers(1, 4), st.integers(1, 3))
 def test_every_gathered_transition_is_the_true_one(
-    episodes: list[tuple[list[Source], bool]], capacity: int, n_step: int, stack: int
+    episodes: list[tuple[list[Source], bool]], capacity: int, slack: int, n_step: int, stack: int
 ) -> None:
-    store = FrameStore(capacity, observation(0), 3)
+    store = FrameStore(capacity, observation(0), 3, slack=slack)
     steps = fill(store, episodes)
     rows = store.transitions()
     data = store.gather(rows, discount=0.9, n_step=n_step, stack=stack)
@@ -114,8 +119,9 @@ def test_every_gathered_transition_is_the_true_one(
         assert data["discount"][k] == pytest.approx(discount)
         assert data["action"][k][0] == steps[i].obs
         first = max(oldest, next(s.obs for s in steps if s.episode == steps[i].episode))
-        frames = [max(steps[i].obs - back, first) % 251 for back in reversed(range(stack))]
-        assert data["observation"][IMAGE][k][0, 0, ::3].tolist() == frames
+        for key, newest in (("observation", steps[i].obs), ("next_observation", following)):
+            frames = [max(newest - back, first) % 251 for back in reversed(range(stack))]
+            assert data[key][IMAGE][k][0, 0, ::3].tolist() == frames
 
 
 def test_interventions_at_3_4_20_21_have_their_own_next_states() -> None:
@@ -130,6 +136,34 @@ def test_interventions_at_3_4_20_21_have_their_own_next_states() -> None:
     assert data["observation"][IMAGE][:, 0, 0, 0].tolist() == [3, 4, 20, 21]
     assert data["next_observation"][IMAGE][:, 0, 0, 0].tolist() == [4, 5, 21, 22]
     assert data["human"].all()
+
+
+@pytest.mark.parametrize("before", [0, 3, 11])
+def test_those_interventions_under_stacks_and_n_steps_after_the_ring_has_wrapped(before: int) -> None:
+    """By hand: sums stop after t=4 and t=21, where control passes back; stacks look back across the takeover."""
+    sources = [Source.human if t in (3, 4, 20, 21) else Source.policy for t in range(25)]
+    store = FrameStore(30, observation(0), 3, slack=2)
+    fill(store, [([Source.human] * 6, True)] * before)  # 7 rows each: the ring of 33 has wrapped twice after 11
+    first = store.end
+    store.begin(observation(0))
+    for t, source in enumerate(sources):
+        store.add(
+            np.zeros(3), float(t), observation(t + 1), terminated=t == 24, truncated=False, source=source,
+            is_intervention=source is Source.human,
+        )  # fmt: skip
+    rows = store.interventions()[-4:]
+    assert rows.tolist() == [first + t for t in (3, 4, 20, 21)]
+    data = store.gather(rows, discount=0.5, n_step=3, stack=3)
+    assert data["reward"].tolist() == [3 + 0.5 * 4, 4, 20 + 0.5 * 21, 21]
+    assert data["discount"].tolist() == [0.25, 0.5, 0.25, 0.5]
+    pixels = {key: data[key][IMAGE][:, 0, 0, ::3].tolist() for key in ("observation", "next_observation")}
+    assert pixels["observation"] == [[1, 2, 3], [2, 3, 4], [18, 19, 20], [19, 20, 21]]
+    assert pixels["next_observation"] == [[3, 4, 5], [3, 4, 5], [20, 21, 22], [20, 21, 22]]
+    assert data["source"].tolist() == [Source.human] * 4
+    # The policy's steps before a takeover stop there as well: t=2 alone, t=22 to 24 to the end.
+    alone = store.gather(first + np.array([1, 2, 22]), discount=0.5, n_step=3)
+    assert alone["reward"].tolist() == [1 + 0.5 * 2, 2, 22 + 0.5 * 23 + 0.25 * 24]
+    assert alone["discount"].tolist() == [0.25, 0.5, 0.0]
 
 
 def test_timeouts_bootstrap_and_successes_do_not() -> None:
@@ -180,6 +214,74 @@ def test_rows_of_the_last_checkpoint_survive_wrapping_within_the_slack(
     again.load_state_dict(state)
     after = again.gather(again.transitions(), discount=0.9)
     assert np.array_equal(before["observation"][STATE_KEY], after["observation"][STATE_KEY])
+
+
+LONGER = st.lists(st.tuples(st.lists(SOURCES, min_size=1, max_size=7), st.booleans()), max_size=4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(LONGER, LONGER, LONGER, st.integers(8, 40))
+def test_going_back_and_on_again_gives_the_store_that_never_went_back(
+    kept: list[tuple[list[Source], bool]],
+    lost: list[tuple[list[Source], bool]],
+    again: list[tuple[list[Source], bool]],
+    capacity: int,
+) -> None:
+    """A run killed at any moment after a checkpoint: what it had written since does not show, wherever the ring is."""
+    with TemporaryDirectory() as folder:
+        store = FrameStore(capacity, observation(0), 3, path=Path(folder), slack=32)  # 4 episodes of at most 8 rows
+        fill(store, kept)
+        store.flush()
+        state = store.state_dict()
+        fill(store, lost)
+        resumed = FrameStore(capacity, observation(0), 3, path=Path(folder), slack=32)
+        resumed.load_state_dict(state)
+        fill(resumed, again)
+        calm = FrameStore(capacity, observation(0), 3, slack=32)
+        fill(calm, kept)
+        fill(calm, again)
+        rows = calm.transitions()
+        assert resumed.transitions().tolist() == rows.tolist()
+        assert resumed.interventions().tolist() == calm.interventions().tolist()
+        ours, theirs = (flat(s.gather(rows, discount=0.9, n_step=2, stack=2)) for s in (resumed, calm))
+        assert ours.keys() == theirs.keys() and all(np.array_equal(ours[k], theirs[k]) for k in ours)
+
+
+def flat(data: dict[str, Any]) -> dict[str, np.ndarray]:
+    plain = {k: v for k, v in data.items() if not isinstance(v, dict)}
+    nested = {f"{k} {key}": v for k in data if k not in plain for key, v in data[k].items()}
+    return plain | nested
+
+
+def test_a_flush_says_on_disk_where_the_ring_stands(tmp_path) -> None:
+    store = FrameStore(10, observation(0), 3, path=tmp_path, slack=6)
+    fill(store, [([Source.policy] * 9, True)] * 3)
+    store.flush()
+    ring = json.loads((tmp_path / "ring.json").read_text())
+    assert ring == {"end": 30, "episode": 2, "capacity": 10, "size": 17}
+    assert np.load(tmp_path / f"{STATE_KEY}.npy")[29 % 17, 0] == 29
+    store.load_state_dict(store.state_dict() | {"end": 20, "episode": 1})
+    assert json.loads((tmp_path / "ring.json").read_text())["end"] == 20
+    FrameStore(10, observation(0), 3).flush()  # in memory there is nothing to do
+
+
+def test_demonstrations_are_not_copied(make_episode: Callable[..., Episode]) -> None:
+    """A store of episodes looks at their own frames, and gives what a store of copies gives."""
+    episodes = [make_episode(length=5 + seed, seed=seed, success=seed != 1) for seed in range(3)]
+    views = store_episodes(episodes)
+    copies = FrameStore(views.capacity, {k: v[0] for k, v in episodes[0].observations.items()}, 4)
+    for episode in episodes:
+        copies.add_episode(episode)
+    rows = copies.transitions()
+    assert views.transitions().tolist() == rows.tolist() and list(views.frames) == list(copies.frames)
+    for stack, n_step in ((1, 1), (3, 2)):
+        ours, theirs = (flat(s.gather(rows, discount=0.9, n_step=n_step, stack=stack)) for s in (views, copies))
+        assert all(np.array_equal(ours[k], theirs[k]) and ours[k].dtype == theirs[k].dtype for k in theirs)
+    frames = views.gather(rows[:1], copy=False)["observation"][IMAGE]
+    assert np.shares_memory(frames[0], episodes[0].observations[IMAGE])
+    samplers = [ReplaySampler(s, s, discount=0.9, pad=2, rng=np.random.default_rng(0)) for s in (views, copies)]
+    ours, theirs = (s.sample(16, 0.5) for s in samplers)
+    assert all(torch.equal(ours.observation[k], theirs.observation[k]) for k in theirs.observation)
 
 
 def test_a_finished_store_takes_no_more_room_than_its_rows(tmp_path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hiltk.diagnostics.encoder import Diagnosis, compare, figure, probe, ridge
+from hiltk.diagnostics.encoder import Comparison, Diagnosis, Probe, compare, figure, probe, ridge, verdict
 from hiltk.errors import UserError
 
 
@@ -115,3 +115,23 @@ def test_figure(tmp_path: Path) -> None:
     figure([with_probe, single], ("front", "back"), tmp_path / "both.png")
     figure([single], ("front", "back"), tmp_path / "one.png")
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("both.png", "one.png"))
+
+
+def test_the_verdict_by_hand() -> None:
+    apart = Comparison(8, 30, 30, cosine=0.5, l2=2.0, spread_a=0.5, spread_b=1.0)
+    alike = Comparison(8, 30, 30, cosine=0.999, l2=0.25, spread_a=0.5, spread_b=1.0)
+    single = Comparison(8, 1, 1, cosine=0.9, l2=0.25, spread_a=0.0, spread_b=0.0)
+
+    def says(c: Comparison, errors: tuple[float, float] | None = None) -> str:
+        empty = np.zeros((0, 2))
+        known = Probe(empty, empty, *errors) if errors else None
+        return verdict([Diagnosis("wrist", "trunk", (empty, empty), c, known)], ("near", "far"))
+
+    assert says(apart) == (
+        "wrist, trunk: the means of near and far are 2 apart (cosine 0.500), beyond the spread of one set, 1: it tells "
+        "them apart."
+    )
+    assert "0.25 apart (cosine 0.999), within the spread of one set, 1: on average it does not" in says(alike)
+    assert "no spread to compare" in says(single)
+    assert says(alike, (20.0, 60.0)).endswith("to 20.0 mm, by guessing 60.0 mm: the position is there to be read.")
+    assert says(alike, (40.0, 60.0)).endswith("little of the position.")

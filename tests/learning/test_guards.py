@@ -74,6 +74,13 @@ def test_nothing_is_said_of_bounds_that_are_not_known() -> None:
     assert [f.code for f in run({"critic_loss": 50.0}, expected=own)] == ["critic_loss"]
 
 
+def test_where_nobody_can_be_imitated_it_is_said_after_one_episode() -> None:
+    nobody = Expected(q_low=0.0, q_high=1.0, utd=2.0, human_share=0.0)
+    found = run({"imitation_samples": 0.0, "demo_share": 0.0}, expected=nobody)
+    assert [f.code for f in found] == ["imitation_inert"]
+    assert run({"imitation_samples": 0.0, "imitation_weight": 0.0}, expected=nobody) == []  # annealed to its end
+
+
 def test_every_guard_has_a_case_above() -> None:
     tested = {p[0] for p in test_a_guard_trips_after_its_episodes_and_speaks_once.pytestmark[0].args[1]}
     assert {guard.__name__ for guard in GUARDS} == tested

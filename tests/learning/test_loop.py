@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from hiltk.config import (
     Schedule,
     TrainConf,
 )
+from hiltk.configuring.typed import compose
 from hiltk.data.episode import Source
 from hiltk.data.replay import FrameStore, ReplaySampler, example_observation
 from hiltk.envs.base import HilEnv
@@ -36,6 +38,7 @@ from hiltk.spec import (
     StateSpec,
     Stats,
 )
+from hiltk.steps import VERBS
 
 SPEC = Spec(
     state=StateSpec([Dimension("x", "m", -1, 1), Dimension("goal", "m", -1, 1)]),
@@ -308,3 +311,46 @@ def test_the_best_policy_is_kept_and_a_resume_knows_it(tmp_path: Path) -> None:
     assert parts.best.note() == whole.best.note()
     one, other = (Policy.load(tmp_path / f / "best").state_dict() for f in ("whole", "parts"))
     assert all(torch.equal(v, other[k]) for k, v in one.items())
+
+
+def test_an_imitation_term_without_humans_is_not_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trainer = make_trainer(tmp_path, 8, schedule=Schedule.never)
+    rows = trainer.run()
+    assert {r["imitation_samples"] for r in rows if "imitation_samples" in r} == {0}
+    assert "guard imitation_inert: the imitation term has weight 1 and no transition" in capsys.readouterr().out
+    assert "imitation_inert" in (tmp_path / "guards.csv").read_text()
+
+
+def test_where_there_is_no_human_at_all_one_episode_is_enough(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, 4, schedule=Schedule.never)
+    trainer.human = None
+    trainer.guards.expected = trainer._expected()
+    first = next(r["episode"] for r in trainer.run() if "imitation_samples" in r)
+    [line] = [x for x in (tmp_path / "guards.csv").read_text().splitlines() if "imitation_inert" in x]
+    assert line.startswith(f"{first:.0f},")
+
+
+def test_an_imitation_filter_that_never_agrees_is_not_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(SacAgent, "_preferred", lambda self, batch, features: torch.zeros(len(batch), dtype=torch.bool))
+    rows = make_trainer(tmp_path, 8, demos=3, agent=AgentConf(hidden=[16, 16], imitation_filter=True)).run()
+    assert any(r["demo_share"] > 0.4 for r in rows if "demo_share" in r)
+    assert "guard imitation_inert" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["sac", "hilserl", "rlpd"])
+def test_sac_and_its_presets_learn_to_reach_a_goal(tmp_path: Path, preset: str) -> None:
+    """Through the real loop, with demonstrations and brief corrections; then alone, without noise."""
+    agent = compose(VERBS["train"], ["name=x", f"agent={preset}"]).agent
+    trainer = make_trainer(tmp_path, 60, demos=5, agent=replace(agent, hidden=[64, 64], lr=1e-3))
+    trainer.run()
+    solved = []
+    for seed in range(50):
+        observation, done = trainer.env.reset(seed=10_000 + seed)[0], False
+        while not done:
+            observation, _, success, truncated, _ = trainer.env.step(trainer.agent.policy.act(observation))
+            done = success or truncated
+        solved.append(success)
+    assert np.mean(solved) > 0.9

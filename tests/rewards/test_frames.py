@@ -32,9 +32,9 @@ def test_collect_keeps_order_and_the_last_observation() -> None:
     assert frames.success.tolist() == [False, False, True, False, False]
     assert frames.episode.tolist() == [0, 0, 0, 1, 1]
     assert frames.step.tolist() == [0, 1, 2, 0, 1]
-    assert frames.images[KEY][:, 0, 0, 0].tolist() == [3, 3, 3, 2, 2]
-    only_second = frames.of_episodes([1])
-    assert only_second.episode.tolist() == [1, 1] and only_second.images[KEY][0, 0, 0, 0] == 2
+    assert frames.images[KEY][:][:, 0, 0, 0].tolist() == [3, 3, 3, 2, 2]
+    only_second = collect([of_labels(SUCCESS), of_labels(FAILURE)], [KEY], [1])
+    assert only_second.episode.tolist() == [1, 1] and only_second.images[KEY][0][0, 0, 0] == 2
 
 
 kinds = st.lists(st.sampled_from(["success", "failure"]), min_size=2, max_size=40)
@@ -52,7 +52,7 @@ def test_split_never_leaks_and_both_parts_show_both_classes(
     assert not train & held_out
     assert train | held_out == set(range(len(kinds)))
     frames = collect(episodes, [KEY])
-    parts = [frames.of_episodes(split.train), frames.of_episodes(split.held_out)]
+    parts = [collect(episodes, [KEY], part) for part in (split.train, split.held_out)]
     assert not set(parts[0].episode) & set(parts[1].episode)
     assert len(parts[0]) + len(parts[1]) == len(frames)
     assert all(p.success.any() and not p.success.all() for p in parts)

@@ -2,17 +2,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from hiltk.agents.resnet import FrozenResNet
 from hiltk.config import ClassifierConf, EncoderConf
 from hiltk.data.episode import Episode
 from hiltk.errors import ConfigError, UserError
+from hiltk.rewards.classifier import SuccessClassifier
+from hiltk.rewards.frames import collect
 from hiltk.rewards.hold import Verdict
+from hiltk.rewards.maps import cached
 from hiltk.rewards.training import logits_of, recolor, restrict_cameras, train_classifier
 from hiltk.spec import ImageSpec, Spec
+from tests.agents.resnets import resnet10_folder, resnet_conf
 
 WRIST = "observation.images.wrist"
 
@@ -142,3 +148,53 @@ def test_cameras_are_chosen_by_name(spec: Spec) -> None:
     assert restrict_cameras(two, []).images == two.images
     with pytest.raises(ConfigError, match="did you mean 'front'"):
         restrict_cameras(two, ["fornt"])
+
+
+# ---------------------------------------------------------------- feature maps computed once
+
+
+@pytest.fixture
+def frozen(conf: ClassifierConf, tmp_path: Path) -> ClassifierConf:
+    encoder = replace(resnet_conf(resnet10_folder(tmp_path / "resnet10"), cache_shifts=3), dropout=0.0, shift_pad=2)
+    return replace(conf, encoder=encoder, steps=100, color_jitter=0.2)
+
+
+def test_a_frozen_encoder_looks_at_each_version_of_a_frame_once(
+    episodes: list[Episode], spec: Spec, frozen: ClassifierConf, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    seen: list[int] = []
+    forward = FrozenResNet.forward
+    monkeypatch.setattr(FrozenResNet, "forward", lambda self, x: (seen.append(len(x)), forward(self, x))[1])
+    result = train_classifier(episodes, spec, frozen)
+    # Trained on in 3 versions; held out in one, as they are, and looked at once more in the end.
+    frames = [len(part.success) for part in (result.train, result.held_out)]
+    sizes = 2 + 2  # map sizes are measured with one frame each
+    assert sum(seen) <= 3 * frames[0] + 2 * frames[1] + sizes < 100 * frozen.batch_size
+    assert "feature cache: up to" in capsys.readouterr().out
+    assert result.confusion.accuracy > 0.9
+
+
+def test_stored_versions_are_augmented_and_stay(
+    episodes: list[Episode], spec: Spec, frozen: ClassifierConf, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classifier, frames = SuccessClassifier(frozen.encoder, spec), collect(episodes, [WRIST])
+    rng, rows = np.random.default_rng(0), np.array([0, 5, 5, 9])
+    [cache] = cached(classifier.encoder, [(frames.images, 2)])
+    versions = np.array([0, 0, 1, 1])
+
+    def recolored(some: np.ndarray) -> torch.Tensor:
+        return recolor(torch.from_numpy(some).permute(0, 3, 1, 2), 0.5, rng)
+
+    first = cache(rows, versions, recolored)["features.wrist"]
+    assert not torch.equal(first[1], first[2])  # two versions of one frame
+    again = cache(rows[::-1].copy(), versions[::-1].copy(), recolored)["features.wrist"]
+    assert torch.equal(again.flip(0), first)
+    plain = cache(np.array([3]), np.array([0]), lambda some: torch.from_numpy(some).permute(0, 3, 1, 2))
+    expected = classifier.encoder.trunk(torch.from_numpy(frames.images[WRIST][3:4]).permute(0, 3, 1, 2))
+    torch.testing.assert_close(plain["features.wrist"].float(), expected, rtol=2e-3, atol=2e-3)
+
+
+def test_a_cache_needs_a_frozen_encoder(episodes: list[Episode], spec: Spec, conf: ClassifierConf) -> None:
+    with pytest.raises(ConfigError, match="only what a frozen encoder"):
+        train_classifier(episodes, spec, replace(conf, encoder=replace(conf.encoder, cache_shifts=2)))

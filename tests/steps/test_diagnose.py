@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -22,13 +23,15 @@ from hiltk.config import (
     EncoderConf,
     GymnasiumConf,
     RecordConf,
+    ReportConf,
     So101SimConf,
     TaskConf,
     TrainConf,
 )
 from hiltk.data.lerobot_io import load_episodes
+from hiltk.diagnostics.record import load
 from hiltk.errors import ConfigError, UserError
-from hiltk.steps import bc_pretrain, diagnose, record, train
+from hiltk.steps import bc_pretrain, diagnose, record, report, train
 from tests.agents.resnets import resnet10_folder, resnet_conf
 
 ENV = So101SimConf(image_height=32, image_width=32)
@@ -125,6 +128,28 @@ def test_positions_in_the_simulator(root: Path, capsys: pytest.CaptureFixture[st
     assert (rows.probe_mm < rows.chance_mm).all()  # even random features of a camera see something of the cube
     out = capsys.readouterr().out
     assert "near (30) against far (30)" in out and "mm" in out
+
+
+def test_a_report_shows_the_diagnosis(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = diagnose.run(conf(root, positions="sim", images=30, name="where"))
+    words = load(found.path).verdict
+    assert "wrist, trunk: the means of near and far are" in words and "a linear probe finds the object to" in words
+    assert words in " ".join(capsys.readouterr().out.split())
+    page = report.run(ReportConf(root=str(root), name="eyes", artifacts=["policies/bc", "evaluations/where"]))
+    html = (page.path / "index.html").read_text()
+    section = html[html.index("<h2>Diagnosis: near against far (evaluations/where@e-0001)</h2>") :]
+    section = section[: section.index("</section>")]
+    assert words in section and section.count("data:image/png") == 1
+    cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", section)
+    columns = list(table(found.path))
+    assert cells[: len(columns)] == [c.replace("_", " ") for c in columns]
+    rows = table(found.path)
+    assert cells[len(columns) : len(columns) + 3] == ["wrist", "trunk", "32"] and len(cells) == 3 * len(columns)
+    assert f"{rows.probe_mm[0]:.4g}" in cells
+    (found.path / "diagnosis.json").write_text("{}")
+    with pytest.raises(UserError, match="the diagnosis cannot be read"):
+        report.run(ReportConf(root=str(root), name="broken", artifacts=["evaluations/where"]))
+    assert not list((root / "reports" / "broken").glob("[!.]*"))
 
 
 def test_a_pretrained_encoder_without_a_policy(root: Path, tmp_path: Path) -> None:

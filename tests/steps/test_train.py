@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +20,11 @@ import pandas as pd
 import pytest
 
 from hiltk.agents.policy import Policy
-from hiltk.artifacts.store import Artifact, resolve
+from hiltk.artifacts.store import Artifact, resolve, unfinished, versions
 from hiltk.config import (
     AgentConf,
     BcConf,
+    DrqConf,
     EncoderConf,
     GymnasiumConf,
     InterventionConf,
@@ -29,8 +35,11 @@ from hiltk.config import (
     TaskConf,
     TrainConf,
 )
+from hiltk.data import decoded
 from hiltk.data.lerobot_io import load_episodes
+from hiltk.data.replay_export import export_store
 from hiltk.errors import ConfigError, UserError
+from hiltk.learning.divergence import replay_step
 from hiltk.spec import STATE_KEY, GripperFormat, RewardSpec
 from hiltk.steps import bc_pretrain, record, train
 from hiltk.steps.common import load_datasets
@@ -98,6 +107,14 @@ def test_the_same_seed_trains_the_same_policy(root: Path) -> None:
     assert all(np.array_equal(one[k], two[k]) for k in one)
 
 
+def test_cloning_that_overflows_writes_no_policy_but_the_step(root: Path) -> None:
+    cfg = BcConf(root=str(root), name="nan", datasets=["demos"], agent=AGENT, encoder=ENCODER, lr=1e38, held_out=0)
+    with pytest.raises(UserError, match=r"training diverged: .* is not finite at update \d+") as caught:
+        bc_pretrain.run(cfg)
+    assert [f.name for f in (root / "policies" / "nan").glob("[!.]*")] == ["diverged.pt"]
+    assert "lower lr" in caught.value.fix and not all(map(np.isfinite, replay_step(Path(caught.value.where)).values()))
+
+
 def test_another_architecture_is_refused_by_parameter(root: Path) -> None:
     with pytest.raises(UserError, match=r"shape: .*\(16, .*\) in the file"):
         train.run(conf(root, init="bc", agent=AgentConf(hidden=[8, 8])))
@@ -126,9 +143,19 @@ def test_demonstrations_of_another_contract_are_refused_by_field(root: Path, env
         ({"practice": "hard"}, "unknown practice"),
         ({"reward": RewardConf(source="classifier")}, "needs a classifier"),
         ({"encoder": EncoderConf(name="resnet99")}, "unknown encoder"),
+        ({"encoder": EncoderConf(cache_shifts=2)}, "only what a frozen encoder"),
+        ({"agent": replace(AGENT, activation="tahn")}, "did you mean 'tanh'"),
+        ({"agent": DrqConf(noise="lots")}, "not a schedule"),
     ],
 )
-def test_contradictions_are_config_errors(root: Path, change: dict[str, object], message: str) -> None:
+def test_contradictions_are_config_errors_told_at_once(
+    root: Path, change: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def built(*args: object, **options: object) -> None:
+        raise AssertionError("an environment was built, or a dataset read, before the settings were looked at")
+
+    monkeypatch.setattr(train, "make_env", built)
+    monkeypatch.setattr(train, "load_datasets", built)
     with pytest.raises(ConfigError, match=message):
         train.run(conf(root, **change))
 
@@ -142,6 +169,70 @@ def test_a_store_that_cannot_fit_the_disk_is_refused_before_training(root: Path)
     huge = conf(root, name="huge", capacity=10**12, episodes=10**11)
     with pytest.raises(UserError, match="the disk has"):
         train.run(huge)
+
+
+def test_room_can_be_given_in_bytes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # A row: 18 + 4 + 1 floats of 4 bytes, 16 x 16 x 3 bytes of frame, 7 of flags and source, 8 + 4 of numbers: 879.
+    # An episode has at most 31 rows; those of one checkpoint come on top: 100 rows are 100 - 1 - 31 transitions.
+    room = 100.5 * 879 / 2**30
+    artifact = train.run(conf(root, name="small", episodes=4, learning_starts=1000, capacity_gib=room))
+    ring = json.loads((artifact.path / "online" / "ring.json").read_text())
+    assert (ring["capacity"], ring["size"]) == (68, 100)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "replay: up to 100 frames, 86 KiB on disk" in printed
+    demos = load_episodes(resolve("demos", "datasets", root).path)
+    rows = sum(len(e) + 1 for e in demos)
+    assert f"demonstrations: {rows:,} frames, {rows * 879 / 1024:,.0f} KiB of memory" in printed
+    again = train.run(conf(root, name="small", episodes=1, learning_starts=1000, capacity=60, capacity_gib=room))
+    assert json.loads((again.path / "online" / "ring.json").read_text())["capacity"] == 60
+
+
+def test_room_for_less_than_an_episode_is_refused(root: Path) -> None:
+    with pytest.raises(ConfigError, match="capacity_gib=1e-06 has no room") as caught:
+        train.run(conf(root, name="tiny", capacity_gib=1e-6))
+    assert "at least 0.001" in str(caught.value)
+    assert not (root / "policies" / "tiny").exists()
+
+
+def test_frames_from_the_cache_train_the_same_policies(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def both() -> list[Artifact]:
+        cloned = BcConf(root=str(root), name="cached-bc", datasets=["demos"], agent=AGENT, encoder=ENCODER, steps=5)
+        return [bc_pretrain.run(cloned), train.run(conf(root, name="cached", episodes=1))]
+
+    plain = both()
+    monkeypatch.setattr(decoded, "WORTH_IT", 0)
+    for ours, theirs in zip(both(), plain, strict=True):  # the first decodes, the second maps
+        one, two = Policy.load(ours.path).state_dict(), Policy.load(theirs.path).state_dict()
+        assert all(np.array_equal(one[k], two[k]) for k in one)
+    assert len(list((root / "cache").glob("*/*/frames.npy"))) == 1
+    shutil.rmtree(root / "cache")
+
+
+def test_what_a_run_lived_through_can_be_exported(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, count = train.Trainer._run_episode, iter(range(100))
+
+    def until_the_third(trainer: train.Trainer) -> object:
+        tally = whole(trainer)
+        if next(count) == 2:
+            raise KeyboardInterrupt
+        return tally
+
+    monkeypatch.setattr(train.Trainer, "_run_episode", until_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        train.run(conf(root, name="lived"))
+    draft = resolve(str(unfinished("policies", "lived", root)), "policies", root)
+    assert export_store(draft.path / "online", draft.spec(), tmp_path / "draft") == 2  # as of the last checkpoint
+    artifact = train.run(conf(root, name="lived", resume=True))
+    assert export_store(artifact.path / "online", artifact.spec(), tmp_path / "whole") == 3
+    table, episodes = metrics(artifact), load_episodes(tmp_path / "whole", artifact.spec())
+    assert [len(e) for e in episodes] == table.length.tolist()
+    assert [e.terminated for e in episodes] == table.success.astype(bool).tolist()
+    assert [float(e.rewards.sum()) for e in episodes] == pytest.approx(table["return"].tolist())
+    assert [e.is_intervention.mean() for e in episodes] == pytest.approx(table.intervention_rate.tolist(), rel=1e-5)
+    for episode in episodes:  # the rule holds for two steps: success shows before it is declared
+        assert episode.success[-2:].all() == episode.terminated
+    for ours, earlier in zip(episodes, load_episodes(tmp_path / "draft", artifact.spec()), strict=False):
+        assert all(np.array_equal(ours.observations[k], earlier.observations[k]) for k in earlier.observations)
 
 
 def test_any_gymnasium_environment_trains_without_demonstrations(root: Path) -> None:
@@ -206,56 +297,90 @@ def interrupted(trainer: object) -> None:
     raise KeyboardInterrupt
 
 
+# ---------------------------------------------------------------- kill -9
+
 COMMAND = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_train import conf
 from hiltk.steps import train
-train.run(conf(Path({root!r}), name="killed", episodes={episodes}, resume={resume}))
+train.run(conf(Path({root!r}), name={name!r}, episodes={episodes}, resume={resume}))
 """
 
 
-def start(root: Path, episodes: int, resume: bool) -> subprocess.Popen[bytes]:
-    code = COMMAND.format(tests=str(Path(__file__).parent), root=str(root), episodes=episodes, resume=resume)
-    return subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
+def start(root: Path, name: str, episodes: int, *, resume: bool) -> subprocess.Popen[bytes]:
+    """A process that trains; what it prints goes to ``<name>.log``."""
+    code = COMMAND.format(tests=str(Path(__file__).parent), root=str(root), name=name, episodes=episodes, resume=resume)
+    with (root / f"{name}.log").open("wb") as log:
+        return subprocess.Popen([sys.executable, "-c", code], stdout=log, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def wait_for(happened: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 600  # where many share the machine, imports alone can take minutes
+    while not happened():
+        if time.monotonic() > deadline or process.poll():
+            process.kill()
+            raise AssertionError(f"exit code {process.poll()} while waiting")
+        time.sleep(0.05)
+
+
+def wait_for_training(log: Path, process: subprocess.Popen[bytes]) -> None:
+    """Until the line that comes just before the run's folder is made or opened again; or until it is all over."""
+    wait_for(lambda: "replay: up to" in log.read_text() or process.poll() == 0, process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def require_same_contents(ours: Artifact, theirs: Artifact) -> None:
+    """The same policy and the same replay, bit for bit, and the same history."""
+    weights, others = (Policy.load(a.path).state_dict() for a in (ours, theirs))
+    assert weights.keys() == others.keys() and all(np.array_equal(weights[k], others[k]) for k in weights)
+    stored = sorted(f.name for f in (theirs.path / "online").iterdir())
+    assert sorted(f.name for f in (ours.path / "online").iterdir()) == stored and "ring.json" in stored
+    for name in stored:
+        assert (ours.path / "online" / name).read_bytes() == (theirs.path / "online" / name).read_bytes(), name
+    timing = ["steps_per_s", "wall_s"]
+    pd.testing.assert_frame_equal(metrics(ours).drop(columns=timing), metrics(theirs).drop(columns=timing))
 
 
 def test_a_killed_run_goes_on_with_its_buffers(root: Path) -> None:
-    process = start(root, 1000, resume=False)
-    folder = root / "policies" / "killed"
-    deadline = time.monotonic() + 120
-    while len(list(folder.glob("*/checkpoint.pt"))) == 0 or _rows(folder) < 4:
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.2)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process, folder = start(root, "killed", 1000, resume=False), root / "policies" / "killed"
+    wait_for(lambda: len(list(folder.glob("*/checkpoint.pt"))) > 0 and _rows(folder) >= 4, process)
+    kill(process)
     done = _rows(folder)
-    assert resolve_or_none(root) is None  # no half artifact
-    again = start(root, done + 2, resume=True)
-    assert again.wait(timeout=180) == 0
-    table = metrics(resolve("killed", "policies", root))
-    assert table.episode.tolist() == list(range(done + 2))
-    whole = train.run(conf(root, name="whole", episodes=done + 2))
-    for column in ("length", "success", "critic_loss", "q_mean"):
-        assert np.array_equal(table[column], metrics(whole)[column], equal_nan=True), column
-    for name in ("action.npy", "observation.images.wrist.npy"):
-        ours, theirs = (np.load(resolve(n, "policies", root).path / "online" / name) for n in ("killed", "whole"))
-        assert np.array_equal(ours, theirs)
+    with pytest.raises(UserError):  # no half artifact
+        resolve("killed", "policies", root)
+    assert start(root, "killed", done + 2, resume=True).wait(timeout=180) == 0
+    ours = resolve("killed", "policies", root)
+    assert metrics(ours).episode.tolist() == list(range(done + 2))
+    require_same_contents(ours, train.run(conf(root, name="whole", episodes=done + 2)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_kills_at_random_moments_change_nothing(root: Path, seed: int) -> None:
+    rng, name, episodes, kills = random.Random(seed), f"hunted-{seed}", 20, 0
+    while not versions("policies", name, root):
+        process = start(root, name, episodes, resume=unfinished("policies", name, root) is not None)
+        wait_for_training(root / f"{name}.log", process)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            assert process.wait(rng.uniform(0, 4) if kills < 5 else 600) == 0
+            continue
+        kill(process)
+        kills += 1
+    assert kills >= 2
+    require_same_contents(
+        resolve(name, "policies", root), train.run(conf(root, name=f"calm-{seed}", episodes=episodes))
+    )
 
 
 def _rows(folder: Path) -> int:
     files = list(folder.glob("*/metrics.csv"))
     return len(files[0].read_text().splitlines()) - 1 if files else 0
-
-
-def resolve_or_none(root: Path) -> Artifact | None:
-    try:
-        return resolve("killed", "policies", root)
-    except UserError:
-        return None
 
 
 def test_the_ring_keeps_its_size_on_resume(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

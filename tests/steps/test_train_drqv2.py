@@ -14,7 +14,7 @@ from hiltk.agents.drqv2 import DrqPolicy
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import resolve
 from hiltk.config import BcConf, DrqConf, EvalConf, RecordConf, So101SimConf, TaskConf, TrainConf
-from hiltk.errors import UserError
+from hiltk.errors import ConfigError, UserError
 from hiltk.steps import bc_pretrain, record, train
 from hiltk.steps import eval as evaluation
 
@@ -67,3 +67,21 @@ def test_training_starts_from_a_snapshot_or_refuses_it(root: Path, tmp_path: Pat
     artifact = train.run(conf(root, init=str(file), agent=agent, episodes=1, learning_starts=1000))
     policy = Policy.load(artifact.path)
     assert torch.equal(policy.torso.encoder.trunks[0][0].bias, torch.full((32,), 0.25))
+
+
+def test_cloning_starts_from_a_snapshot_or_refuses_it(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "best_snapshot.pt"
+    torch.save({"agent": {"encoder.convs_per_cam.0.0.bias": torch.full((32,), 0.25)}}, file)
+    cfg = BcConf(root=str(root), name="bc2", datasets=["demos"], agent=replace(AGENT, layout="robobase"), steps=1,
+                 lr=1e-9, init=str(file))  # fmt: skip
+    with pytest.raises(UserError, match=r"missing: policy\.actor\.trunk"):
+        bc_pretrain.run(cfg)
+    with pytest.raises(ConfigError, match="agent=drqv2_robobase"):
+        bc_pretrain.run(replace(cfg, agent=AGENT))
+    assert not list((root / "policies").glob("bc2/*"))
+    agent = replace(AGENT, layout="robobase", init_allow_missing=["policy"])
+    policy = Policy.load(bc_pretrain.run(replace(cfg, agent=agent)).path)
+    assert torch.allclose(policy.torso.encoder.trunks[0][0].bias, torch.full((32,), 0.25))
+    assert "1 parameters loaded" in capsys.readouterr().out

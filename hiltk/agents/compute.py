@@ -1,0 +1,62 @@
+"""How gradient steps compute: the precision of their matrix products, and whether the torso is compiled.
+
+Neither reaches beyond the steps: a policy acts in float32, in training as in evaluation, and is saved in float32.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import torch
+from torch import nn
+
+from hiltk.errors import ConfigError, nearest
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+COMPILERS = ("c++", "g++", "clang++")
+
+
+def lowered(precision: str, device: torch.device) -> torch.autocast:
+    """The context of a gradient step whose convolutions and matrix products, there and back, are in ``precision``.
+
+    Parameters, optimizer states, losses and targets stay float32: torsos and heads hand out float32. Nothing is cached,
+    because the critics' weights change between the critic's loss and the actor's.
+    """
+    dtype = PRECISIONS[precision]
+    if dtype is torch.float32:
+        return torch.autocast(device.type, enabled=False)
+    return torch.autocast(device.type, dtype, cache_enabled=False)
+
+
+def current_precision() -> str:
+    """What `lowered` has set, wherever it computes."""
+    return "bfloat16" if any(map(torch.is_autocast_enabled, ("cpu", "cuda"))) else "float32"
+
+
+def compile_torsos(agent: Any) -> None:
+    """Let ``torch.compile`` translate what an agent encodes observations with; parameters and their names stay.
+
+    Compiled anew for every size of batch, which takes a minute or so each: no shape is left open.
+
+    Args:
+        agent: with a ``policy``, and a ``target_torso`` where it has one.
+    """
+    torsos: dict[int, nn.Module] = {id(t): t for t in (agent.policy.torso, getattr(agent, "target_torso", None)) if t}
+    for torso in torsos.values():
+        torso.compile(dynamic=False)
+
+
+def check_compute(precision: str, compiled: bool, device: torch.device) -> None:
+    """Refuse options that this machine cannot carry out.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    if precision not in PRECISIONS:
+        hint = nearest(precision, PRECISIONS) or f"one of: {', '.join(PRECISIONS)}"
+        raise ConfigError(f"unknown precision '{precision}'", where=f"precision={precision}", fix=hint)
+    if precision == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise ConfigError("this GPU does not compute in bfloat16", where="precision=bfloat16", fix="precision=float32")
+    if compiled and device.type == "cpu" and not any(map(shutil.which, COMPILERS)):
+        raise ConfigError("torch.compile needs a C++ compiler, and there is none", where="compile", fix="compile=false")

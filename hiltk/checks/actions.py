@@ -1,0 +1,272 @@
+"""ACT: actions that say something else than what the arm did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from hiltk.arm.units import ARM_JOINTS
+from hiltk.checks.rule import Finding, Severity, rule
+from hiltk.checks.subject import Dataset
+from hiltk.data.repair import BROKEN_SHARE, LEAST_PATH_DEG, NOISE_DEG, last_rows
+from hiltk.spec import Semantics
+
+ZERO_BELOW = 1e-6
+SLACK = 1e-3  # rounding beyond an action's range
+LEAST_PATH_M, LEAST_ROWS = 0.03, 12  # less motion than this shows no direction
+LEAST_FIT, MOST_YAW_DEG = 0.7, 45.0
+SLOPE = (0.5, 2.0)  # of achieved by asked-for displacement
+LEAST_SLOPE_OF_AXIS = 0.2
+LEAST_JOINT_STEP_DEG = 0.3  # three ticks of a servo's encoder
+MOST_CLIPPED = 1 / 3
+
+DATA_STEPS = ("record", "fix-actions", "bc-pretrain", "train")
+FIX_ACTIONS = "hiltk fix-actions rebuilds them from the joints"
+
+
+def translations(d: Dataset) -> np.ndarray:
+    """The action's columns that move the arm: the first three of end-effector deltas, else all."""
+    return d.action[:, :3] if d.ee_deltas or d.action.shape[1] in (3, 4) else d.action
+
+
+def silent_motion(d: Dataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Per episode (E,): degrees moved in ``rows``, and how many of these under a zero or missing action."""
+    if d.step_deg is None or not d.action.shape[1]:
+        return None
+    steps = np.where((d.step_deg > NOISE_DEG) & rows, d.step_deg, 0.0)
+    silent = ~np.isfinite(d.action).all(1) | (np.abs(np.nan_to_num(translations(d))).max(1) < ZERO_BELOW)
+    return d.total(steps), d.total(np.where(silent, steps, 0.0))
+
+
+@rule("ACT001", covers=("A1",), steps=DATA_STEPS)
+def zero_actions(d: Dataset) -> Iterator[Finding]:
+    """Actions are zero while the arm moves.
+
+    Symptom:  the policy shakes and goes nowhere; critic losses in the tens of thousands; "action stats: min 0, max 0".
+    Cause:    the leader's joints were mirrored without a kinematic model, and the recorder stored zeros as actions.
+    Detected: per episode, over 20 % of the arm's motion happens under an action below 1e-6. Motion is what counts, not
+              frames: a pause with a zero action is sound, at any frame rate. Steps below 0.2 degrees are no motion.
+    Mend:     hiltk fix-actions.
+    Source:   devlog 044, which looked at the first 100 frames only.
+    """
+    if (found := silent_motion(d, d.moves)) is None:
+        return
+    moved, silent = found
+    bad = np.flatnonzero((moved >= LEAST_PATH_DEG) & (silent > BROKEN_SHARE * moved))
+    if len(bad):
+        share = silent[bad].sum() / moved[bad].sum()
+        yield Finding(
+            f"{share:.0%} of the motion in {len(bad)} of {len(d.bounds)} episodes happens under zero actions",
+            where=f"{d.episodes(bad)}, column action",
+            fix=FIX_ACTIONS,
+        )
+
+
+@rule("ACT002", covers=("A2",), steps=DATA_STEPS)
+def zero_interventions(d: Dataset) -> Iterator[Finding]:
+    """Corrections by a human are zero while the arm moves.
+
+    Symptom:  the policy learns that a human does nothing; it stops whenever somebody would have helped.
+    Cause:    the intervention's joints were mirrored, its end-effector action was not computed.
+    Detected: over all rows marked is_intervention, more than 20 % of the motion happens under an action below 1e-6.
+    Mend:     hiltk fix-actions; then look at how interventions are recorded.
+    Source:   devlog 045.
+    """
+    if not d.has("is_intervention"):
+        return
+    found = silent_motion(d, d.moves & d.column("is_intervention").astype(bool))
+    if found is not None and found[0].sum() >= LEAST_PATH_DEG and found[1].sum() > BROKEN_SHARE * found[0].sum():
+        yield Finding(
+            f"{found[1].sum() / found[0].sum():.0%} of the motion during interventions happens under zero actions",
+            where=f"{d.episodes(np.flatnonzero(found[1]))}, column action",
+            fix=FIX_ACTIONS,
+        )
+
+
+@rule("ACT003", covers=("A3",), steps=DATA_STEPS)
+def impossible_actions(d: Dataset) -> Iterator[Finding]:
+    """Actions that nothing could execute: outside their range, not a number, or at an episode's end.
+
+    Symptom:  one frame per episode with actions of 90 among actions below 1; losses with regular spikes.
+    Cause:    the last frame keeps the recorder's raw joint command, or has no action and is used all the same.
+    Detected: a value outside the range the spec gives, NaN where the action counts as valid, or the last row of an
+              episode marked valid or not marked as an end.
+    Mend:     hiltk fix-actions masks last rows; drop episodes with values from elsewhere.
+    Source:   devlogs 027 and 044.
+    """
+    if d.spec is None or d.action.shape[1] != len(d.spec.action.dims):
+        return
+    ends = last_rows(d.episode)
+    for column, wanted in (("action_valid", False), ("next.done", True)):
+        wrong = ends & (d.column(column).astype(bool) != wanted) if d.has(column) else np.zeros(len(d), bool)
+        if wrong.any():
+            yield Finding(
+                f"the last row of {wrong.sum()} episodes has {column}={not wanted}: no action follows it",
+                where=d.episodes(d.episode[wrong]),
+                fix=f"set {column} there, or record again",
+            )
+    low, high = (np.array([getattr(dim, side) for dim in d.spec.action.dims]) for side in ("low", "high"))
+    known = low < high
+    outside = known & ((d.action < low - SLACK) | (d.action > high + SLACK))
+    bad = d.moves & (outside | ~np.isfinite(d.action)).any(1)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        values = ", ".join(f"{n}={v:.4g}" for n, v in zip(d.spec.action.names, d.action[row], strict=True))
+        yield Finding(
+            f"{bad.sum()} actions leave their range or are no numbers, e.g. {values}",
+            where=f"{d.episodes(np.unique(d.episode[bad]))}, first in row {row}",
+            fix="drop these episodes, or rebuild their actions with hiltk fix-actions force=true",
+        )
+
+
+def direction(asked: np.ndarray, got: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Angle in degrees by which what happened is turned against what was asked for, and how well that fits.
+
+    Args:
+        asked, got: sums over the rows of (a.a, b.b) are needed, so both are given as (..., 3): dot, cross and norms.
+    """
+    dot, cross = got[..., 0], got[..., 1]
+    fit = np.hypot(dot, cross) / np.maximum(np.sqrt(asked[..., 0] * asked[..., 1]), 1e-12)
+    return np.degrees(np.arctan2(cross, dot)), fit
+
+
+@rule("ACT004", covers=("A4",), steps=DATA_STEPS)
+def turned_actions(d: Dataset) -> Iterator[Finding]:
+    """Actions point elsewhere than the arm goes.
+
+    Symptom:  the arm drifts to the right when the cube is ahead; policies from the simulator fail on the arm.
+    Cause:    actions in another frame: one simulator faces -y, the arm and hiltk face +x; half of a dataset
+              transformed, half not; actions shuffled against their states.
+    Detected: horizontal displacements by forward kinematics against the stored ones. Per episode the angle between
+              them is estimated; more than 45 degrees off with a fit above 0.7 is another frame. Over the whole dataset
+              a fit below 0.7 at the best delay of 0 to 2 frames means that actions and motion have nothing to do with
+              each other. Sound recordings fit with 0.85 or more.
+    Mend:     rebuild with hiltk fix-actions force=true; find out which sessions were transformed.
+    Source:   devlogs 034, 035, 051, 054 and 058.
+    """
+    if d.pushed is None:
+        return
+    asked, got = d.pushed
+    sums = d.total(_products(asked, got))
+    angle, fit = direction(sums[:, :2], sums[:, 2:])
+    enough = (np.sqrt(sums[:, 0] * sums[:, 1]) > 0) & (d.total(np.hypot(*got[:, :2].T)) > LEAST_PATH_M)
+    turned = np.flatnonzero(enough & (fit > LEAST_FIT) & (np.abs(angle) > MOST_YAW_DEG))
+    turned = turned[d.total(np.ones(len(d)))[turned] >= LEAST_ROWS]
+    if len(turned):
+        yield Finding(
+            f"the arm moves at {np.median(angle[turned]):+.0f} degrees to its actions",
+            where=d.episodes(turned),
+            fix="these actions are in another frame: hiltk fix-actions force=true rebuilds them in the base's",
+        )
+    elif enough.any() and len(d) >= 2 * LEAST_ROWS and (best := _best_fit(d, asked, got)) < LEAST_FIT:
+        yield Finding(
+            f"actions and motion have little to do with each other: correlation {best:.2f}",
+            where="column action against forward kinematics",
+            fix="see whether actions belong to these episodes; hiltk fix-actions force=true rebuilds them",
+        )
+
+
+def _products(asked: np.ndarray, got: np.ndarray) -> np.ndarray:
+    """a.a, b.b, a.b and a x b of the horizontal parts, (N, 4)."""
+    a, b = asked[:, :2], got[:, :2]
+    dot, cross = (a * b).sum(1), a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+    return np.stack([(a**2).sum(1), (b**2).sum(1), dot, cross], axis=1)
+
+
+def _best_fit(d: Dataset, asked: np.ndarray, got: np.ndarray) -> float:
+    """Correlation of all three axes, at the delay that suits it best."""
+    fits = []
+    for delay in range(3):
+        same = d.episode[delay:] == d.episode[: len(d) - delay]
+        a, b = asked[: len(d) - delay][same], got[delay:][same]
+        fits.append((a * b).sum() / max(np.sqrt((a**2).sum() * (b**2).sum()), 1e-12))
+    return float(max(fits))
+
+
+@rule("ACT005", covers=("A5", "A7"), steps=DATA_STEPS)
+def wrong_scale(d: Dataset) -> Iterator[Finding]:
+    """The arm moves much more or much less than its actions say.
+
+    Symptom:  motion twenty times too slow; or one axis that does not answer at all.
+    Cause:    a scale applied twice (0.05 x 0.02), the wrong scale in the spec, or a robot that ignores actions.
+    Detected: slope of achieved displacement by asked-for displacement, where they correlate. Outside 0.5 to 2 over all
+              axes (sound recordings: 0.86 to 1.24), or below 0.2 in one axis that is used. Actions at their limit are
+              left out where they were rebuilt: clipping loses motion.
+    Mend:     set action_scale_m to what the robot was driven with; hiltk fix-actions force=true.
+    Source:   devlogs 024, 036 and 031.
+    """
+    if d.pushed is None or d.spec is None:
+        return
+    asked, got = d.pushed
+    if d.spec.action.semantics is Semantics.achieved:
+        inside = (np.abs(asked) < (1 - SLACK) * d.spec.action.scale_m).all(1)
+        asked, got = asked[inside], got[inside]
+    used, product = (asked**2).sum(0), (asked * got).sum(0)
+    if np.abs(got).sum() < LEAST_PATH_M or product.sum() <= 0.5 * np.sqrt(used.sum() * (got**2).sum()):
+        return  # no motion, or none that has to do with the actions: that is said elsewhere
+    enough = used > LEAST_ROWS * (0.2 * d.spec.action.scale_m) ** 2
+    slope, slopes = product.sum() / max(used.sum(), 1e-12), product / np.maximum(used, 1e-12)
+    if not SLOPE[0] <= slope <= SLOPE[1]:
+        yield Finding(
+            f"the arm moves {slope:.2g} times as far as its actions say",
+            where=f"action.scale_m={d.spec.action.scale_m:g}",
+            fix="the scale is wrong or applied twice; rebuild with hiltk fix-actions force=true",
+        )
+    elif (dead := enough & (np.abs(slopes) < LEAST_SLOPE_OF_AXIS)).any():
+        names = ", ".join(n for n, is_dead in zip(d.spec.action.names, dead, strict=False) if is_dead)
+        yield Finding(
+            f"the arm does not answer to {names}",
+            where=f"slopes of achieved by asked-for motion: {np.round(slopes, 2).tolist()}",
+            fix="see that the robot was given these actions: drive each axis by itself once",
+        )
+
+
+@rule("ACT006", covers=("A5",), steps=("record", "train"), severity=Severity.warning)
+def below_servo_resolution(d: Dataset) -> Iterator[Finding]:
+    """Half an action is too small a step for the servos.
+
+    Symptom:  small actions do nothing, the arm moves in jerks.
+    Cause:    a very small action scale: at 0.01 x 0.02 m the joints should move by 0.01 degrees.
+    Detected: at the dataset's median pose, half an action along some axis moves no joint by 0.3 degrees. A warning
+              only: a simulated arm has no such limit.
+    Mend:     raise env.action_scale_m, or lower fps.
+    Source:   devlogs 024 and 036.
+    """
+    if d.spec is None or not d.ee_deltas or d.joints_deg is None or d.chain is None:
+        return
+    pose = np.deg2rad(np.median(d.joints_deg[:, :ARM_JOINTS], axis=0))
+    nudged = d.chain.poses(np.concatenate([pose[None], pose + 1e-4 * np.eye(ARM_JOINTS)]))[:, :3, 3]
+    jacobian = (nudged[1:] - nudged[0]).T / 1e-4
+    steps = np.rad2deg(np.linalg.pinv(jacobian) * 0.5 * d.spec.action.scale_m)
+    least = float(np.abs(steps).max(0).min())
+    if least < LEAST_JOINT_STEP_DEG:
+        yield Finding(
+            f"half an action moves the joints by {least:.2f} degrees, servos resolve about {LEAST_JOINT_STEP_DEG}",
+            where=f"action.scale_m={d.spec.action.scale_m:g}",
+            fix="raise env.action_scale_m (fix-actions: action_scale_m), or record at a lower fps",
+        )
+
+
+@rule("ACT007", covers=("C12",), steps=("fix-actions", "bc-pretrain", "train"), severity=Severity.warning)
+def clipped_actions(d: Dataset) -> Iterator[Finding]:
+    """Many rebuilt actions are at their limit: the arm was faster than they can say.
+
+    Symptom:  a cloned policy is slower than the demonstrations and stops short of the cube.
+    Cause:    the action scale is smaller than what the arm moved per frame.
+    Detected: the part of rebuilt translations at +-1 exceeds a third in some axis. The gates ask for 10 %, but a sound
+              demonstration at full speed reaches 21 %: the servos lag behind and then catch up, and little is lost.
+              Recorded commands may be at their limit as often as they like: it is what was sent.
+    Mend:     hiltk fix-actions with a larger action_scale_m.
+    Source:   the list of gates; devlog 062.
+    """
+    if d.spec is None or not d.ee_deltas or d.spec.action.semantics is not Semantics.achieved or not d.moves.any():
+        return
+    shares = (np.abs(d.action[d.moves][:, :3]) > 1 - SLACK).mean(0)
+    if shares.max() > MOST_CLIPPED:
+        listed = ", ".join(f"{n} {s:.0%}" for n, s in zip(d.spec.action.names, shares, strict=False))
+        yield Finding(
+            f"rebuilt actions are clipped: {listed}",
+            where=f"action.scale_m={d.spec.action.scale_m:g}",
+            fix="datasets made elsewhere: hiltk fix-actions with a larger action_scale_m",
+        )

@@ -1,0 +1,73 @@
+"""Gates: the rules a step runs over its inputs or its result by itself, before anything is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+
+from hiltk.artifacts.provenance import plain_config
+from hiltk.artifacts.store import Artifact
+from hiltk.checks.engine import Report, examine, gather
+from hiltk.checks.show import print_gate, severity
+from hiltk.checks.subject import Dataset, Together
+from hiltk.config import ChecksConf
+from hiltk.errors import UserError
+from hiltk.spec import Spec
+
+
+class Gated(Protocol):
+    """The config of a step that has a gate."""
+
+    checks: ChecksConf
+
+
+def gate(step: str, cfg: Gated, artifacts: Sequence[Artifact], *, target: Spec | None = None) -> None:
+    """Check a step's inputs; say in one line what passed and in full what did not.
+
+    Args:
+        artifacts: what the step reads.
+        target: the spec of the environment it will act in.
+
+    Raises:
+        UserError: a rule found an error that ``cfg.checks.ignore`` does not name.
+        ConfigError: it names a rule that does not exist.
+    """
+    all_ = gather(artifacts)
+    all_.step, all_.config, all_.target = step, plain_config(cfg), target
+    report = examine(all_, step=step, ignore=cfg.checks.ignore)
+    print_gate(report, Console())
+    refuse(report, step)
+
+
+def examine_written(step: str, path: Path, name: str, spec: Spec, ignore: Sequence[str]) -> Report:
+    """Check a dataset that a step has written and not yet committed, and say what was found; refuses nothing."""
+    report = examine(Together([Dataset(path, name, spec=spec)], step=step), step=step, ignore=ignore)
+    print_gate(report, Console())
+    return report
+
+
+def refuse(report: Report, step: str, *, fix: str = "") -> None:
+    """Stop the step if there is an error.
+
+    Raises:
+        UserError: naming the first, and the way round it.
+    """
+    if not report.errors:
+        return
+    codes = list(dict.fromkeys(f.code for f in report.errors))
+    first, more = report.errors[0], f" (and {len(codes) - 1} more)" if len(codes) > 1 else ""
+    raise UserError(
+        f"{step} refuses: {first.code} {first.message}{more}",
+        where=f"{first.subject}: {first.where}",
+        fix=f"{fix or first.fix}; `hiltk check --explain {first.code}` says more; checks.ignore=[{','.join(codes)}] "
+        "goes on all the same",
+    )
+
+
+def notes(report: Report) -> dict[str, Any]:
+    """What goes into ``run.yaml`` of a dataset that was checked as it was written."""
+    found = [{"code": f.code, "severity": severity(f).name, "message": f.message} for f in report.findings]
+    return {"checks": {"rules": len(report.rules), "ignored": report.ignored, "findings": found}}

@@ -1,0 +1,282 @@
+"""REW: labels and rewards that contradict the rule, each other or the classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hiltk.arm.units import ARM_JOINTS
+from hiltk.checks.rule import Finding, Reads, Severity, rule
+from hiltk.checks.subject import Dataset, Together
+from hiltk.data.repair import NOISE_DEG, last_rows
+from hiltk.observation import fit_image
+from hiltk.spec import RewardSpec
+
+if TYPE_CHECKING:
+    from hiltk.rewards.classifier import SuccessClassifier
+
+LEAST_POSITIVE = 0.02
+MOST_IDLE = 0.2
+IDLE_ACTION = 0.05
+TOLERANCE = 1e-4
+SAMPLE = 60  # frames of each class that a classifier is tried on
+LEAST_SAMPLE = 10
+REWARD_COLUMNS = ("next.reward", "next.done", "success")
+
+
+def played(d: Dataset) -> np.ndarray:
+    """Rows that are transitions of the episode: before its end, and not the last row (N,) bool."""
+    done = d.column("next.done").astype(np.int64).ravel()
+    before = np.cumsum(done) - done
+    starts = np.repeat([before[a] for a, _ in d.bounds], [b - a for a, b in d.bounds])
+    return (before == starts) & ~last_rows(d.episode)
+
+
+def judged(d: Dataset) -> RewardSpec | None:
+    """The reward rule of a dataset that has one and all its columns; None where the environment pays as it likes."""
+    if d.spec is None or not d.has(*REWARD_COLUMNS) or d.spec.reward.source == "env":
+        return None
+    return d.spec.reward
+
+
+@rule(
+    "REW001",
+    covers=("E1",),
+    steps=("train-classifier", "bc-pretrain", "train"),
+    reads=Reads.together,
+    severity=Severity.warning,
+)
+def few_successes(all_: Together) -> Iterator[Finding]:
+    """Hardly any frame shows success.
+
+    Symptom:  no learning after 50 episodes; Q stays near 1 and the critics see a reward in 0.9 % of the transitions.
+    Cause:    demonstrations that stop at the very moment of success, or none that succeed.
+    Detected: under 2 % of the frames of all datasets together are labelled as success, or none where a step is about to
+              learn from them. A dataset of failures beside one of successes is as it should be.
+    Mend:     hiltk record steps_after_success=5, and keep demonstrations that succeed.
+    Source:   devlog 058.
+    """
+    labels = [d.column("success").astype(bool) for d in all_.datasets if d.has("success")]
+    if not labels:
+        return
+    share = float(np.concatenate(labels).mean())
+    if share < LEAST_POSITIVE and (share > 0 or all_.step):
+        yield Finding(
+            f"{share:.1%} of {sum(map(len, labels))} frames show success",
+            where="column success",
+            fix="record more successes, with steps_after_success=5",
+        )
+
+
+@rule("REW002", covers=("E8",), steps=("record", "fix-actions", "train"))
+def unpaid_success(d: Dataset) -> Iterator[Finding]:
+    """Episodes end in success and pay nothing.
+
+    Symptom:  critics learn that nothing pays.
+    Cause:    a reader that takes a missing next.reward for 0, labels added without rewards.
+    Detected: an episode terminates in an observation labelled success and the reward of that step is below the rule's
+              success_value; or labels show success somewhere and no reward is ever above an ordinary step's.
+    Mend:     bring the dataset over again; the reward rule pays what the labels say.
+    Source:   devlog 025.
+    """
+    reward_rule = judged(d)
+    if reward_rule is None:
+        return
+    reward, success = d.column("next.reward").ravel(), d.column("success").astype(bool).ravel()
+    ends = played(d) & d.column("next.done").astype(bool).ravel()
+    ends[:-1] &= success[1:]
+    unpaid = ends & (reward < reward_rule.success_value - TOLERANCE)
+    if unpaid.any():
+        yield Finding(
+            f"{unpaid.sum()} of {ends.sum()} successful episodes are not paid {reward_rule.success_value:g}",
+            where=f"{d.episodes(d.episode[unpaid])}, column next.reward",
+            fix="the rewards are lost or of another rule: convert or record again",
+        )
+
+
+@rule("REW003", covers=("E5",), steps=("train",), reads=Reads.together)
+def hovering_pays(all_: Together) -> Iterator[Finding]:
+    """Never finishing pays more than success.
+
+    Symptom:  the policy hovers at the brink of success: 348 of return in 70 steps, where a clean grasp paid 119 in 30.
+    Cause:    every positive frame was paid, so flicker beat finishing; or a step is rewarded.
+    Detected: step_value / (1 - discount), what going on for ever is worth, is at least success_value. Discount: the
+              learner's, or 0.97. Success itself is paid once, by construction.
+    Mend:     reward.step_value=0 or below it.
+    Source:   devlog 072.
+    """
+    discount = float((all_.config.get("agent") or {}).get("discount") or 0.97)
+    specs = [("the environment", all_.target)] if all_.target else [(d.name, d.spec) for d in all_.datasets]
+    for name, spec in specs:
+        if spec is None or spec.reward.source == "env" or spec.reward.step_value <= 0:
+            continue
+        for_ever = spec.reward.step_value / (1 - discount)
+        if for_ever >= spec.reward.success_value:
+            yield Finding(
+                f"going on for ever is worth {for_ever:.3g}, success {spec.reward.success_value:g}",
+                where=f"reward.step_value={spec.reward.step_value:g} of {name}, discount {discount:g}",
+                fix="reward.step_value=0, or a small penalty such as -0.05",
+            )
+
+
+@rule("REW004", covers=("E5", "S9"), steps=("record", "fix-actions", "train"))
+def foreign_rewards(d: Dataset) -> Iterator[Finding]:
+    """Rewards are not those of the dataset's own rule.
+
+    Symptom:  one batch mixes 0 and 1 with +10 and -0.05; the critics fit neither.
+    Cause:    sessions recorded under two rules; every positive frame paid.
+    Detected: a reward during the episode is neither success_value nor step_value of the spec, or an episode is paid
+              for success more than once. Not where the environment gives the reward itself.
+    Mend:     record or convert again; hiltk train pays demonstrations by its own rule.
+    Source:   devlog 072; the mixture was found in the code.
+    """
+    reward_rule = judged(d)
+    if reward_rule is None:
+        return
+    rows, reward = played(d), d.column("next.reward").ravel()
+    paid = np.abs(reward - reward_rule.success_value) < TOLERANCE
+    other = rows & ~paid & (np.abs(reward - reward_rule.step_value) >= TOLERANCE)
+    often = np.flatnonzero(d.total(paid & rows) > 1)
+    if other.any():
+        yield Finding(
+            f"{other.sum()} rewards are neither {reward_rule.success_value:g} nor {reward_rule.step_value:g}, "
+            f"e.g. {float(reward[other][0]):g}",
+            where=f"{d.episodes(np.unique(d.episode[other]))}, column next.reward",
+            fix="these episodes follow another rule: convert or record them again",
+        )
+    elif len(often) and reward_rule.success_value != reward_rule.step_value:
+        yield Finding(
+            f"success is paid more than once in {len(often)} episodes",
+            where=f"{d.episodes(often)}, column next.reward",
+            fix="pay it once, when it has held",
+        )
+
+
+@rule("REW005", covers=("E9",), steps=("record", "fix-actions", "bc-pretrain", "train"), severity=Severity.warning)
+def idle_end(d: Dataset) -> Iterator[Finding]:
+    """Episodes end in idling.
+
+    Symptom:  a policy that stops half-way and waits; a classifier trained on the resting pose.
+    Cause:    recording went on after the task was done: 5 of 20 seconds.
+    Detected: the rows after the last one in which the arm or the jaws move (0.2 degrees, 1 of 100) or are told to
+              (0.05) make over 20 % of all rows, over the whole dataset.
+    Mend:     end episodes on success (hiltk record does), or drop the tail.
+    Source:   devlogs 008 and 061.
+    """
+    if d.joints_deg is None or d.step_deg is None:
+        return
+    busy = (d.step_deg > NOISE_DEG) | (np.abs(d.to_next(d.joints_deg[:, ARM_JOINTS])) > 1.0)
+    if d.ee_deltas:
+        busy |= (np.abs(np.nan_to_num(d.action)).max(1) > IDLE_ACTION) & d.moves
+    idle = sum(_after_last(busy[a : b - 1]) for a, b in d.bounds)
+    if idle > MOST_IDLE * len(d):
+        yield Finding(
+            f"{idle / len(d):.0%} of all frames come after the arm's last motion",
+            where=f"{len(d.bounds)} episodes of {len(d) / len(d.bounds):.0f} frames on average",
+            fix="stop recording at success, or cut the tails",
+        )
+
+
+def _after_last(busy: np.ndarray) -> int:
+    """How many rows follow the last busy one."""
+    return len(busy) - (int(np.flatnonzero(busy)[-1]) + 1 if busy.any() else 0)
+
+
+@rule("REW006", covers=("E10",), steps=("record", "fix-actions", "train-classifier"))
+def shifted_labels(d: Dataset) -> Iterator[Finding]:
+    """Success labels lie beside the frames that show success.
+
+    Symptom:  a classifier with a fixed share of mistakes around the grasp; labels that are right by eye are not.
+    Cause:    annotations counted from 1 and read from 0; every third frame labelled and spread over its neighbours.
+    Detected: where the task's own predicate judged: at the step that pays, the label must have just held for hold_steps
+              observations. Over 5 % of the paid episodes in which it has not, or already had one step before.
+    Mend:     shift the labels, or label again.
+    Source:   devlog 061, read in the code.
+    """
+    reward_rule = judged(d)
+    if reward_rule is None or reward_rule.source != "predicate":
+        return
+    success = d.column("success").astype(bool).ravel()
+    paid = played(d) & (np.abs(d.column("next.reward").ravel() - reward_rule.success_value) < TOLERANCE)
+    if not paid.any() or reward_rule.success_value == reward_rule.step_value:
+        return
+    first = np.repeat([a for a, _ in d.bounds], [b - a for a, b in d.bounds])
+    run = _run_lengths(success, d.episode)
+    shown = run[np.flatnonzero(paid) + 1]
+    late = np.flatnonzero(paid) + 1 - first[paid] > reward_rule.min_steps
+    final = last_rows(d.episode)[np.flatnonzero(paid) + 1]
+    wrong = (shown == 0) | ((shown < reward_rule.hold_steps) & ~final) | ((shown > reward_rule.hold_steps) & late)
+    if wrong.mean() > 0.05:
+        yield Finding(
+            f"in {wrong.sum()} of {len(wrong)} paid episodes the labels do not hold when the reward is paid",
+            where=f"{d.episodes(d.episode[paid][wrong])}, columns success and next.reward",
+            fix="labels and rewards are shifted against each other: label again",
+        )
+
+
+def _run_lengths(flags: np.ndarray, episode: np.ndarray) -> np.ndarray:
+    """How many flags in a row end at each row, within its episode; an episode's first row does not count."""
+    index = np.arange(len(flags))
+    starts = np.r_[True, episode[1:] != episode[:-1]]
+    broken = np.where(~flags | starts, index, 0)
+    return index - np.maximum.accumulate(broken)
+
+
+@rule("REW007", covers=("D4", "D5", "D10", "S8"), steps=("train",), reads=Reads.together)
+def blind_classifier(all_: Together) -> Iterator[Finding]:
+    """The reward classifier does not recognise what these datasets show.
+
+    Symptom:  success is never, or always, detected while training; offline its figures were fine.
+    Cause:    images made differently from its training set (crop, normalisation), another lamp or camera, a classifier
+              of another task.
+    Detected: up to 60 labelled frames of success and of failure from each dataset that has 10 of both, through the
+              classifier's own live function, at its own threshold: under 50 % of successes recognised is a warning,
+              under 20 % an error; over 20 % of failures called success a warning, over 50 % an error.
+    Mend:     train the classifier on frames like these as well; see that both are of the same task.
+    Source:   devlogs 074, 075, 082 and 084.
+    """
+    from hiltk.rewards.classifier import SuccessClassifier
+
+    for classifier in all_.classifiers if all_.datasets else []:
+        model = SuccessClassifier.load(classifier.path)
+        for d in all_.datasets:
+            scored = _scores(model, d)
+            if scored is None:
+                continue
+            recall, false = scored
+            if recall < 0.5 or false > 0.2:
+                yield Finding(
+                    f"{classifier.name} recognises {recall:.0%} of the successes and takes {false:.0%} of the failures "
+                    "for success",
+                    where=f"labelled frames of {d.name}",
+                    fix="train it on frames like these too (datasets=[...]), or use the one made for them",
+                    severity=Severity.error if recall < 0.2 or false > 0.5 else Severity.warning,
+                    subject=classifier.name,
+                )
+
+
+def _scores(model: SuccessClassifier, d: Dataset) -> tuple[float, float] | None:
+    """Share of success frames and of failure frames called success; None where the two do not belong together."""
+    if d.spec is None or d.spec.task != model.spec.task or not d.has("success"):
+        return None
+    if not {i.key for i in model.spec.images} <= set(d.files.cameras):
+        return None
+    success = d.column("success").astype(bool).ravel()
+    rows = [_spread(np.flatnonzero(success == wanted)) for wanted in (True, False)]
+    if min(map(len, rows)) < LEAST_SAMPLE:
+        return None
+    wanted = np.concatenate(rows)
+    images = {
+        i.key: np.stack([fit_image(f, replace(i, crop=[])) for f in d.files.frames_at(i.key, wanted)])
+        for i in model.spec.images
+    }
+    called = model.probabilities(images) >= model.threshold
+    return float(called[: len(rows[0])].mean()), float(called[len(rows[0]) :].mean())
+
+
+def _spread(rows: np.ndarray) -> np.ndarray:
+    """At most `SAMPLE` of them, evenly spread."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), SAMPLE)).astype(int)] if len(rows) else rows

@@ -1,0 +1,107 @@
+"""Rules: one function each, registered under a code, its docstring the explanation a user reads."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+
+class Severity(Enum):
+    """What a finding means for the step that is about to run."""
+
+    error = "error"  # the step refuses
+    warning = "warning"  # the step says so and goes on
+
+
+class Reads(Enum):
+    """What a rule is given: one artifact of a kind, or everything that is to be used together."""
+
+    dataset = "dataset"
+    classifier = "classifier"
+    policy = "policy"
+    evaluation = "evaluation"
+    together = "together"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        message: what was seen, with its numbers.
+        where: episode, column or file.
+        fix: what to do about it.
+        severity: where it differs from the rule's.
+        code, subject: the rule and the artifact; filled in by `Rule.apply`.
+    """
+
+    message: str
+    where: str = ""
+    fix: str = ""
+    severity: Severity | None = None
+    code: str = ""
+    subject: str = ""
+
+
+Check = Callable[[Any], Iterable[Finding]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A check with what the map, the gates and ``--explain`` need to know of it.
+
+    Attributes:
+        covers: ids of the catalogue of failures that it recognises.
+        steps: commands that run it by themselves.
+    """
+
+    code: str
+    severity: Severity
+    covers: tuple[str, ...]
+    reads: Reads
+    steps: tuple[str, ...]
+    check: Check
+
+    @property
+    def title(self) -> str:
+        """The docstring's first line."""
+        return self.explanation.splitlines()[0]
+
+    @property
+    def explanation(self) -> str:
+        """Symptom, cause, detection, mending and source."""
+        return inspect.cleandoc(self.check.__doc__ or "")
+
+    def apply(self, subject: Any) -> Iterator[Finding]:
+        """What the rule has to say of a subject, marked with whose word it is."""
+        for finding in self.check(subject):
+            yield replace(
+                finding,
+                code=self.code,
+                severity=finding.severity or self.severity,
+                subject=finding.subject or subject.name,
+            )
+
+
+RULES: dict[str, Rule] = {}
+
+
+def rule(
+    code: str,
+    *,
+    covers: tuple[str, ...],
+    steps: tuple[str, ...] = (),
+    severity: Severity = Severity.error,
+    reads: Reads = Reads.dataset,
+) -> Callable[[Check], Check]:
+    """Register a function as the rule ``code``."""
+
+    def register(check: Check) -> Check:
+        assert code not in RULES, code
+        RULES[code] = Rule(code, severity, covers, reads, steps, check)
+        return check
+
+    return register

@@ -1,0 +1,223 @@
+"""RUN: artifacts that are not what they were, or do not belong together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from hashlib import sha256
+from itertools import pairwise
+
+import numpy as np
+
+from hiltk.artifacts.store import resolve
+from hiltk.checks.rule import Finding, Reads, Severity, rule
+from hiltk.checks.subject import ACTION, Dataset, Made, Together
+from hiltk.errors import UserError
+from hiltk.spec import STATE_KEY, refusals
+
+LEAST_RATE, GAP = 0.9, 1.5
+SIMULATED = "simulated"
+
+
+@rule("RUN001", covers=("G6",), reads=Reads.together)
+def changed_files(all_: Together) -> Iterator[Finding]:
+    """An artifact's files are not the ones that were written.
+
+    Symptom:  results that cannot be reproduced; episodes that are gone.
+    Cause:    a synchronisation overwrote 14 local episodes with 26 old ones; a file was edited by hand.
+    Detected: the fingerprint over all files against the one in run.yaml, for artifacts with a version. Reads every
+              file, so it is no part of a step's gate.
+    Mend:     restore the files, or make the artifact again under a new version.
+    Source:   devlog 019.
+    """
+    for one in all_.all():
+        artifact = one.artifact
+        if artifact is not None and artifact.version and artifact.run().get("fingerprint") and not artifact.is_intact():
+            yield Finding(
+                "its files have changed since they were written",
+                where=f"{one.path}: another fingerprint than in run.yaml",
+                fix="restore them, or make a new version; versions are never edited",
+                subject=one.name,
+            )
+
+
+@rule("RUN002", covers=("S11",), steps=("train", "eval"), reads=Reads.together)
+def changed_inputs(all_: Together) -> Iterator[Finding]:
+    """What a policy or classifier was made from is not what that name means now.
+
+    Symptom:  the best run turns out to have used last month's demonstrations.
+    Cause:    a config that names data by folder, and a folder whose contents were replaced.
+    Detected: for each input in run.yaml that is still there: its version's recorded fingerprint against the one noted
+              when it was used.
+    Mend:     make the policy or classifier again from data that is still there.
+    Source:   devlog 072's successor: the 70 % run used offline_v1, not v3_lamp.
+    """
+    for one in [*all_.classifiers, *all_.policies, *all_.evaluations]:
+        for noted in one.record.get("inputs") or []:
+            now = _fingerprint(one, noted)
+            if now and now != noted["fingerprint"]:
+                yield Finding(
+                    f"{noted['artifact']}@{noted['version']} is not what it was when this was made from it",
+                    where=f"fingerprint {noted['fingerprint']} then, {now} now",
+                    fix="make it again, from the data as it is",
+                    subject=one.name,
+                )
+
+
+def _fingerprint(one: Made, noted: dict[str, str]) -> str:
+    """The recorded fingerprint of an input in the same store; empty where it is gone or lies elsewhere."""
+    if not noted.get("version") or "/" in noted["artifact"] or ":" in noted["artifact"] or not one.artifact.version:
+        return ""
+    try:
+        found = resolve(f"{noted['artifact']}@{noted['version']}", noted["kind"], one.path.parents[2])
+    except UserError:
+        return ""
+    return str(found.run().get("fingerprint") or "")
+
+
+@rule("RUN003", covers=("S1",), steps=("record", "fix-actions", "bc-pretrain", "train"))
+def false_statistics(d: Dataset) -> Iterator[Finding]:
+    """meta/stats.json does not describe the data.
+
+    Symptom:  LeRobot normalises by numbers that nobody measured: states of 600 million, or actions of 0.
+    Cause:    statistics pasted into a config or edited by hand after episodes were removed, merged or repaired.
+    Detected: minimum and maximum of state and action against the columns, off by more than 1 % of the data's range.
+    Mend:     compute them anew; every step of hiltk writes them from the data.
+    Source:   the workflow this project replaces: hand-pasted dataset_stats, hand-fixed stats.
+    """
+    file = d.path / "meta" / "stats.json"
+    if not file.is_file():
+        return
+    stats = json.loads(file.read_text())
+    for column, values in ((STATE_KEY, d.state), (ACTION, d.action)):
+        said = stats.get(column) or {}
+        if not values.size or "min" not in said or np.size(said["min"]) != values.shape[1]:
+            continue
+        low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+        slack = 0.01 * (high - low) + 1e-4 + 1e-3 * np.maximum(np.abs(low), np.abs(high))
+        off = np.maximum(np.abs(np.ravel(said["min"]) - low), np.abs(np.ravel(said["max"]) - high)) > slack
+        if off.any():
+            i = int(np.flatnonzero(off)[0])
+            yield Finding(
+                f"statistics of {column} are not those of the data in {off.sum()} dimensions, e.g. {low[i]:.4g} to "
+                f"{high[i]:.4g} is given as {np.ravel(said['min'])[i]:.4g} to {np.ravel(said['max'])[i]:.4g}",
+                where=f"meta/stats.json, dimension {i}",
+                fix="compute the statistics anew",
+            )
+
+
+@rule("RUN004", covers=("C6", "C7", "C8"), steps=("bc-pretrain", "train", "eval"), reads=Reads.together)
+def other_robot(all_: Together) -> Iterator[Finding]:
+    """Artifacts were made with differently calibrated robots.
+
+    Symptom:  the wrist is wrong in training only; everything is off by a constant angle.
+    Cause:    id or calibration_dir left empty in one config, so another calibration was used; a recalibration between
+              recording and training; an offset that a new calibration had made obsolete.
+    Detected: robot.calibration_hash or calibration_id differ between artifacts that both have one; or the robot that is
+              about to act is calibrated and the data does not say how it was. Between a simulated and a real robot this
+              is a warning: that may be meant.
+    Mend:     calibrate once and record with it; or leave the old data out.
+    Source:   devlogs 049, 032, 052 and 023.
+    """
+    known = [
+        (name, spec.robot) for name, spec in all_.specs() if spec.robot.calibration_id or spec.robot.calibration_hash
+    ]
+    for (one, a), (other, b) in pairwise(known):
+        if (a.calibration_id, a.calibration_hash) != (b.calibration_id, b.calibration_hash):
+            yield Finding(
+                f"{one} is calibrated as '{a.calibration_id}', {other} as '{b.calibration_id}'",
+                where=f"robot.calibration_hash {a.calibration_hash or '-'} and {b.calibration_hash or '-'}",
+                fix="use data recorded with this calibration",
+                severity=Severity.warning if SIMULATED in (a.calibration_id, b.calibration_id) else Severity.error,
+                subject=one,
+            )
+    if all_.target and all_.target.robot.calibration_id not in ("", SIMULATED):
+        for name, spec in all_.specs():
+            if spec.robot.model_hash and not spec.robot.calibration_id:
+                yield Finding(
+                    "nothing says how the recorded arm was calibrated",
+                    where="robot.calibration_id is empty",
+                    fix="set it when the dataset is brought over, or record with this arm",
+                    subject=name,
+                )
+
+
+@rule("RUN005", covers=("A4", "B1", "C10", "C11", "D5"), reads=Reads.together, severity=Severity.warning)
+def unlike_specs(all_: Together) -> Iterator[Finding]:
+    """These artifacts could not be used together.
+
+    Symptom:  the arm drifts to the right; a crash after 20 minutes: 21 against 18 dimensions.
+    Cause:    another frame, gripper format, state layout, image size or model of the arm.
+    Detected: the fields on which every step that joins artifacts insists, compared with the first artifact named. A
+              warning here, since not everything that is checked in one go must go together; the steps refuse.
+    Mend:     record or repair with the same settings.
+    Source:   devlogs 026, 034, 051, 058, 075 and 077.
+    """
+    specs = all_.specs()
+    for name, spec in specs[1:]:
+        found = refusals(specs[0][1], spec)
+        if found:
+            yield Finding(
+                f"does not fit {specs[0][0]}: {'; '.join(map(str, found[:3]))}"
+                + (f" and {len(found) - 3} more" if len(found) > 3 else ""),
+                fix="record or repair with the same settings to use them together",
+                subject=name,
+            )
+
+
+@rule("RUN006", covers=("E3", "G6"), steps=("train-classifier", "bc-pretrain"), reads=Reads.together)
+def episodes_twice(all_: Together) -> Iterator[Finding]:
+    """The same episode is there twice, so that one copy is held out and the other trained on.
+
+    Symptom:  98 % on held-out data, 92 % in truth.
+    Cause:    a merged dataset beside one of its parts; a dataset named twice; the same seed recorded twice.
+    Detected: equal states and actions over a whole episode of at least 5 rows. Between two datasets it is an error;
+              within one a warning: a deterministic robot may well do the same twice.
+    Mend:     name each dataset once, and either the merged one or its parts.
+    Source:   classifier v4, whose split by frames leaked 85 % of the validation set.
+    """
+    seen: dict[str, tuple[str, int]] = {}
+    twice: dict[tuple[str, str], list[int]] = {}
+    for d in all_.datasets:
+        for number, (start, stop) in enumerate(d.bounds):
+            if stop - start < 5 or not d.state.size:
+                continue
+            key = sha256(d.state[start:stop].tobytes() + d.action[start:stop].tobytes()).hexdigest()
+            if key in seen:
+                twice.setdefault((d.name, seen[key][0]), []).append(number)
+            seen.setdefault(key, (d.name, number))
+    names = {d.name: d for d in all_.datasets}
+    for (name, first), numbers in twice.items():
+        yield Finding(
+            f"{len(numbers)} of its episodes are also {'there a second time' if name == first else 'in ' + first}",
+            where=names[name].episodes(numbers),
+            fix="name each episode once: the merged dataset or its parts, not both",
+            severity=Severity.warning if name == first else Severity.error,
+            subject=name,
+        )
+
+
+@rule("RUN007", covers=("G7",), steps=("record", "fix-actions", "bc-pretrain", "train"))
+def slow_loop(d: Dataset) -> Iterator[Finding]:
+    """The recording loop did not keep its rate.
+
+    Symptom:  the policy is faster on the robot than the demonstrator was; jerks.
+    Cause:    cameras that block for 30 to 66 ms each, a disk that is busy.
+    Detected: by the timestamps inside episodes: below 90 % of fps on average, or over 5 % of the frames more than 1.5
+              periods after the last. (LeRobot's recorder writes ideal timestamps; then only velocities can tell.)
+    Mend:     lower fps or the cameras' resolution until the loop keeps up.
+    Source:   vla-010.
+    """
+    if not d.has("timestamp"):
+        return
+    inside = np.flatnonzero(d.episode[1:] == d.episode[:-1])
+    steps = np.diff(d.column("timestamp").astype(np.float64).ravel())[inside]
+    if len(steps) < 10 or steps.mean() <= 0:
+        return
+    rate, gaps = 1 / steps.mean() / d.files.fps, float((steps > GAP / d.files.fps).mean())
+    if rate < LEAST_RATE or gaps > 0.05:
+        yield Finding(
+            f"frames come at {rate * d.files.fps:.1f} Hz instead of {d.files.fps:g}; {gaps:.0%} are late",
+            where="column timestamp",
+            fix="lower fps or the cameras' resolution until the loop keeps up",
+        )

@@ -1,0 +1,121 @@
+"""A training run's replay as a LeRobotDataset v3: whole episodes of single frames, whatever stack the policy sees.
+
+Columns and conventions are those of recorded datasets (`hiltk.data.lerobot_io`), so every reader of those takes it:
+who chose each action (``source``, ``is_intervention``), how episodes ended, which actions are known, and where success
+shows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from tqdm import tqdm
+
+from hiltk.data.episode import Episode
+from hiltk.data.lerobot_io import DatasetWriter
+from hiltk.data.replay import RING_FILE, FrameStore
+from hiltk.errors import UserError
+from hiltk.spec import STATE_KEY, Spec
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def export_store(source: Path | FrameStore, spec: Spec, out: Path) -> int:
+    """Write the episodes of a replay store as a dataset; returns how many.
+
+    The oldest episode is left out where the ring has overwritten its beginning. An interrupted run gives what its last
+    checkpoint held.
+
+    Args:
+        source: the folder of a memory-mapped store (``online/`` in a policy), the policy's folder, or a store.
+        spec: what its observations and actions mean; its cameras are exported.
+        out: the dataset's folder, which may exist as long as it holds no dataset.
+
+    Raises:
+        UserError: there is no store, it holds no whole episode, or it does not fit the spec.
+    """
+    arrays, ring = _opened(source)
+    where = str(source) if isinstance(source, Path) else ""
+    keys = _require_columns(arrays, spec, where)
+    rows, cut = _episode_rows(arrays, ring)
+    if not rows:
+        raise UserError("the replay store holds no whole episode", where=where, fix="train for longer first")
+    if cut:
+        Console().print(f"the oldest episode is left out: the ring has overwritten all but {cut} of its observations")
+    with DatasetWriter(out, spec) as writer:
+        for own in tqdm(rows, "exporting", unit=" episodes", mininterval=0.5):
+            writer.add(_episode(arrays, own, keys))
+    return len(rows)
+
+
+def stored_episodes(source: Path | FrameStore) -> Iterator[Episode]:
+    """The whole episodes of a replay store, oldest first.
+
+    Raises:
+        UserError: there is no store.
+    """
+    arrays, ring = _opened(source)
+    keys = [k for k in arrays if k.startswith("observation.")]
+    yield from (_episode(arrays, own, keys) for own in _episode_rows(arrays, ring)[0])
+
+
+def _opened(source: Path | FrameStore) -> tuple[Arrays, dict[str, int]]:
+    """Every array of a store by name, and where its ring stands."""
+    if isinstance(source, FrameStore):
+        return source.arrays(), source.ring_state()
+    folder = source / "online" if (source / "online").is_dir() else source
+    if not (folder / RING_FILE).is_file():
+        raise UserError(
+            "there is no replay store, or nothing was ever checkpointed",
+            where=str(folder),
+            fix="give a policy of `hiltk train` that has passed a checkpoint",
+        )
+    try:
+        ring = json.loads((folder / RING_FILE).read_text())
+        files = [f for f in sorted(folder.glob("*.npy")) if not f.stem.endswith(".tmp")]
+        return {f.stem: np.load(f, mmap_mode="r") for f in files}, {k: int(v) for k, v in ring.items()}
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"the replay store is damaged: {error}", where=str(folder)) from error
+
+
+def _require_columns(arrays: Arrays, spec: Spec, where: str) -> list[str]:
+    """Keys of the spec's observations, state first.
+
+    Raises:
+        UserError: the store lacks one.
+    """
+    keys = [STATE_KEY, *spec.image_keys]
+    if missing := [k for k in keys if k not in arrays]:
+        present = ", ".join(k for k in arrays if k.startswith("observation."))
+        raise UserError(f"the replay store lacks '{missing[0]}'", where=f"{where}; it has: {present}")
+    return keys
+
+
+def _episode_rows(arrays: Arrays, ring: Mapping[str, int]) -> tuple[list[np.ndarray], int]:
+    """Places in the arrays of every whole episode's observations, in order; rows left of an overwritten beginning."""
+    first = max(0, ring["end"] - ring["capacity"])
+    at = np.arange(first, ring["end"]) % ring["size"]
+    pieces = np.split(at, np.flatnonzero(np.diff(arrays["episode"][at])) + 1) if len(at) else []
+    cut = 0
+    if pieces and arrays["step"][pieces[0][0]] > 0:
+        cut = len(pieces.pop(0))
+    return [p for p in pieces if len(p) > 1], cut
+
+
+def _episode(arrays: Arrays, rows: np.ndarray, keys: list[str]) -> Episode:
+    acts = rows[:-1]
+    return Episode(
+        observations={k: np.asarray(arrays[k][rows]) for k in keys},
+        actions=arrays["action"][acts],
+        rewards=arrays["reward"][acts],
+        success=arrays["success"][rows],
+        source=arrays["source"][acts].astype(np.int64),
+        is_intervention=arrays["is_intervention"][acts],
+        action_valid=arrays["valid"][acts],
+        terminated=bool(arrays["terminated"][acts[-1]]),
+        truncated=bool(arrays["truncated"][acts[-1]]),
+    )

@@ -1,0 +1,151 @@
+"""`hiltk adopt`: a spec for a dataset made elsewhere, inferred from its data, with the evidence for every answer."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.prompt import Prompt
+from rich.table import Table
+
+from hiltk.arm.kinematics import Kinematics
+from hiltk.artifacts.store import Artifact, Draft, create, resolve
+from hiltk.config import AdoptConf
+from hiltk.data.adopt import OPEN, Adoption, Ask, Decider, Guess, Output, adopt, setting
+from hiltk.data.consistency import require_consistent
+from hiltk.data.foreign import foreign_spec, write_converted
+from hiltk.data.lerobot_files import LeRobotFiles
+from hiltk.data.lerobot_io import SPEC_FILE
+from hiltk.data.v21 import is_v21, to_v3
+from hiltk.errors import ConfigError, UserError
+from hiltk.spec import Spec
+
+
+def run(cfg: AdoptConf) -> Artifact:
+    """Write a new version of a dataset made elsewhere, with its spec; the input is left as it is.
+
+    Raises:
+        ConfigError: a statement is no choice, or out of range.
+        UserError: the dataset is damaged, has a spec already, or does not say everything and nobody can be asked.
+    """
+    _check(cfg)
+    source = resolve(cfg.dataset, "datasets", cfg.root)
+    if (source.path / SPEC_FILE).is_file():
+        raise UserError(
+            "the dataset has a spec already",
+            where=str(source.path / SPEC_FILE),
+            fix=f"hiltk show {cfg.dataset}; dead actions are rebuilt by `hiltk fix-actions`",
+        )
+    with ExitStack() as stack:
+        files = _files(source.path, stack)
+        require_consistent(files)
+        kin = Kinematics(cfg.model_path)
+        decider = Decider(cfg.foreign, _person())
+        output = Output(cfg.action_scale_m, cfg.gripper, cfg.gripper_step, cfg.gripper_threshold)
+        adoption = adopt(files, decider, output, kin)
+        _print(decider, adoption, files, source)
+        decider.require_settled(str(source.path))
+        assert adoption is not None, "only open questions leave an adoption undone"
+        with create("datasets", cfg.name, root=cfg.root, step="adopt", cfg=cfg, inputs=[source], seed=0) as draft:
+            _write(files, decider, adoption, cfg, kin, draft)
+            draft.notes |= {"parent": source.ref}
+    Console().print(f"dataset {draft.done.ref}: {draft.done.path}", markup=False, soft_wrap=True)
+    return draft.done
+
+
+def _check(cfg: AdoptConf) -> None:
+    positive = {"action_scale_m": cfg.action_scale_m, "gripper_step": cfg.gripper_step}
+    positive |= {f"foreign.{k}": getattr(cfg.foreign, k) for k in ("action_scale_m", "gripper_step")}
+    for key, value in positive.items():
+        if value is not None and not value > 0:
+            raise ConfigError("must be above 0", where=f"{key}={value}")
+    if not 0 < cfg.gripper_threshold <= 1:
+        raise ConfigError("must be in (0, 1]", where=f"gripper_threshold={cfg.gripper_threshold}")
+
+
+def _files(path: Path, stack: ExitStack) -> LeRobotFiles:
+    if not is_v21(path):
+        return LeRobotFiles(path)
+    Console().print("LeRobot v2.1: converting with LeRobot's own converter")
+    return LeRobotFiles(to_v3(path, Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hiltk-")))))
+
+
+def _person() -> Ask | None:
+    """Whoever sits at the terminal; None where there is none."""
+    return _ask if sys.stdin.isatty() else None
+
+
+def _ask(guess: Guess) -> Any:
+    console = Console()
+    console.print(f"\n{guess.evidence}", markup=False)
+    choices = [str(option) for option in guess.options] or None
+    default = None if guess.value is None else setting(guess.value)
+    answer = Prompt.ask(guess.key, choices=choices, default=default, console=console)
+    if answer is None:
+        raise ConfigError("there is no answer", where=guess.key)
+    return _typed(str(answer), guess)
+
+
+def _typed(answer: str, guess: Guess) -> Any:
+    """An answer as the setting would be: a number, a list of names, or a word."""
+    if guess.key == "foreign.joints":
+        return [name.strip() for name in answer.strip("[]").split(",")]
+    if guess.key not in ("foreign.action_yaw_deg", "foreign.action_scale_m", "foreign.gripper_step"):
+        return answer
+    try:
+        number = float(answer)
+    except ValueError as error:
+        raise ConfigError(f"'{answer}' is not a number", where=guess.key) from error
+    if not number > 0 and guess.key != "foreign.action_yaw_deg":
+        raise ConfigError("must be above 0", where=f"{guess.key}={answer}")
+    return int(number) if guess.key == "foreign.action_yaw_deg" else number
+
+
+def _print(decider: Decider, adoption: Adoption | None, files: LeRobotFiles, source: Artifact) -> None:
+    """Every answer with its evidence, warnings last."""
+    console = Console()
+    table = Table(title=f"{source.ref}: {len(files.bounds)} episodes, {files.bounds[-1][1]} frames, {files.fps:g} fps")
+    for column in ("setting", "value", "how", "evidence"):
+        table.add_column(column, overflow="fold", no_wrap=column == "setting")
+    for made in decider.made:
+        value = "?" if made.value is None else setting(made.value)
+        cells = map(escape, (made.key, value, made.how, made.evidence))
+        table.add_row(*cells, style="yellow" if made.how == OPEN else "")
+    for name, text in adoption.facts if adoption else []:
+        table.add_row(name, "", "seen", escape(text))
+    console.print(table)
+    for warning in decider.warnings:
+        console.print(f"caution: {warning}", style="yellow", markup=False)
+
+
+def _write(
+    files: LeRobotFiles, decider: Decider, made: Adoption, cfg: AdoptConf, kin: Kinematics, draft: Draft
+) -> None:
+    spec = _spec(files, made, cfg)
+    draft.spec = write_converted(files, made.conf, spec, made.joints_deg, made.rebuilt, kin, draft.path, made.frames)
+    answers = [asdict(decision) for decision in decider.made]
+    seen = [{"what": what, "evidence": text} for what, text in made.facts]
+    record = {"answers": answers, "warnings": decider.warnings, "seen": seen}
+    (draft.path / "adopt.json").write_text(json.dumps(record, indent=2) + "\n")
+    replaced = int(made.replaced.sum())
+    draft.notes = {
+        "conventions": {decision.key: decision.value for decision in decider.made},
+        "episodes": len(files.bounds),
+        "frames": files.bounds[-1][1],
+        "rebuilt_episodes": replaced,
+    }
+
+
+def _spec(files: LeRobotFiles, made: Adoption, cfg: AdoptConf) -> Spec:
+    """What the conventions say, and what the recording itself shows of reset pose and locks."""
+    spec = foreign_spec(files, made.conf, made.action, cfg.model_path)
+    for key in ("locked", "reset_ee_m", "reset_noise_m", "reset_joints"):
+        setattr(spec.robot, key, getattr(made.robot, key))
+    return spec

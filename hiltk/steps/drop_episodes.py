@@ -1,0 +1,65 @@
+"""`hiltk drop-episodes`: a dataset without some of its episodes."""
+
+from __future__ import annotations
+
+import numpy as np
+from rich.console import Console
+
+from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.config import DropConf
+from hiltk.data.curate import Dataset, open_dataset, parse_episodes, select_episodes, succeeded, summarise
+from hiltk.errors import ConfigError, UserError, nearest
+from hiltk.reports.curation import print_change
+
+
+def run(cfg: DropConf) -> Artifact:
+    """Write a new version without the episodes that are listed or meet a condition.
+
+    Raises:
+        ConfigError: nothing is said to be dropped, or an episode does not exist.
+        UserError: the dataset cannot be used, no episode is left, or none would go.
+    """
+    if not (cfg.episodes or cfg.strata) and cfg.success is cfg.longer_than is cfg.shorter_than is None:
+        raise ConfigError(
+            "it is not said which episodes to drop",
+            where="hiltk drop-episodes",
+            fix="episodes=[3,7-9] or success=false",
+        )
+    source = resolve(cfg.dataset, "datasets", cfg.root)
+    dataset = open_dataset(source.path, source.ref)
+    dropped = np.flatnonzero(_unwanted(cfg, dataset)).tolist()
+    kept = [e for e in range(len(dataset.files.bounds)) if e not in set(dropped)]
+    if not dropped:
+        raise UserError("nothing to drop: no episode meets the conditions", where=source.ref)
+    if not kept:
+        raise UserError("no episode would be left", where=source.ref, fix="narrow the conditions")
+    with create("datasets", cfg.name, root=cfg.root, step="drop-episodes", cfg=cfg, inputs=[source], seed=0) as draft:
+        draft.spec = select_episodes(dataset, kept, draft.path, reencode=cfg.reencode)
+        before, after = summarise(dataset).to_dict(), summarise(open_dataset(draft.path)).to_dict()
+        draft.notes = {"parent": source.ref, "dropped": dropped, "before": before, "after": after}
+    print_change(f"{draft.done.ref}: {len(dropped)} episodes dropped", before, after, Console())
+    return draft.done
+
+
+def _unwanted(cfg: DropConf, dataset: Dataset) -> np.ndarray:
+    """Which episodes go, (E,) bool: those listed and those that meet any of the conditions."""
+    lengths = dataset.lengths
+    out = np.zeros(len(lengths), bool)
+    out[parse_episodes(cfg.episodes, len(lengths))] = True
+    if cfg.success is not None:
+        out |= succeeded(dataset) == cfg.success
+    if cfg.longer_than is not None:
+        out |= lengths > cfg.longer_than
+    if cfg.shorter_than is not None:
+        out |= lengths < cfg.shorter_than
+    return out | _of_strata(cfg.strata, dataset)
+
+
+def _of_strata(strata: list[str], dataset: Dataset) -> np.ndarray:
+    found = np.array([str(dataset.columns.stratum[start]) for start, _ in dataset.files.bounds])
+    known = sorted(set(found.tolist()))
+    for name in strata:
+        if name not in known:
+            hint = nearest(name, known) or f"there are: {', '.join(known)}"
+            raise ConfigError(f"no episode is of stratum '{name}'", where=f"strata={strata}", fix=hint)
+    return np.isin(found, strata)

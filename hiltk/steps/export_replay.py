@@ -1,0 +1,23 @@
+"""`hiltk export-replay`: what a policy lived through in training, as a dataset."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.config import ExportReplayConf
+from hiltk.data.replay_export import export_store
+
+
+def run(cfg: ExportReplayConf) -> Artifact:
+    """Read the replay store of a trained policy, write a LeRobotDataset.
+
+    Raises:
+        UserError: the policy has no experience of its own, or its store cannot be read.
+    """
+    source = resolve(cfg.policy, "policies", cfg.root)
+    with create("datasets", cfg.name, root=cfg.root, step="export-replay", cfg=cfg, inputs=[source], seed=0) as draft:
+        episodes = export_store(source.path, source.spec(), draft.path)
+        draft.notes = {"episodes": episodes}
+    Console().print(f"exported {episodes} episodes of {source.ref} as {draft.done.ref}")
+    return draft.done

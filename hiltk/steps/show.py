@@ -1,0 +1,75 @@
+"""`hiltk show`: what an artifact is, in words: its spec, and how it came to be. Writes nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from hiltk.artifacts.store import Artifact, resolve, spec_file
+from hiltk.data.lerobot_io import dataset_spec
+from hiltk.errors import UserError
+from hiltk.reports.spec_tables import spec_tables
+from hiltk.spec import Spec
+
+MADE = ("step", "status", "started", "finished", "seed", "fingerprint", "peak_memory_mb")
+
+
+def run(reference: str, *, root: str, as_json: bool = False) -> None:
+    """Print an artifact.
+
+    Args:
+        reference: as `resolve` takes it, of any kind.
+        as_json: print one JSON object (``artifact``, ``run``, ``spec``) instead of tables.
+
+    Raises:
+        UserError: there is no such artifact, or it is damaged.
+    """
+    artifact = resolve(reference, "", root)
+    spec, record = read(artifact)
+    if as_json:
+        about = {"ref": artifact.ref, "kind": artifact.kind, "path": str(artifact.path)}
+        print(
+            json.dumps(
+                {"artifact": about, "run": record, "spec": spec.to_dict() if spec else None}, indent=2, default=str
+            )
+        )
+        return
+    console = Console()
+    console.print(_origin(artifact, record))
+    for table in spec_tables(spec) if spec else []:
+        console.print(table)
+
+
+def read(artifact: Artifact) -> tuple[Spec | None, dict[str, Any]]:
+    """The spec (None for kinds that have none, e.g. reports) and ``run.yaml`` of an artifact.
+
+    Raises:
+        UserError: it is no artifact, or one of its files is damaged.
+    """
+    if artifact.kind == "datasets":
+        return dataset_spec(artifact.path), artifact.run()  # also checks the tables against the spec
+    if spec_file(artifact.kind, artifact.path).is_file():
+        return artifact.spec(), artifact.run()
+    if record := artifact.run():
+        return None, record
+    raise UserError(
+        "this folder is no artifact of hiltk's", where=str(artifact.path), fix="name a dataset, policy, ..."
+    )
+
+
+def _origin(artifact: Artifact, record: dict[str, Any]) -> Table:
+    """Where it lies, which step made it of what."""
+    table = Table(title=artifact.ref, show_header=False, title_justify="left")
+    rows = [("kind", artifact.kind), ("path", str(artifact.path))]
+    rows += [(key.replace("_", " "), str(record[key])) for key in MADE if key in record]
+    code = record.get("code") or {}
+    rows += [("code", f"{code.get('commit', '')[:12]}{' and changes' if code.get('dirty') else ''}")] if code else []
+    rows += [("input", f"{i['artifact']}@{i['version']} ({i['fingerprint']})") for i in record.get("inputs") or []]
+    known = {*MADE, "code", "inputs", "key", "argv", "config", "packages"}
+    rows += [(key.replace("_", " "), str(value)) for key, value in record.items() if key not in known]
+    for name, value in rows:
+        table.add_row(name, value)
+    return table

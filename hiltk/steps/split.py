@@ -1,0 +1,95 @@
+"""`hiltk split`: a training part and a held-out part of a dataset, by whole episodes or whole sessions."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from rich.console import Console
+
+from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.config import SplitBy, SplitConf
+from hiltk.data.curate import Dataset, open_dataset, parse_episodes, select_episodes, summarise
+from hiltk.errors import ConfigError, UserError, nearest
+from hiltk.reports.curation import print_change
+from hiltk.steps.common import split_by_episode
+
+
+def run(cfg: SplitConf) -> Artifact:
+    """Write both parts, or neither; returns the training part, which has the name asked for.
+
+    Raises:
+        ConfigError: the parts cannot be meant.
+        UserError: the dataset cannot be used, or a part would be empty.
+    """
+    second = _check(cfg)
+    source = resolve(cfg.dataset, "datasets", cfg.root)
+    dataset = open_dataset(source.path, source.ref)
+    held_out = _held_out(cfg, dataset)
+    parts = {cfg.name: sorted(set(range(len(dataset.files.bounds))) - set(held_out)), second: held_out}
+    for name, episodes in parts.items():
+        if not episodes:
+            raise UserError(f"no episode is left for '{name}'", where=f"{source.ref}: {len(held_out)} held out")
+    numbers = {}
+    with ExitStack() as both:
+        stores = {
+            name: create("datasets", name, root=cfg.root, step="split", cfg=cfg, inputs=[source], seed=cfg.seed)
+            for name in parts
+        }
+        # Left in reverse order: the part that pipelines look for is the last to be complete.
+        drafts = {name: both.enter_context(store) for name, store in stores.items()}
+        for name, draft in drafts.items():
+            draft.spec = select_episodes(dataset, parts[name], draft.path, reencode=cfg.reencode)
+            numbers[name] = summarise(open_dataset(draft.path)).to_dict()
+            draft.notes = {
+                "parent": source.ref,
+                "part": "training" if name == cfg.name else "held out",
+                "episodes": parts[name],
+                "before": summarise(dataset).to_dict(),
+                "after": numbers[name],
+            }
+    for name, draft in drafts.items():
+        print_change(f"{draft.notes['part']} part: {draft.done.ref}", draft.notes["before"], numbers[name], Console())
+    return drafts[cfg.name].done
+
+
+def _check(cfg: SplitConf) -> str:
+    """The name of the held-out part."""
+    if not 0 < cfg.held_out < 1:
+        raise ConfigError("must be between 0 and 1", where=f"held_out={cfg.held_out}", fix="held_out=0.2")
+    if cfg.seed < 0:
+        raise ConfigError("a seed cannot be negative", where=f"seed={cfg.seed}", fix="seed=0")
+    if cfg.episodes and (cfg.sessions or cfg.by is SplitBy.session):
+        raise ConfigError("episodes and sessions cannot both decide", where="episodes=, by=, sessions=", fix="keep one")
+    second = cfg.held_out_name or f"{cfg.name}-held-out"
+    if second == cfg.name:
+        raise ConfigError("the two parts need two names", where=f"held_out_name={second}")
+    return second
+
+
+def _held_out(cfg: SplitConf, dataset: Dataset) -> list[int]:
+    """Numbers of the episodes to hold out."""
+    count = len(dataset.files.bounds)
+    if cfg.episodes:
+        return parse_episodes(cfg.episodes, count)
+    if cfg.by is SplitBy.episode and not cfg.sessions:
+        return split_by_episode(count, cfg.held_out, cfg.seed)[1]
+    sessions = dataset.sessions()
+    chosen = set(_sessions(cfg, list(dict.fromkeys(sessions)), dataset.name))
+    return [episode for episode, session in enumerate(sessions) if session in chosen]
+
+
+def _sessions(cfg: SplitConf, known: list[str], name: str) -> list[str]:
+    for session in cfg.sessions:
+        if session not in known:
+            raise ConfigError(
+                f"there is no session '{session}'",
+                where=f"sessions={cfg.sessions}; {name} has {', '.join(known)}",
+                fix=nearest(session, known),
+            )
+    if len(known) < 2:
+        raise UserError(
+            "all episodes are of one session",
+            where=f"{name}: {known[0]}",
+            fix="merge the sessions' datasets with `hiltk merge`, which notes them, or by=episode",
+        )
+    return cfg.sessions or [known[i] for i in split_by_episode(len(known), cfg.held_out, cfg.seed)[1]]

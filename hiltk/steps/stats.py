@@ -1,0 +1,76 @@
+"""`hiltk stats`: statistics to normalise by, computed anew and with floors, as a new version of a dataset."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.config import StatsConf
+from hiltk.data.curate import open_dataset, write_sane_stats
+from hiltk.data.lerobot_io import ACTION
+from hiltk.data.rewrite import replace_columns
+from hiltk.spec import STATE_KEY, Spec
+
+SHOWN = ("min", "max", "std")
+
+
+def run(cfg: StatsConf) -> Artifact:
+    """Write a new version whose statistics of state and action are right; frames and numbers stay as they are.
+
+    Raises:
+        UserError: the dataset cannot be used.
+    """
+    source = resolve(cfg.dataset, "datasets", cfg.root)
+    dataset = open_dataset(source.path, source.ref)
+    before = _stored(source.path)
+    with create("datasets", cfg.name, root=cfg.root, step="stats", cfg=cfg, inputs=[source], seed=0) as draft:
+        # The same values again: what this renews is each episode's own statistics.
+        same = {STATE_KEY: dataset.columns.state, ACTION: dataset.columns.action}
+        replace_columns(dataset.files, draft.path, same)
+        draft.spec = Spec.from_dict(dataset.spec.to_dict())
+        write_sane_stats(draft.path, draft.spec, dataset.columns)
+        after = _stored(draft.path)
+        rows = _changes(before, after, dataset.spec)
+        draft.notes = {"parent": source.ref} | {
+            when: {f"{name} {stat}": _number(pair[when]) for name, stat, pair in rows} for when in ("before", "after")
+        }
+    _print(draft.done.ref, rows, Console())
+    return draft.done
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    file = path / "meta" / "stats.json"
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any], spec: Spec) -> list[tuple[str, str, dict[str, float]]]:
+    """``(dimension, statistic, {before, after})`` of every one that changed; nan where there was none."""
+    found = []
+    for key, names in ((STATE_KEY, spec.state.names), (ACTION, spec.action.names)):
+        for stat in SHOWN:
+            new = np.array(after[key][stat], np.float64)
+            old = np.array(before.get(key, {}).get(stat, np.full(len(new), np.nan)), np.float64)
+            for i, name in enumerate(names):
+                if not np.isclose(old[i], new[i], rtol=1e-4, atol=1e-9):
+                    found.append((name, stat, {"before": float(old[i]), "after": float(new[i])}))
+    return found
+
+
+def _number(value: float) -> str:
+    return "none" if np.isnan(value) else f"{value:.6g}"
+
+
+def _print(ref: str, rows: list[tuple[str, str, dict[str, float]]], console: Console) -> None:
+    table = Table("dimension", "statistic", "before", "after", title=f"statistics of {ref}")
+    for name, stat, pair in rows:
+        table.add_row(name, stat, _number(pair["before"]), _number(pair["after"]))
+    if rows:
+        console.print(table)
+    else:
+        console.print(f"{ref}: the statistics of state and action were right already", markup=False)
