@@ -259,7 +259,7 @@ def offered(line: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     [
         ("hiltk train ag", AGENTS),
         ("hiltk train int", [f"intervention={o}" for o in ("always", "brief", "long", "never")]),
-        ("hiltk train che", ["checks", "checkpoint_every=", "checkpoint_every=5"]),
+        ("hiltk train checkp", ["checkpoint_every=", "checkpoint_every=5"]),
         ("hiltk train na", ["name=", "name=..."]),
         ("hiltk train agent=s", ["sac"]),
         ("hiltk train agent=", [a.removeprefix("agent=") for a in AGENTS]),

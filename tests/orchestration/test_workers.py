@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -58,6 +58,15 @@ def test_a_bug_leaves_its_trace_in_the_log(pipeline: Make) -> None:
     assert "Traceback" in logs(chain)[0].read_text()
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises, as in a terminal: the workers of pytest-xdist ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_the_workers(pipeline: Make) -> None:
     chain = pipeline((0,), jobs=1, first="sleep")
     started = threading.Event()
