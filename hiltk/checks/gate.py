@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from rich.console import Console
 
 from hiltk.artifacts.provenance import plain_config
@@ -37,7 +38,8 @@ def gate(step: str, cfg: Gated, artifacts: Sequence[Artifact], *, target: Spec |
     """
     all_ = gather(artifacts)
     all_.step, all_.config, all_.target = step, plain_config(cfg), target
-    report = examine(all_, step=step, ignore=cfg.checks.ignore)
+    with torch.random.fork_rng(devices=[]):  # rules load networks: what they draw must not change the step's own draws
+        report = examine(all_, step=step, ignore=cfg.checks.ignore)
     print_gate(report, Console())
     refuse(report, step)
 

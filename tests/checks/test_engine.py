@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 from hiltk.artifacts.store import resolve
@@ -85,6 +86,17 @@ def test_a_gate_says_what_passed_and_refuses(broken: Path, capsys: pytest.Captur
     cfg.checks = ChecksConf(ignore=["ACT001", "GRP"])
     gate.gate("bc-pretrain", cfg, [artifact])
     assert "ignored: ACT001, GRP001, GRP002" in capsys.readouterr().out
+
+
+def test_a_gate_leaves_the_random_state_alone(broken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def examine_and_draw(*args: Any, **keys: Any) -> Any:
+        torch.rand(3)  # as building a classifier's network does
+        return examine(*args, **keys)
+
+    monkeypatch.setattr(gate, "examine", examine_and_draw)
+    before = torch.get_rng_state()
+    gate.gate("eval", RecordConf(name="x"), [resolve(str(broken), "datasets")])
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_gate_refuses_rules_there_are_not(broken: Path) -> None:
