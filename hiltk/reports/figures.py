@@ -38,7 +38,7 @@ def success_figure(board: Board, path: Path) -> None:
     axis.axvline(len(rows) - 1.5, color=_INK, lw=0.8, zorder=1)
     axis.set_xticks(range(len(rows)), [row.replace("_", " ") for row in rows])
     _dress(axis, ylabel="episodes with success, %", ylim=(0, 105))
-    axis.legend(**_above(len(policies)))
+    axis.legend(**_above(min(3, len(policies))))  # more side by side would be wider than the figure
     _save(figure, path)
 
 
