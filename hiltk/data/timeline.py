@@ -136,7 +136,8 @@ def _resampled(number: np.ndarray, episode: np.ndarray, ratio: float) -> tuple[n
     order = np.lexsort((np.abs(off), tick, episode))
     first = np.r_[True, (np.diff(tick[order]) != 0) | (np.diff(episode[order]) != 0)]
     picked = np.sort(order[first])
-    picked = picked[np.abs(off[picked]) <= 0.5 + 1e-9]
+    beyond = last_rows(episode) & (off > 1e-6)  # after the episode's last row there is nothing to interpolate with
+    picked = picked[(np.abs(off[picked]) <= 0.5 + 1e-9) & ~beyond[picked]]
     share = np.where(np.abs(off[picked]) < 1e-6, 0.0, off[picked])
     other = np.clip(picked + np.sign(share).astype(int), 0, len(number) - 1)
     beside = (episode[other] == episode[picked]) & (np.abs(number[other] - number[picked]) <= 1)
