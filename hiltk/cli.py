@@ -17,7 +17,7 @@ import typer
 from hiltk.configuring.files import documented_keys, header, shipped
 from hiltk.configuring.words import words_to_overrides
 from hiltk.errors import ConfigError, HiltkError
-from hiltk.steps import VERBS, Verb
+from hiltk.steps import GROUPS, VERBS, Verb
 
 TRACEBACK = "HILTK_TRACEBACK"
 INTERNAL, INTERRUPTED = (70, 130)  # exit codes besides 1 (bad input) and 2 (config mistake)
@@ -201,16 +201,20 @@ def _add(verb: Verb) -> None:
         with messages():
             run_step(verb, [*(overrides or []), *ctx.args])
 
-    app.command(
-        verb.name,
+    group, _, last = verb.name.rpartition(" ")
+    (_groups[group] if group else app).command(
+        last,
         help=_help(verb),
         short_help=verb.help,
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )(command)
 
 
+_groups = {name: typer.Typer(no_args_is_help=True, help=about) for name, about in GROUPS.items()}
 for _verb in VERBS.values():
     _add(_verb)
+for _name, _group in _groups.items():
+    app.add_typer(_group, name=_name)
 
 
 @app.command("run", short_help="Run a pipeline: a chain of commands.")

@@ -457,10 +457,9 @@ class EvalConf(ComputeConf):
 
 
 @dataclass
-class DiagnoseConf(ComputeConf):
-    """`hiltk diagnose`."""
+class DiagnoseEncoderConf(ComputeConf):
+    """`hiltk diagnose encoder`."""
 
-    what: str = MISSING  # encoder
     policy: str = ""
     env: EnvConf = MISSING
     task: TaskConf = field(default_factory=TaskConf)
@@ -574,7 +573,7 @@ def register() -> None:
         "bc_pretrain": BcConf,
         "train": TrainConf,
         "eval": EvalConf,
-        "diagnose": DiagnoseConf,
+        "diagnose_encoder": DiagnoseEncoderConf,
         "export_policy": ExportPolicyConf,
         "export_replay": ExportReplayConf,
         "label": LabelConf,

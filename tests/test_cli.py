@@ -59,12 +59,12 @@ def test_help_imports_nothing_heavy() -> None:
     loaded = json.loads(out.rsplit("MODULES", 1)[1])
     assert "typer" in loaded
     assert not [m for m in HEAVY if m in loaded]
-    assert all(name in out for name in VERBS)
+    assert all(name.split()[0] in out for name in VERBS)
 
 
 @pytest.mark.parametrize("name", list(VERBS))
 def test_help_of_a_verb_says_what_it_reads_writes_and_shows_commands(name: str) -> None:
-    result = hiltk(name, "--help")
+    result = hiltk(*name.split(), "--help")
     assert result.exit_code == 0
     assert "reads:" in result.output
     assert "writes:" in result.output

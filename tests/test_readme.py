@@ -11,6 +11,7 @@ import pytest
 from hiltk.configuring.typed import compose
 from hiltk.configuring.words import words_to_overrides
 from hiltk.steps import VERBS
+from tests.verbs import verb_of
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -20,20 +21,23 @@ def commands() -> list[list[str]]:
     blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
     lines = [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     found = [shlex.split(line, comments=True) for line in lines if line.startswith("hiltk ")]
-    return [words for words in found if words[1] in VERBS]
+    return [words for words in found if verb_of(words)]
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_every_command_composes(words: list[str]) -> None:
-    verb = VERBS[words[1]]
-    compose(verb, words_to_overrides(verb, words[2:]))
+    found = verb_of(words)
+    assert found
+    compose(found[0], words_to_overrides(*found))
 
 
 def test_what_the_report_reads_stays_unambiguous_once_it_exists() -> None:
     made: dict[str, set[str]] = {}
     for words in commands():
         name = next(word.removeprefix("name=") for word in words if word.startswith("name="))
-        made.setdefault(name, set()).add(VERBS[words[1]].kind)
+        found = verb_of(words)
+        assert found
+        made.setdefault(name, set()).add(found[0].kind)
     reports = [words for words in commands() if words[1] == "report"]
     assert reports
     for word in (w for words in reports for w in words[2:] if "=" not in w):

@@ -17,7 +17,7 @@ def complete(verb: Verb, words: list[str], incomplete: str) -> list[str]:
 
     bash cuts words at ``=`` and replaces only what is behind it, so there the values are offered bare.
     """
-    rejoined = _bash_words()
+    rejoined = _bash_words(verb)
     if rejoined is None:
         return _candidates(verb, words, incomplete)
     *words, incomplete = rejoined
@@ -25,7 +25,7 @@ def complete(verb: Verb, words: list[str], incomplete: str) -> list[str]:
     return [o.partition("=")[2] for o in offered] if "=" in incomplete else offered
 
 
-def _bash_words() -> list[str] | None:
+def _bash_words(verb: Verb) -> list[str] | None:
     """The words after the verb with ``key``, ``=``, ``value`` put together again; None where nothing was cut."""
     line = os.environ.get("COMP_WORDS", "")
     if not re.search(r"\s=(\s|$)", line):
@@ -33,7 +33,7 @@ def _bash_words() -> list[str] | None:
     words = re.sub(r"\s+=\s?", "=", line).split()
     if line[-1:].isspace() and not re.search(r"\s=\s$", line):
         words.append("")
-    return words[2:]
+    return words[1 + len(verb.name.split()) :]
 
 
 def _candidates(verb: Verb, words: list[str], incomplete: str) -> list[str]:

@@ -39,7 +39,7 @@ def _find_one(reference: str, root: str | Path) -> Artifact:
 
 def kind_of(artifact: Artifact) -> str:
     """Its kind in the store; ``diagnoses`` for what `hiltk diagnose` wrote, which is kept among the evaluations."""
-    diagnosed = artifact.run().get("step") == "diagnose" or (artifact.path / DIAGNOSIS_FILE).is_file()
+    diagnosed = str(artifact.run().get("step")).startswith("diagnose ") or (artifact.path / DIAGNOSIS_FILE).is_file()
     return "diagnoses" if diagnosed else artifact.kind
 
 

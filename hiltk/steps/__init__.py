@@ -13,7 +13,7 @@ class Verb:
     """One command.
 
     Attributes:
-        name: what is typed.
+        name: what is typed, with a space where it belongs to a group of commands.
         kind: the kind of artifact it writes.
         help: one line for the list of commands.
         words: the config key that words without ``=`` are put into, so that ``hiltk eval a b`` works.
@@ -29,12 +29,14 @@ class Verb:
     @property
     def config(self) -> str:
         """Name of its root YAML and, with dots, of its module."""
-        return self.name.replace("-", "_")
+        return self.name.replace("-", "_").replace(" ", "_")
 
     @property
     def module(self) -> str:
         return f"hiltk.steps.{self.config}"
 
+
+GROUPS = {"diagnose": "Find out what holds learning back: each a table, a figure and an entry in the report."}
 
 VERBS = {
     verb.name: verb
@@ -52,7 +54,7 @@ VERBS = {
         Verb("bc-pretrain", "policies", "Clone demonstrations into a policy.", "datasets"),
         Verb("train", "policies", "Train with human-in-the-loop reinforcement learning (HIL-SERL)."),
         Verb("eval", "evaluations", "Measure success rates of one or several policies.", "policies"),
-        Verb("diagnose", "evaluations", "Find out what an encoder can see.", "what", many=False),
+        Verb("diagnose encoder", "evaluations", "What an encoder can see.", "policy", many=False),
         Verb("export-policy", "exports", "Write a policy as a folder that LeRobot loads.", "policy", many=False),
         Verb("export-replay", "datasets", "Write a policy's training experience as a dataset.", "policy", many=False),
         Verb("report", "reports", "Put figures and tables of several artifacts on one page.", "artifacts"),

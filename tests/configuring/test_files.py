@@ -16,6 +16,7 @@ from hiltk.configuring.files import documented_keys, groups, header, shipped
 from hiltk.configuring.typed import compose
 from hiltk.configuring.words import override, words_to_overrides
 from hiltk.steps import VERBS
+from tests.verbs import verb_of
 
 CONF = shipped("conf")
 EVERY = sorted(str(p.relative_to(CONF).with_suffix("")) for p in CONF.rglob("*.yaml") if p.stem != "common")
@@ -23,10 +24,10 @@ EVERY = sorted(str(p.relative_to(CONF).with_suffix("")) for p in CONF.rglob("*.y
 
 @pytest.mark.parametrize("name", EVERY)
 def test_the_command_a_file_opens_with_composes(name: str) -> None:
-    command, *words = shlex.split(header(name)[0])
-    assert command == "hiltk"
-    verb = VERBS[words[0]]
-    compose(verb, words_to_overrides(verb, words[1:]))
+    words = shlex.split(header(name)[0])
+    found = verb_of(words)
+    assert words[0] == "hiltk" and found
+    compose(found[0], words_to_overrides(*found))
 
 
 @pytest.mark.parametrize("name", list(VERBS))
@@ -35,7 +36,7 @@ def test_every_example_of_a_verb_composes(name: str) -> None:
     examples = [shlex.split(line) for line in header(verb.config) if line.startswith("hiltk ")]
     assert len(examples) >= 4
     for example in examples:
-        words = [w for w in example[2:] if w != "-m"]
+        words = [w for w in example[1 + len(name.split()) :] if w != "-m"]
         words = [w.split(",")[0] if "[" not in w else w for w in words]  # of a sweep its first job
         compose(verb, words_to_overrides(verb, words))
 

@@ -19,7 +19,7 @@ from hiltk.artifacts.store import resolve
 from hiltk.config import (
     AgentConf,
     BcConf,
-    DiagnoseConf,
+    DiagnoseEncoderConf,
     EncoderConf,
     GymnasiumConf,
     RecordConf,
@@ -31,7 +31,7 @@ from hiltk.config import (
 from hiltk.data.lerobot_io import load_episodes
 from hiltk.diagnostics.record import load
 from hiltk.errors import ConfigError, UserError
-from hiltk.steps import bc_pretrain, diagnose, record, report, train
+from hiltk.steps import bc_pretrain, diagnose_encoder, record, report, train
 from tests.agents.resnets import resnet10_folder, resnet_conf
 
 ENV = So101SimConf(image_height=32, image_width=32)
@@ -51,8 +51,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def conf(root: Path, **changes: object) -> DiagnoseConf:
-    base = DiagnoseConf(root=str(root), name="look", what="encoder", policy="bc", env=ENV, task=TASK)
+def conf(root: Path, **changes: object) -> DiagnoseEncoderConf:
+    base = DiagnoseEncoderConf(root=str(root), name="look", policy="bc", env=ENV, task=TASK)
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
@@ -99,7 +99,7 @@ def test_two_folders_of_a_policys_camera(root: Path, tmp_path: Path) -> None:
     for name, frame in zip(("front", "back"), picks, strict=True):
         (tmp_path / name).mkdir()
         cv2.imwrite(str(tmp_path / name / "cube.png"), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-    found = diagnose.run(conf(root, sets=[str(tmp_path / "front"), str(tmp_path / "back")]))
+    found = diagnose_encoder.run(conf(root, sets=[str(tmp_path / "front"), str(tmp_path / "back")]))
     rows = table(found.path).set_index("layer")
     assert rows.dimension.to_dict() == {"trunk": 32, "features": 12}
     encoder = Policy.load(resolve("bc", "policies", root).path).torso.encoder
@@ -108,20 +108,20 @@ def test_two_folders_of_a_policys_camera(root: Path, tmp_path: Path) -> None:
     assert rows.l2["trunk"] == pytest.approx((a - b).norm().item(), rel=1e-4)
     assert rows.cosine["trunk"] == pytest.approx((a @ b / a.norm() / b.norm()).item(), rel=1e-5)
     assert (found.path / "encoder.png").is_file() and found.kind == "evaluations"
-    assert found.run()["step"] == "diagnose"
+    assert found.run()["step"] == "diagnose encoder"
 
 
 def test_slices_of_a_dataset(root: Path) -> None:
-    rows = table(diagnose.run(conf(root, sets=["demos:0-1", "demos:2-3"], frames="all")).path)
+    rows = table(diagnose_encoder.run(conf(root, sets=["demos:0-1", "demos:2-3"], frames="all")).path)
     lengths = [len(e) + 1 for e in load_episodes(resolve("demos", "datasets", root).path)]
     assert rows.images_a.tolist() == [sum(lengths[:2])] * 2 and rows.images_b.tolist() == [sum(lengths[2:])] * 2
-    same = table(diagnose.run(conf(root, sets=["demos", "demos"])).path)
+    same = table(diagnose_encoder.run(conf(root, sets=["demos", "demos"])).path)
     np.testing.assert_allclose(same.cosine, 1)
     np.testing.assert_allclose(same.l2, 0, atol=1e-9)
 
 
 def test_positions_in_the_simulator(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = table(diagnose.run(conf(root, positions="sim", images=30)).path)
+    rows = table(diagnose_encoder.run(conf(root, positions="sim", images=30)).path)
     assert rows.images_a.tolist() == [30, 30]
     # Half the images lie near, half far: guessing the middle errs by some 6 cm.
     assert rows.chance_mm.between(40, 80).all()
@@ -131,7 +131,7 @@ def test_positions_in_the_simulator(root: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_a_report_shows_the_diagnosis(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = diagnose.run(conf(root, positions="sim", images=30, name="where"))
+    found = diagnose_encoder.run(conf(root, positions="sim", images=30, name="where"))
     words = load(found.path).verdict
     assert "wrist, trunk: the means of near and far are" in words and "a linear probe finds the object to" in words
     assert words in " ".join(capsys.readouterr().out.split())
@@ -155,18 +155,18 @@ def test_a_report_shows_the_diagnosis(root: Path, capsys: pytest.CaptureFixture[
 def test_a_pretrained_encoder_without_a_policy(root: Path, tmp_path: Path) -> None:
     encoder = resnet_conf(resnet10_folder(tmp_path / "resnet10"))
     sets = ["demos:0-1", "demos:2-3"]
-    rows = table(diagnose.run(conf(root, policy="", encoder=encoder, sets=sets)).path)
+    rows = table(diagnose_encoder.run(conf(root, policy="", encoder=encoder, sets=sets)).path)
     assert rows.layer.tolist() == ["trunk"]  # the neck is untrained
-    by_policy = table(diagnose.run(conf(root, sets=sets)).path)
+    by_policy = table(diagnose_encoder.run(conf(root, sets=sets)).path)
     assert rows.l2[0] == pytest.approx(by_policy.l2[0], rel=1e-6)
-    sim = table(diagnose.run(conf(root, policy="", encoder=encoder, positions="sim", images=10)).path)
+    sim = table(diagnose_encoder.run(conf(root, policy="", encoder=encoder, positions="sim", images=10)).path)
     assert sim.probe_mm.notna().all()
 
 
 def test_a_trained_cnn(root: Path) -> None:
     small = EncoderConf(channels=[4], kernels=[3], strides=[4], features=8)
     bc_pretrain.run(BcConf(root=str(root), name="cnn", datasets=["demos"], agent=AGENT, encoder=small, steps=5))
-    rows = table(diagnose.run(conf(root, policy="cnn", sets=["demos:0-1", "demos:2-3"])).path)
+    rows = table(diagnose_encoder.run(conf(root, policy="cnn", sets=["demos:0-1", "demos:2-3"])).path)
     assert rows.layer.tolist() == ["features"] and rows.dimension.tolist() == [8]
 
 
@@ -176,7 +176,6 @@ def test_a_trained_cnn(root: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"what": "policy"}, "cannot be diagnosed"),
         ({"sets": ["a"]}, "two sets of images are compared, 1 are named"),
         ({"sets": []}, "positions=sim"),
         ({"positions": "guess"}, "is not a choice"),
@@ -189,22 +188,22 @@ def test_a_trained_cnn(root: Path) -> None:
 )
 def test_contradictions(root: Path, changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        diagnose.run(conf(root, **changes))
+        diagnose_encoder.run(conf(root, **changes))
 
 
 def test_folders_need_a_pipeline(root: Path, tmp_path: Path) -> None:
     encoder = resnet_conf(root / "resnet10")
     with pytest.raises(ConfigError, match="size and crop of the images are not known"):
-        diagnose.run(conf(root, policy="", encoder=encoder, sets=[str(tmp_path), str(tmp_path)]))
+        diagnose_encoder.run(conf(root, policy="", encoder=encoder, sets=[str(tmp_path), str(tmp_path)]))
 
 
 def test_names_that_do_not_exist(root: Path) -> None:
     with pytest.raises(UserError, match="demoss"):
-        diagnose.run(conf(root, sets=["demoss", "demos"]))
+        diagnose_encoder.run(conf(root, sets=["demoss", "demos"]))
     with pytest.raises(UserError, match="no episodes '8-9'"):
-        diagnose.run(conf(root, sets=["demos:0-1", "demos:8-9"]))
+        diagnose_encoder.run(conf(root, sets=["demos:0-1", "demos:8-9"]))
 
 
 def test_other_image_sizes_are_refused(root: Path) -> None:
     with pytest.raises(UserError, match="the spec says"):
-        diagnose.run(conf(root, positions="sim", images=10, env=So101SimConf(image_height=48, image_width=48)))
+        diagnose_encoder.run(conf(root, positions="sim", images=10, env=So101SimConf(image_height=48, image_width=48)))

@@ -16,7 +16,7 @@ from hiltk.agents.drqv2 import DrqEncoder
 from hiltk.agents.encoders import Encoder, FrameByFrame, build_encoder
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, create, resolve
-from hiltk.config import DiagnoseConf, So101SimConf
+from hiltk.config import DiagnoseEncoderConf, So101SimConf
 from hiltk.data.lerobot_io import dataset_spec
 from hiltk.diagnostics.encoder import Diagnosis, compare, figure, probe, verdict
 from hiltk.diagnostics.pictures import Pictures, from_dataset, from_folder, from_simulator, split_reference
@@ -46,7 +46,7 @@ class Subject:
     layers: tuple[str, ...] | None = None
 
 
-def run(cfg: DiagnoseConf) -> Artifact:
+def run(cfg: DiagnoseEncoderConf) -> Artifact:
     """Write ``encoder.csv``, ``encoder.png`` and ``diagnosis.json``: similarity of two sets, and a probe's error.
 
     Raises:
@@ -62,7 +62,7 @@ def run(cfg: DiagnoseConf) -> Artifact:
     found, names = list(_diagnose(cfg, subject, images, first, second, device)), (first.name, second.name)
     record = Record(f"{names[0]} against {names[1]}", verdict(found, names), _table(found), {"encoder.png": CAPTION})
     with create(
-        "evaluations", cfg.name, root=cfg.root, step="diagnose", cfg=cfg, inputs=inputs, seed=cfg.seed
+        "evaluations", cfg.name, root=cfg.root, step="diagnose encoder", cfg=cfg, inputs=inputs, seed=cfg.seed
     ) as draft:
         draft.spec = subject.spec
         draft.notes = {"diagnosis": "encoder", "sets": list(names)}
@@ -72,9 +72,7 @@ def run(cfg: DiagnoseConf) -> Artifact:
     return draft.done
 
 
-def _check(cfg: DiagnoseConf) -> None:
-    if cfg.what != "encoder":
-        raise ConfigError(f"'{cfg.what}' cannot be diagnosed", where="hiltk diagnose", fix="hiltk diagnose encoder")
+def _check(cfg: DiagnoseEncoderConf) -> None:
     if cfg.positions not in ("", "sim"):
         raise ConfigError(f"positions={cfg.positions} is not a choice", where="positions", fix="positions=sim, or none")
     if cfg.positions and not isinstance(cfg.env, So101SimConf):
@@ -94,7 +92,7 @@ def _check(cfg: DiagnoseConf) -> None:
 # ---------------------------------------------------------------- encoder and pipeline
 
 
-def _subject(cfg: DiagnoseConf, device: torch.device, inputs: list[Artifact]) -> Subject:
+def _subject(cfg: DiagnoseEncoderConf, device: torch.device, inputs: list[Artifact]) -> Subject:
     """A policy's encoder and spec; without one the config's pretrained encoder, as training would find it."""
     if cfg.policy:
         artifact = resolve(cfg.policy, "policies", cfg.root)
@@ -120,7 +118,7 @@ def _of_policy(policy: Policy) -> Subject:
     return Subject(encoder, policy.spec, stack=policy.frame_stack if isinstance(encoder, DrqEncoder) else 1)
 
 
-def _spec_without_policy(cfg: DiagnoseConf) -> Spec:
+def _spec_without_policy(cfg: DiagnoseEncoderConf) -> Spec:
     if cfg.positions and isinstance(cfg.env, So101SimConf):
         from hiltk.envs.so101_sim import So101SimEnv
 
@@ -137,7 +135,7 @@ def _spec_without_policy(cfg: DiagnoseConf) -> Spec:
     return dataset_spec(resolve(split_reference(dataset)[0], "datasets", cfg.root).path)
 
 
-def _cameras(cfg: DiagnoseConf, spec: Spec) -> list[ImageSpec]:
+def _cameras(cfg: DiagnoseEncoderConf, spec: Spec) -> list[ImageSpec]:
     names = [image.name for image in spec.images]
     if not names:
         raise UserError("there are no cameras to look through", where="images of the spec")
@@ -150,14 +148,14 @@ def _cameras(cfg: DiagnoseConf, spec: Spec) -> list[ImageSpec]:
 # ---------------------------------------------------------------- images
 
 
-def _sets(cfg: DiagnoseConf, spec: Spec, images: list[ImageSpec], inputs: list[Artifact]) -> list[Pictures]:
+def _sets(cfg: DiagnoseEncoderConf, spec: Spec, images: list[ImageSpec], inputs: list[Artifact]) -> list[Pictures]:
     if cfg.positions:
         assert isinstance(cfg.env, So101SimConf)
         return from_simulator(cfg.env, cfg.task, spec, images, cfg.sets or STRATA, cfg.images, cfg.seed)
     return [_set(cfg, name, spec, images, inputs) for name in cfg.sets]
 
 
-def _set(cfg: DiagnoseConf, name: str, spec: Spec, images: list[ImageSpec], inputs: list[Artifact]) -> Pictures:
+def _set(cfg: DiagnoseEncoderConf, name: str, spec: Spec, images: list[ImageSpec], inputs: list[Artifact]) -> Pictures:
     folder = Path(name).expanduser()
     if folder.is_dir() and not (folder / "meta").is_dir():
         return from_folder(folder, images)
@@ -172,7 +170,7 @@ def _set(cfg: DiagnoseConf, name: str, spec: Spec, images: list[ImageSpec], inpu
 
 
 def _diagnose(
-    cfg: DiagnoseConf,
+    cfg: DiagnoseEncoderConf,
     subject: Subject,
     images: list[ImageSpec],
     first: Pictures,
