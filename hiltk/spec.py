@@ -131,6 +131,9 @@ class RobotSpec:
     An episode starts with the end effector at ``reset_ee_m``, moved by up to ``reset_noise_m`` along each axis
     (uniform, base frame). ``reset_joints`` are the joints of the unmoved pose, in the units of ``joints``; a joint in
     ``locked`` stays at its value there whatever the action. An empty list or text means that it is not known.
+
+    Attributes:
+        name: which robot, and in parentheses what its pictures are drawn with: ``so101_sim (cpu renderer)``.
     """
 
     name: str = ""
@@ -145,6 +148,11 @@ class RobotSpec:
     reset_ee_m: list[float] = field(default_factory=list)
     reset_noise_m: list[float] = field(default_factory=list)
     reset_joints: list[float] = field(default_factory=list)
+
+    @property
+    def kind(self) -> str:
+        """The name without what is in parentheses: what LeRobot calls the robot's type."""
+        return self.name.partition(" (")[0]
 
 
 @dataclass

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hiltk.data.episode import Episode, Source
-from hiltk.spec import STATE_KEY, ImageSpec, Spec, StateSpec
+from hiltk.spec import STATE_KEY, ImageSpec, Spec
 
 # Nothing in the tests may reach for the Hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -30,12 +30,12 @@ def _floats_as_ieee_says() -> Iterator[None]:
 
 def build_spec(size: int = 16, cameras: tuple[str, ...] = ("wrist",)) -> Spec:
     """The 18-D state and 4-D action of the simulated arm, with small images."""
-    from hiltk.arm.state import STATE_DIMS, action_spec
+    from hiltk.arm.state import action_spec, state_spec
     from hiltk.spec import GripperFormat
 
     return Spec(
         task="lift",
-        state=StateSpec(list(STATE_DIMS)),
+        state=state_spec(),
         action=action_spec(0.02, GripperFormat.continuous, 15.0),
         images=[ImageSpec(name, size, size, size, size) for name in cameras],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike
 from hiltk.arm.kinematics import Kinematics, euler_from_matrix
 from hiltk.arm.model import JOINTS, arm_chain
 from hiltk.arm.units import ARM_JOINTS, GRIPPER_SPAN_RAD
-from hiltk.spec import ActionSpec, Dimension, GripperFormat, Semantics
+from hiltk.spec import ActionSpec, Dimension, GripperFormat, Semantics, StateSpec
 
 _MAX_SPEED_DEG = 360.0  # an STS3215 servo turns 270 deg/s without load at 12 V; with a margin
 _MAX_SPEED_PERCENT = _MAX_SPEED_DEG / math.degrees(GRIPPER_SPAN_RAD) * 100
@@ -37,7 +38,12 @@ def _state_dims() -> list[Dimension]:
     ]
 
 
-STATE_DIMS: list[Dimension] = _state_dims()
+STATE_DIMS: tuple[Dimension, ...] = tuple(_state_dims())
+
+
+def state_spec(*, with_gripper: bool = True) -> StateSpec:
+    """A state of these dimensions, copies of its own: whoever changes one spec must not change all others."""
+    return StateSpec([replace(d) for d in STATE_DIMS if with_gripper or not d.name.startswith("gripper")])
 
 
 def proprioception(

@@ -238,7 +238,7 @@ def below_servo_resolution(d: Dataset) -> Iterator[Finding]:
     """
     if d.spec is None or not d.ee_deltas or d.joints_deg is None or d.chain is None:
         return
-    pose = np.deg2rad(np.median(d.joints_deg[:, :ARM_JOINTS], axis=0))
+    pose = np.deg2rad(np.nanmedian(d.joints_deg[:, :ARM_JOINTS], axis=0))
     nudged = d.chain.poses(np.concatenate([pose[None], pose + 1e-4 * np.eye(ARM_JOINTS)]))[:, :3, 3]
     jacobian = (nudged[1:] - nudged[0]).T / 1e-4
     steps = np.rad2deg(np.linalg.pinv(jacobian) * 0.5 * d.spec.action.scale_m)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from hashlib import sha256
 from itertools import pairwise
@@ -12,6 +11,10 @@ import numpy as np
 from hiltk.artifacts.store import resolve
 from hiltk.checks.rule import Finding, Reads, Severity, rule
 from hiltk.checks.subject import ACTION, Dataset, Made, Together
+from hiltk.data.consistency import require_consistent
+from hiltk.data.curate import open_dataset
+from hiltk.data.lerobot_files import read_stats
+from hiltk.data.lerobot_io import require_finite
 from hiltk.errors import UserError
 from hiltk.spec import STATE_KEY, refusals
 
@@ -39,6 +42,27 @@ def changed_files(all_: Together) -> Iterator[Finding]:
                 fix="restore them, or make a new version; versions are never edited",
                 subject=one.name,
             )
+
+
+@rule("RUN008", covers=("G6", "C10", "C11"))
+def contradictory_files(d: Dataset) -> Iterator[Finding]:
+    """Spec, metadata, tables and videos of a dataset contradict each other, or numbers are not finite.
+
+    Symptom:  every step refuses it; or, elsewhere, a crash in the middle of an epoch.
+    Cause:    a copy that was interrupted, a synchronisation of half the files, metadata or a spec edited by hand.
+    Detected: number, order, length and place of episodes, columns and their widths, frame rate, the videos' sizes and
+              numbers of frames, and what the spec says of them. No step's gate: each asks before it reads anything.
+    Mend:     as the finding says; restore the files, or record or download again.
+    Source:   devlog 019, and the workflow this project replaces: hand-fixed episodes, info and indices.
+    """
+    try:
+        if d.spec:
+            open_dataset(d.path, d.name, finite=False)
+        else:
+            require_consistent(d.files)
+            require_finite(d.state, d.state_names, column=STATE_KEY, where=str(d.path))
+    except UserError as error:
+        yield Finding(error.what, where=error.where, fix=error.fix)
 
 
 @rule("RUN002", covers=("S11",), steps=("train", "eval"), reads=Reads.together)
@@ -85,10 +109,7 @@ def false_statistics(d: Dataset) -> Iterator[Finding]:
     Mend:     compute them anew; every step of hiltk writes them from the data.
     Source:   the workflow this project replaces: hand-pasted dataset_stats, hand-fixed stats.
     """
-    file = d.path / "meta" / "stats.json"
-    if not file.is_file():
-        return
-    stats = json.loads(file.read_text())
+    stats = read_stats(d.path)
     for column, values in ((STATE_KEY, d.state), (ACTION, d.action)):
         said = stats.get(column) or {}
         if not values.size or "min" not in said or np.size(said["min"]) != values.shape[1]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
+from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
-from hiltk.data.lerobot_files import RECORD_AGAIN, LeRobotFiles
+from hiltk.data.lerobot_files import RECORD_AGAIN, LeRobotFiles, damaged
 from hiltk.errors import UserError
 from hiltk.spec import STATE_KEY
 
@@ -17,31 +17,41 @@ MEND = "mend meta/info.json in a copy, or record or download it again"
 
 
 def require_consistent(files: LeRobotFiles) -> None:
-    """Refuse metadata that contradict the tables; reads numbers only, and of each camera one frame.
+    """Refuse metadata that contradict the tables; reads numbers and headers only, and of each camera one frame.
 
     Raises:
         UserError: naming what disagrees, with both values.
     """
-    info = json.loads((files.path / "meta" / "info.json").read_text())
+    _require_columns(files)
+    _require_episodes(files)
+    _require_times(files)
+    for column in (STATE_KEY, "action"):
+        _require_width(files, column)
+    for camera in files.cameras:
+        if files.features[camera]["dtype"] == "video":
+            _require_videos(files, camera)
+        files.require_shape(camera, files.first_frame(camera).shape)
+
+
+def _require_columns(files: LeRobotFiles) -> None:
     if lacking := [name for name in LEROBOTS_OWN if name not in files.features]:
         raise UserError(
             f"meta/info.json lacks the columns every LeRobotDataset has: {', '.join(lacking)}",
             where=str(files.path),
             fix=MEND,
         )
-    _require_episodes(files, info)
-    _require_times(files)
-    for column in (STATE_KEY, "action"):
-        _require_width(files, column)
-    for camera in files.cameras:
-        if files.features[camera]["dtype"] == "video":
-            for file in dict.fromkeys(segment.file for segment in files.segments(camera)):
-                _require_whole(file)
-        _require_size(files, camera)
+    announced = {name for name, feature in files.features.items() if feature["dtype"] != "video"}
+    for file in files.data_files:
+        with damaged(file):
+            held = set(pq.read_schema(file).names)
+        if lacking := sorted(announced - held):
+            raise UserError(
+                f"meta/info.json announces columns that are not there: {', '.join(lacking)}", where=str(file), fix=MEND
+            )
 
 
-def _require_episodes(files: LeRobotFiles, info: dict[str, Any]) -> None:
-    said, found = int(info.get("total_episodes", len(files.bounds))), len(files.bounds)
+def _require_episodes(files: LeRobotFiles) -> None:
+    said, found = files.total_episodes, len(files.bounds)
     if said != found:
         raise UserError(
             f"meta/info.json announces {said} episodes, the tables hold {found}",
@@ -49,16 +59,26 @@ def _require_episodes(files: LeRobotFiles, info: dict[str, Any]) -> None:
             fix=RECORD_AGAIN,
         )
     numbers = files.column("episode_index")[[start for start, _ in files.bounds]]
-    missing = sorted(set(range(int(numbers.max()) + 1)) - set(numbers.tolist()))
-    if missing or len(set(numbers.tolist())) < found:
-        what = f"episode {missing[0]} is missing" if missing else "an episode's rows are scattered"
-        raise UserError(what, where=str(files.path / "data"), fix=RECORD_AGAIN)
+    if len(wrong := np.flatnonzero(numbers != np.arange(found))):
+        first = int(wrong[0])
+        what = f"episode {first} is missing: episode {int(numbers[first])} is in its place"
+        raise UserError(
+            what if first not in numbers else "an episode's rows are scattered",
+            where=str(files.path / "data"),
+            fix=RECORD_AGAIN,
+        )
+    for row, held in zip(files.episode_rows(["dataset_from_index", "dataset_to_index"]), files.bounds, strict=True):
+        if held != (row["dataset_from_index"], row["dataset_to_index"]):
+            raise UserError(
+                f"the metadata put episode {row['episode_index']} in rows {row['dataset_from_index']} to "
+                f"{row['dataset_to_index']}, it is in rows {held[0]} to {held[1]}",
+                where=str(files.path / "meta" / "episodes"),
+                fix=RECORD_AGAIN,
+            )
 
 
 def _require_times(files: LeRobotFiles) -> None:
     """Timestamps against the frame rate, on which velocities and the choice of video frames rest."""
-    if not (np.isfinite(files.fps) and files.fps > 0):
-        raise UserError(f"meta/info.json says {files.fps} frames per second", where=str(files.path), fix=MEND)
     times = files.column("timestamp").astype(np.float64).reshape(-1)
     inside = np.concatenate([np.diff(times[start:stop]) for start, stop in files.bounds])
     if not len(inside):
@@ -88,6 +108,33 @@ def _require_width(files: LeRobotFiles, column: str) -> None:
         )
 
 
+# ---------------------------------------------------------------- videos
+
+
+def _require_videos(files: LeRobotFiles, camera: str) -> None:
+    for file, group in groupby(files.segments(camera), key=lambda segment: segment.file):
+        last = max(round(s.start_s * files.fps) + int(s.frames.max(initial=0)) for s in group)
+        _require_whole(file)
+        frames, size = _video_header(file)
+        if frames and frames <= last:  # 0: the header does not say
+            raise UserError(
+                f"the video has {frames} frames, the tables need {last + 1}", where=str(file), fix=RECORD_AGAIN
+            )
+        files.require_shape(camera, (*size, 3))
+
+
+def _video_header(file: Path) -> tuple[int, tuple[int, int]]:
+    """Number of frames, height and width."""
+    import av
+
+    try:
+        with av.open(str(file)) as container:
+            stream = container.streams.video[0]
+            return stream.frames, (stream.height, stream.width)
+    except (av.FFmpegError, IndexError) as error:
+        raise UserError(f"a video file is damaged: {error}", where=str(file), fix=RECORD_AGAIN) from error
+
+
 def _require_whole(file: Path) -> None:
     """An mp4 is a row of boxes that say their length; one that was cut short ends inside a box."""
     if not file.is_file():
@@ -104,12 +151,4 @@ def _require_whole(file: Path) -> None:
                 return
             at += max(8, length)
     if at > size:
-        raise UserError("a video file is cut short", where=str(file), fix=RECORD_AGAIN)
-
-
-def _require_size(files: LeRobotFiles, camera: str) -> None:
-    found, said = files.first_frame(camera).shape, tuple(files.features[camera]["shape"])
-    if sorted(found) != sorted(said):  # some recorders put the channels first
-        raise UserError(
-            f"the frames of {camera} are {found}, meta/info.json says {said}", where=str(files.path), fix=MEND
-        )
+        raise UserError("a video file is damaged: it is cut short", where=str(file), fix=RECORD_AGAIN)

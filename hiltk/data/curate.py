@@ -13,19 +13,17 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from hiltk.data.lerobot_files import RECORD_AGAIN, LeRobotFiles
-from hiltk.data.lerobot_files import _damaged as damaged
+from hiltk.data.lerobot_files import RECORD_AGAIN, LeRobotFiles, damaged, read_stats
 from hiltk.data.lerobot_io import ACTION, SPEC_FILE, Columns, dataset_spec, read_columns
 from hiltk.data.rewrite import column_stats
 from hiltk.data.statistics import floors, vector_stats
-from hiltk.errors import ConfigError, UserError
+from hiltk.errors import ConfigError, HiltkError, UserError
 from hiltk.spec import STATE_KEY, Dimension, Spec, compare, require_compatible
 
 SESSIONS_FILE = Path("meta") / "hiltk_sessions.json"  # per episode, the dataset it was recorded in
@@ -37,6 +35,7 @@ CAN_BE_ALLOWED = (
     *("robot.workspace_low_m", "robot.workspace_high_m", "robot.reset_ee_m", "robot.reset_noise_m"),
     "robot.reset_joints",
 )
+NAMES = " + "  # between the names of a merged dataset's robots
 # Statistics that normalisers use as a range, lower and upper end.
 RANGES = (("min", "max"), ("q01", "q99"), ("q10", "q90"))
 
@@ -105,85 +104,7 @@ def open_dataset(path: Path, name: str = "", *, finite: bool = True) -> Dataset:
     """
     files = LeRobotFiles(path)
     spec = dataset_spec(path)
-    require_whole(files)
     return Dataset(name or str(path), files, spec, read_columns(files, spec, finite=finite))
-
-
-def require_whole(files: LeRobotFiles) -> None:
-    """Refuse a dataset whose episodes are not all there, in tables, metadata and video files.
-
-    Raises:
-        UserError: naming the first disagreement.
-    """
-    where = str(files.path)
-    starts = [start for start, _ in files.bounds]
-    numbers = files.column("episode_index")[starts]
-    wrong = np.flatnonzero(numbers != np.arange(len(numbers)))
-    if len(wrong):
-        found = int(numbers[wrong[0]])
-        raise UserError(
-            f"episode {wrong[0]} is missing: episode {found} is in its place", where=where, fix=RECORD_AGAIN
-        )
-    announced = int(json.loads((files.path / "meta" / "info.json").read_text())["total_episodes"])
-    if announced != len(numbers):
-        raise UserError(
-            f"the dataset announces {announced} episodes but its tables hold {len(numbers)}",
-            where=where,
-            fix=RECORD_AGAIN,
-        )
-    _require_same_lengths(files)
-    _require_last_frames(files)
-
-
-def _require_same_lengths(files: LeRobotFiles) -> None:
-    rows = episode_rows(files.path, ["episode_index", "length", "dataset_from_index", "dataset_to_index"])
-    found = [(r["episode_index"], r["dataset_from_index"], r["dataset_to_index"]) for r in rows]
-    expected = [(e, start, stop) for e, (start, stop) in enumerate(files.bounds)]
-    for want, have in zip(expected, found, strict=False):
-        if want != have:
-            raise UserError(
-                f"the metadata put episode {have[0]} in rows {have[1]} to {have[2]}, "
-                f"the tables hold episode {want[0]} in rows {want[1]} to {want[2]}",
-                where=str(files.path / "meta" / "episodes"),
-                fix=RECORD_AGAIN,
-            )
-    if len(found) != len(expected):
-        raise UserError(
-            f"the metadata describe {len(found)} episodes, the tables hold {len(expected)}",
-            where=str(files.path / "meta" / "episodes"),
-            fix=RECORD_AGAIN,
-        )
-
-
-def episode_rows(path: Path, columns: list[str]) -> list[dict[str, Any]]:
-    """Some columns of ``meta/episodes``, one row per episode, in order.
-
-    Raises:
-        UserError: a file is damaged, or lacks a column.
-    """
-    rows: list[dict[str, Any]] = []
-    for file in sorted((path / "meta" / "episodes").glob("*/*.parquet")):
-        with damaged(file):
-            rows += pq.read_table(file, columns=columns, partitioning=None).select(columns).to_pylist()
-    return sorted(rows, key=lambda r: r["episode_index"])
-
-
-def _require_last_frames(files: LeRobotFiles) -> None:
-    """Decode the last frame of every video file: a file cut short lacks it, whatever its header says."""
-    for camera in files.cameras:
-        if files.features[camera]["dtype"] == "video":
-            files.frames_at(camera, _last_rows(files, camera))
-
-
-def _last_rows(files: LeRobotFiles, camera: str) -> np.ndarray:
-    """Of every video file of a camera, the row whose frame comes last in it."""
-    names = [f"videos/{camera}/{n}" for n in ("chunk_index", "file_index", "from_timestamp")]
-    last: dict[tuple[int, int], tuple[float, int]] = {}
-    for row in episode_rows(files.path, ["episode_index", *names]):
-        chunk, file, start_s = (row[n] for n in names)
-        found = (start_s, files.bounds[row["episode_index"]][1] - 1)
-        last[chunk, file] = max(last.get((chunk, file), found), found)
-    return np.array(sorted(row for _, row in last.values()))
 
 
 def summarise(dataset: Dataset) -> Summary:
@@ -245,7 +166,7 @@ def select_episodes(dataset: Dataset, episodes: Sequence[int], target: Path, *, 
     kept = sorted(set(episodes))
     if not kept:
         raise UserError("no episode is left", where=dataset.name, fix="keep at least one")
-    with _quiet_lerobot(), _videos_as_they_are(on=not reencode):
+    with _lerobots_tools(dataset.name), _videos_as_they_are(on=not reencode):
         from lerobot.datasets.dataset_tools import split_dataset
 
         split_dataset(_open_with_lerobot(dataset), {".selected": kept}, output_dir=target)
@@ -295,6 +216,8 @@ def _copy_videos(source: Any, target: Any, mapping: dict[int, int]) -> dict[int,
 def merge(datasets: Sequence[Dataset], target: Path, *, allow: Sequence[str] = ()) -> Spec:
     """Write the episodes of several datasets, one after the other, into the folder ``target``; returns the spec.
 
+    Its robot has the names of all of theirs, which may differ in what is drawn with.
+
     Args:
         allow: fields of the spec, dotted, in which the datasets may differ; the first one's value is kept.
 
@@ -304,13 +227,15 @@ def merge(datasets: Sequence[Dataset], target: Path, *, allow: Sequence[str] = (
     first, *others = datasets
     for other in others:
         require_mergeable(first, other, allow)
-    with _quiet_lerobot():
+    with _lerobots_tools(", ".join(d.name for d in datasets)):
         from lerobot.datasets.dataset_tools import merge_datasets
 
         merge_datasets([_open_with_lerobot(d) for d in datasets], "hiltk/dataset", output_dir=target / ".merged")
     _move_up(target / ".merged", target)
     _write_sessions(target, [session for d in datasets for session in d.sessions()])
-    return _finish(target, first.spec, [(d, np.arange(d.files.bounds[-1][1])) for d in datasets])
+    names = dict.fromkeys(name for d in datasets for name in d.spec.robot.name.split(NAMES))
+    spec = replace(first.spec, robot=replace(first.spec.robot, name=NAMES.join(names)))
+    return _finish(target, spec, [(d, np.arange(d.files.bounds[-1][1])) for d in datasets])
 
 
 def require_mergeable(first: Dataset, other: Dataset, allow: Sequence[str] = ()) -> None:
@@ -335,6 +260,8 @@ def require_mergeable(first: Dataset, other: Dataset, allow: Sequence[str] = ())
 def _parts_that_must_agree(first: Dataset, other: Dataset, allow: Sequence[str]) -> tuple[str, ...]:
     free = (*MAY_DIFFER, *allow)
     differing = [d.path for d in compare(first.spec, other.spec)]
+    if first.spec.robot.kind == other.spec.robot.kind:
+        free = (*free, "robot.name")  # another renderer of the same simulator
     return tuple(p for p in differing if not any(p == f or p.startswith(f + ".") for f in free)) or ("version",)
 
 
@@ -342,18 +269,38 @@ def _parts_that_must_agree(first: Dataset, other: Dataset, allow: Sequence[str])
 
 
 def _open_with_lerobot(dataset: Dataset) -> Any:
+    """LeRobot's own object, of a dataset that has all that LeRobot reads: what it lacks, LeRobot asks the Hub for.
+
+    Raises:
+        UserError: tasks or statistics are missing or damaged.
+    """
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
-    return LeRobotDataset("hiltk/dataset", root=dataset.path, video_backend="pyav")
+    if not dataset.files.tasks():
+        raise UserError("meta/tasks.parquet is missing or empty", where=str(dataset.path), fix=RECORD_AGAIN)
+    if not read_stats(dataset.path):
+        raise UserError("meta/stats.json is missing", where=str(dataset.path), fix="`hiltk stats` makes it anew")
+    opened = LeRobotDataset("hiltk/dataset", root=dataset.path, video_backend="pyav")
+    opened.meta.info.robot_type = dataset.spec.robot.kind or None
+    return opened
 
 
 @contextmanager
-def _quiet_lerobot() -> Iterator[None]:
-    """Without LeRobot's notes about decoders it does not need; its progress bars stay."""
+def _lerobots_tools(where: str) -> Iterator[None]:
+    """Without LeRobot's notes about decoders it does not need (its progress bars stay), and with its errors as ours.
+
+    Raises:
+        UserError: LeRobot cannot do it.
+    """
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         yield
+    except HiltkError:
+        raise
+    except Exception as error:  # whatever pyarrow, datasets, PyAV and LeRobot make of files they do not expect
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"LeRobot's dataset tools refuse: {reason}", where=where, fix=RECORD_AGAIN) from error
     finally:
         logging.disable(before)
 
@@ -402,11 +349,10 @@ def write_sane_stats(path: Path, spec: Spec, columns: Columns) -> None:
     No dimension is narrower than a part of its range (`hiltk.data.statistics.STD_FLOOR`), in either place.
     """
     spec.stats[STATE_KEY] = vector_stats(columns.state, spec.state.dims, f"{len(columns.state)} frames")
-    file = path / "meta" / "stats.json"
-    stats: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    stats: dict[str, Any] = read_stats(path)
     for key, values, dims in ((STATE_KEY, columns.state, spec.state.dims), (ACTION, columns.action, spec.action.dims)):
         stats[key] = sane_stats(values, dims)
-    file.write_text(json.dumps(stats, indent=4))
+    (path / "meta" / "stats.json").write_text(json.dumps(stats, indent=4))
 
 
 def sane_stats(values: np.ndarray, dims: list[Dimension]) -> dict[str, list[float]]:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from hiltk.arm.calibration import Calibration
 from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import EE_SITE, JOINTS, model_hash
-from hiltk.arm.state import STATE_DIMS, proprioception
+from hiltk.arm.state import STATE_DIMS, proprioception, state_spec
 from hiltk.arm.units import ARM_JOINTS, to_degrees
 from hiltk.config import ForeignConf
 from hiltk.data.episode import Episode, Source
@@ -38,7 +38,6 @@ from hiltk.spec import (
     RewardSpec,
     RobotSpec,
     Spec,
-    StateSpec,
 )
 
 JOINT_UNITS = ("degrees", "radians", "normalized")
@@ -208,7 +207,7 @@ def foreign_spec(files: LeRobotFiles, conf: ForeignConf, action: ActionSpec, mod
     return Spec(
         task=conf.task or next(iter(files.tasks()), ""),
         fps=files.fps,
-        state=StateSpec([d for d in STATE_DIMS if with_gripper or not d.name.startswith("gripper")]),
+        state=state_spec(with_gripper=with_gripper),
         action=action,
         images=[camera.image for camera in find_cameras(files, conf)],
         reward=RewardSpec(),
@@ -323,13 +322,6 @@ def foreign_episodes(
 def _fitted(files: LeRobotFiles, camera: Camera) -> Iterator[np.ndarray]:
     """A camera's frames, cropped and resized one by one."""
     for frame in files.frames(camera.key):
-        if frame.shape[:2] != (camera.image.native_height, camera.image.native_width):
-            said = f"{camera.image.native_height} x {camera.image.native_width}"
-            raise UserError(
-                f"the frames of '{camera.key}' are {frame.shape[0]} x {frame.shape[1]}, the metadata say {said}",
-                where=str(files.path),
-                fix="correct the shape in meta/info.json",
-            )
         yield fit_image(frame, camera.image)
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class LeRobotFiles:
     Attributes:
         path: the dataset's folder, the one with ``meta/`` in it.
         fps: frames per second.
+        total_episodes: how many the metadata announce.
         features: LeRobot's feature table, by column name: ``dtype``, ``shape``, ``names``.
 
     Args:
@@ -62,16 +63,18 @@ class LeRobotFiles:
     def __init__(self, path: Path, *, gaps: bool = False) -> None:
         self.path = Path(path)
         info = _read_info(self.path)
-        self.fps = float(info["fps"])
+        self.fps: float = info["fps"]
+        self.total_episodes: int = info["total_episodes"]
         self.features: dict[str, dict[str, Any]] = info["features"]
         self._video_path = info.get("video_path") or ""
         self.data_files = sorted((self.path / "data").glob("*/*.parquet"))
-        if not int(info.get("total_episodes", 0)) or not self.data_files:
+        if not info["total_episodes"] or not self.data_files:
             raise UserError(
                 "the dataset is empty: it has no episodes", where=str(self.path), fix="record some episodes first"
             )
         self._frame_index = np.zeros(0, np.int64)
-        self.bounds = self._episode_bounds(int(info["total_frames"]), gaps=gaps)
+        self._footers: dict[Path, pq.FileMetaData] = {}
+        self.bounds = self._episode_bounds(info["total_frames"], gaps=gaps)
 
     @property
     def cameras(self) -> list[str]:
@@ -106,7 +109,7 @@ class LeRobotFiles:
         file = self.path / "meta" / "tasks.parquet"
         if not file.is_file():
             return []
-        with _damaged(file):
+        with damaged(file):
             frame = pq.read_table(file).to_pandas()
         return [str(t) for t in (frame["task"] if "task" in frame.columns else frame.index)]
 
@@ -139,9 +142,36 @@ class LeRobotFiles:
     def _table(self, columns: list[str]) -> pa.Table:
         parts = []
         for file in self.data_files:
-            with _damaged(file):
-                parts.append(pq.read_table(file, columns=columns, partitioning=None).select(columns))
+            with damaged(file):
+                # Not read_table: on one row group per episode, as LeRobot writes, its planning takes most of the time.
+                if file not in self._footers:
+                    self._footers[file] = pq.read_metadata(file)
+                reader = pq.ParquetFile(file, metadata=self._footers[file])
+                parts.append(reader.read(columns=columns).select(columns))
         return pa.concat_tables(parts)
+
+    def episode_rows(self, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """Some columns of ``meta/episodes``, one row per episode, in order; with each episode's number and length.
+
+        Raises:
+            UserError: a file is damaged or lacks a column, or the metadata disagree with the tables.
+        """
+        wanted, rows = ["episode_index", "length", *columns], []
+        for file in sorted((self.path / "meta" / "episodes").glob("*/*.parquet")):
+            with damaged(file):
+                rows += pq.read_table(file, columns=wanted, partitioning=None).select(wanted).to_pylist()
+        rows.sort(key=lambda r: r["episode_index"])
+        said = [(row["episode_index"], row["length"]) for row in rows]
+        held = [(number, stop - start) for number, (start, stop) in enumerate(self.bounds)]
+        if said != held:
+            one, other = next(pair for pair in zip_longest(said, held) if pair[0] != pair[1])
+            raise UserError(
+                f"the metadata describe {len(said)} episodes, the tables hold {len(held)}: "
+                f"{_described(one)} against {_described(other)}",
+                where=str(self.path / "meta" / "episodes"),
+                fix=RECORD_AGAIN,
+            )
+        return rows
 
     def _episode_bounds(self, total: int, *, gaps: bool) -> list[tuple[int, int]]:
         table = self._table(["episode_index", "frame_index"])
@@ -170,14 +200,14 @@ class LeRobotFiles:
         # OpenCV decodes without Python's lock: threads use every core. Few frames at once, since they may be large.
         with ThreadPoolExecutor() as pool:
             for file in self.data_files:
-                with _damaged(file):
+                with damaged(file):
                     for batch in pq.ParquetFile(file).iter_batches(batch_size=32, columns=[camera]):
                         yield from pool.map(lambda cell: self._decode_image(cell, camera), batch.column(0).to_pylist())
 
     def _image_rows(self, camera: str, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         first = 0
         for file in self.data_files:
-            with _damaged(file):
+            with damaged(file):
                 reader = pq.ParquetFile(file)
                 for group in range(reader.num_row_groups):
                     length = reader.metadata.row_group(group).num_rows
@@ -188,13 +218,28 @@ class LeRobotFiles:
                     first += length
 
     def _decode_image(self, cell: dict[str, Any], camera: str) -> np.ndarray:
-        data = cell["bytes"]
-        if data is None:  # not embedded: the row names a file beside the tables
+        data = (cell or {}).get("bytes")
+        if data is None and cell and cell.get("path"):  # not embedded: the row names a file beside the tables
             data = (self.path / cell["path"]).read_bytes()
-        frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
         if frame is None:
             raise UserError(f"a frame of {camera} cannot be decoded", where=str(self.path), fix=RECORD_AGAIN)
+        self.require_shape(camera, frame.shape)
         return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+    def require_shape(self, camera: str, shape: tuple[int, ...]) -> None:
+        """Refuse frames of another shape (H, W, 3) than the metadata say, in whichever order they put the channels.
+
+        Raises:
+            UserError: with both.
+        """
+        said = tuple(self.features[camera]["shape"])
+        if sorted(shape) != sorted(said):
+            raise UserError(
+                f"the frames of {camera} are {_times(shape)}, the metadata say {_times(said)}",
+                where=str(self.path),
+                fix="correct the shape in meta/info.json, or record it again",
+            )
 
     def _video_frames(self, camera: str) -> Iterator[np.ndarray]:
         for file, group in groupby(self.segments(camera), key=lambda s: s.file):
@@ -218,20 +263,7 @@ class LeRobotFiles:
             UserError: the metadata disagrees with the tables about the episodes.
         """
         prefix = f"videos/{camera}/"
-        columns = ["episode_index", "length", *(prefix + n for n in ("chunk_index", "file_index", "from_timestamp"))]
-        rows: list[dict[str, Any]] = []
-        for file in sorted((self.path / "meta" / "episodes").glob("*/*.parquet")):
-            with _damaged(file):
-                rows += pq.read_table(file, columns=columns, partitioning=None).to_pylist()
-        rows.sort(key=lambda r: r["episode_index"])
-        lengths = [stop - start for start, stop in self.bounds]
-        if [row["length"] for row in rows] != lengths:
-            raise UserError(
-                f"the metadata describes {len(rows)} episodes of {sum(r['length'] for r in rows)} frames in all, the "
-                f"tables hold {len(lengths)} of {sum(lengths)}, or the single lengths differ",
-                where=str(self.path / "meta" / "episodes"),
-                fix=RECORD_AGAIN,
-            )
+        rows = self.episode_rows([prefix + n for n in ("chunk_index", "file_index", "from_timestamp")])
         return [self._segment(camera, row, prefix, bounds) for row, bounds in zip(rows, self.bounds, strict=True)]
 
     def _segment(self, camera: str, row: dict[str, Any], prefix: str, bounds: tuple[int, int]) -> VideoSegment:
@@ -253,7 +285,7 @@ def _decode_video(file: Path, wanted: np.ndarray, fps: float, *, seek: bool = Fa
         raise UserError("a video file is missing", where=str(file), fix=RECORD_AGAIN)
     pending = iter(wanted)
     need = next(pending, None)
-    with _damaged(file), av.open(str(file)) as container:
+    with damaged(file), av.open(str(file)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         if seek and need is not None:
@@ -269,8 +301,16 @@ def _decode_video(file: Path, wanted: np.ndarray, fps: float, *, seek: bool = Fa
         raise UserError(f"the video ends before frame {need}", where=str(file), fix=RECORD_AGAIN)
 
 
+def _times(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _described(episode: tuple[int, int] | None) -> str:
+    return f"episode {episode[0]} of {episode[1]} frames" if episode else "none"
+
+
 def _read_info(path: Path) -> dict[str, Any]:
-    """``meta/info.json``, checked to be of LeRobot's version 3."""
+    """``meta/info.json``, checked to be of LeRobot's version 3, and every number and feature in it to be one."""
     file = path / "meta" / "info.json"
     if not path.exists():
         raise UserError("no such dataset", where=str(path))
@@ -282,8 +322,13 @@ def _read_info(path: Path) -> dict[str, Any]:
         )
     try:
         info = json.loads(file.read_text())
-        version, _ = (str(info["codebase_version"]), (info["features"], info["fps"], info["total_frames"]))
-    except (ValueError, KeyError, TypeError) as error:
+        version = str(info["codebase_version"])
+        info |= {key: int(info[key]) for key in ("total_frames", "total_episodes")} | {"fps": float(info["fps"])}
+        info["features"] = {
+            name: feature | {"dtype": str(feature["dtype"]), "shape": [int(n) for n in feature["shape"]]}
+            for name, feature in info["features"].items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"meta/info.json cannot be read: {error!r}", where=str(file), fix=RECORD_AGAIN) from error
     if not version.startswith("v3"):
         raise UserError(
@@ -291,11 +336,37 @@ def _read_info(path: Path) -> dict[str, Any]:
             where=str(path),
             fix="`hiltk adopt` converts v2.1 (by LeRobot's own lerobot.scripts.convert_dataset_v21_to_v30)",
         )
-    return info
+    if not 0 < info["fps"] < float("inf"):
+        raise UserError(f"meta/info.json says {info['fps']:g} frames per second", where=str(file), fix=RECORD_AGAIN)
+    return dict(info)
+
+
+def read_stats(path: Path) -> dict[str, dict[str, Any]]:
+    """``meta/stats.json`` of a dataset, by column and statistic; empty where there is none.
+
+    Raises:
+        UserError: it is something else than numbers under these two names.
+    """
+    file = path / "meta" / "stats.json"
+    if not file.is_file():
+        return {}
+    try:
+        stats: dict[str, dict[str, Any]] = json.loads(file.read_text())
+        for statistics in stats.values():
+            for values in statistics.values():
+                np.asarray(values, np.float64)
+    except (ValueError, TypeError, AttributeError) as error:
+        reason = (str(error).splitlines() or [repr(error)])[0]
+        raise UserError(
+            f"meta/stats.json cannot be read: {reason}",
+            where=str(file),
+            fix="delete it in a copy of the dataset; `hiltk stats` computes it anew",
+        ) from error
+    return stats
 
 
 @contextmanager
-def _damaged(file: Path) -> Iterator[None]:
+def damaged(file: Path) -> Iterator[None]:
     """Turn what pyarrow and PyAV raise on damaged files into one message that names the file."""
     import av.error
 

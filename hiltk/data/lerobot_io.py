@@ -87,7 +87,7 @@ class DatasetWriter:
             fps=int(spec.fps) if whole else spec.fps,
             features=features(spec, video=video),
             root=self._partial,
-            robot_type=spec.robot.name or None,
+            robot_type=spec.robot.kind or None,
             use_videos=video,
             video_backend="pyav",
         )
@@ -373,7 +373,19 @@ def _spec_of(files: LeRobotFiles) -> Spec:
                 where=str(files.path / SPEC_FILE),
                 fix=RECORD_AGAIN,
             )
+        if names := files.names(key):
+            _require_equal(f"names of {key}", names, expected["names"], files)
+    _require_equal("fps", files.fps, spec.fps, files)
     return spec
+
+
+def _require_equal(what: str, found: object, said: object, files: LeRobotFiles) -> None:
+    if found != said:
+        raise UserError(
+            f"{what}: {said} in the spec, {found} in meta/info.json",
+            where=str(files.path / SPEC_FILE),
+            fix="undo the edit: specs and metadata are written together",
+        )
 
 
 def require_same_state(stored: Spec, wanted: Spec, path: Path) -> None:

@@ -10,7 +10,6 @@ import copy
 import json
 import shutil
 from collections.abc import Iterable
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hiltk.data.lerobot_files import RECORD_AGAIN, LeRobotFiles
+from hiltk.data.lerobot_files import LeRobotFiles, read_stats
 from hiltk.data.lerobot_io import SPEC_FILE, features
 from hiltk.data.statistics import vector_stats
-from hiltk.errors import UserError
 from hiltk.spec import STATE_KEY, Spec
 
 QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}  # the ones LeRobot stores
@@ -33,12 +31,12 @@ def replace_columns(files: LeRobotFiles, target: Path, columns: dict[str, np.nda
     """Write a copy of ``files`` into the folder ``target`` with these columns replaced, statistics included.
 
     Args:
+        files: found to be consistent (`hiltk.data.consistency`): pictures are not looked at.
         columns: by name, over all rows: (N,) or (N, D), of the shape that was there.
 
     Raises:
-        UserError: a video is missing, cut off, or shorter than the tables say.
+        UserError: a file is damaged.
     """
-    require_whole_videos(files, files.cameras)
     for part in ("meta", "videos", "images"):
         if (files.path / part).is_dir():
             shutil.copytree(files.path / part, target / part)
@@ -48,7 +46,7 @@ def replace_columns(files: LeRobotFiles, target: Path, columns: dict[str, np.nda
     stats = episode_stats(columns, files.bounds)
     for file in sorted((target / "meta" / "episodes").glob("*/*.parquet")):
         _rewrite_episode_stats(file, stats)
-    _rewrite_total_stats(target / "meta" / "stats.json", columns)
+    _rewrite_total_stats(target, columns)
 
 
 def _rewrite_data(source: Path, target: Path, columns: dict[str, np.ndarray], first: int) -> int:
@@ -90,10 +88,10 @@ def _rewrite_episode_stats(file: Path, stats: dict[str, dict[str, list[Any]]]) -
     pq.write_table(table, file)
 
 
-def _rewrite_total_stats(file: Path, columns: dict[str, np.ndarray]) -> None:
-    stats: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+def _rewrite_total_stats(path: Path, columns: dict[str, np.ndarray]) -> None:
+    stats: dict[str, Any] = read_stats(path)
     stats |= {name: column_stats(values) for name, values in columns.items()}
-    file.write_text(json.dumps(stats, indent=4))
+    (path / "meta" / "stats.json").write_text(json.dumps(stats, indent=4))
 
 
 # ---------------------------------------------------------------- other columns beside the same pictures
@@ -105,6 +103,7 @@ def write_beside_pictures(
     """Write a hiltk dataset into the folder ``target`` whose pictures are those of ``files``, under other names.
 
     Args:
+        files: found to be consistent (`hiltk.data.consistency`): pictures are not looked at.
         spec: what the numbers follow.
         cameras: their key to ours; the pictures of others are left out.
         episodes: of every episode the columns over its rows, as `hiltk.data.lerobot_io.episode_rows` makes them.
@@ -113,9 +112,8 @@ def write_beside_pictures(
         The spec, with the statistics of the state.
 
     Raises:
-        UserError: a video is missing, cut off, or shorter than the tables say.
+        UserError: a file is damaged.
     """
-    require_whole_videos(files, list(cameras))
     spec, table = copy.deepcopy(spec), _feature_table(files, spec, cameras)
     columns = _joined(episodes, files.bounds[-1][1], {k: f for k, f in table.items() if f["dtype"] in _ARROW})
     first = 0
@@ -190,7 +188,7 @@ def _arrow_type(feature: dict[str, Any]) -> pa.DataType:
 
 def _write_info(files: LeRobotFiles, target: Path, spec: Spec, table: dict[str, dict[str, Any]]) -> dict[str, Any]:
     info: dict[str, Any] = json.loads((files.path / "meta" / "info.json").read_text())
-    info |= {"features": table, "total_tasks": 1, "robot_type": spec.robot.name or None}
+    info |= {"features": table, "total_tasks": 1, "robot_type": spec.robot.kind or None}
     (target / "meta").mkdir(parents=True, exist_ok=True)
     (target / "meta" / "info.json").write_text(json.dumps(info, indent=4))
     return info
@@ -248,8 +246,7 @@ def _episode_columns(names: list[str], cameras: dict[str, str]) -> list[tuple[st
 def _write_total_stats(
     files: LeRobotFiles, target: Path, cameras: dict[str, str], columns: dict[str, np.ndarray]
 ) -> None:
-    file = files.path / "meta" / "stats.json"
-    old: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    old = read_stats(files.path)
     stats = {name: column_stats(values) for name, values in columns.items()}
     stats |= {cameras.get(name, name): old[name] for name in (*cameras, *LEROBOTS_OWN) if name in old}
     (target / "meta" / "stats.json").write_text(json.dumps(stats, indent=4))
@@ -286,41 +283,3 @@ def episode_stats(columns: dict[str, np.ndarray], bounds: list[tuple[int, int]])
                 found[name].setdefault(key, []).append(values[low:high].tolist())
             found[name].setdefault("count", []).append([stop - start])
     return found
-
-
-# ---------------------------------------------------------------- videos
-
-
-def require_whole_videos(files: LeRobotFiles, cameras: list[str]) -> None:
-    """Refuse videos that cannot be right, by their headers alone.
-
-    Raises:
-        UserError: a video is missing, cut off, of another size, or shorter than the tables say.
-    """
-    for camera in cameras:
-        if files.features[camera]["dtype"] == "video":
-            for file, group in groupby(files.segments(camera), key=lambda segment: segment.file):
-                last = max(round(s.start_s * files.fps) + int(s.frames.max(initial=0)) for s in group)
-                _require_frames(file, last + 1, [int(n) for n in files.features[camera]["shape"]])
-
-
-def _require_frames(file: Path, count: int, shape: list[int]) -> None:
-    import av
-
-    if not file.is_file():
-        raise UserError("a video file is missing", where=str(file), fix=RECORD_AGAIN)
-    try:
-        with av.open(str(file)) as container:
-            stream = container.streams.video[0]
-            frames, size = stream.frames, (stream.height, stream.width)
-    except (av.FFmpegError, IndexError) as error:
-        raise UserError(f"a video file is damaged: {error}", where=str(file), fix=RECORD_AGAIN) from error
-    if frames and frames < count:  # 0: the header does not say
-        raise UserError(f"the video has {frames} frames, the tables need {count}", where=str(file), fix=RECORD_AGAIN)
-    if not set(size) <= set(shape):
-        said = " x ".join(map(str, shape))
-        raise UserError(
-            f"the video's frames are {size[0]} x {size[1]}, the metadata say {said}",
-            where=str(file),
-            fix="correct the shape in meta/info.json",
-        )

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hiltk.data.curate import open_dataset, require_whole, succeeded
+from hiltk.data.consistency import require_consistent
+from hiltk.data.curate import open_dataset, succeeded
 from hiltk.data.episode import Source
 from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.lerobot_io import ACTION, SPEC_FILE, require_finite
@@ -103,7 +104,7 @@ def _own(path: Path, name: str) -> Contents:
 
 def _foreign(path: Path, name: str) -> Contents:
     files = LeRobotFiles(path)
-    require_whole(files)
+    require_consistent(files)
     found = {key: files.column(key).astype(np.float32) for key in (STATE_KEY, ACTION)}
     for key, values in found.items():
         if values.ndim != 2:

@@ -46,6 +46,16 @@ class Timeline:
         return self.steps == 1
 
     @property
+    def notes(self) -> list[str]:
+        """What is wrong with the rows, in sentences."""
+        notes = []
+        if self.missing:
+            notes.append(f"{self.missing} frames are missing; the steps across the gaps are masked")
+        if self.repeated:
+            notes.append(f"{self.repeated} rows were stored twice; the second of each is left out")
+        return notes
+
+    @property
     def bounds(self) -> list[tuple[int, int]]:
         """First frame and frame after the last of every episode."""
         stops = np.flatnonzero(last_rows(self.episode)) + 1

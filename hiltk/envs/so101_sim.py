@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import EE_SITE, JOINTS, model_hash
-from hiltk.arm.state import STATE_DIMS, action_spec, proprioception
+from hiltk.arm.state import STATE_DIMS, action_spec, proprioception, state_spec
 from hiltk.arm.units import to_degrees, to_radians
 from hiltk.config import So101SimConf, TaskConf
 from hiltk.envs.appearance import Appearance
@@ -29,7 +29,6 @@ from hiltk.spec import (
     RobotSpec,
     Semantics,
     Spec,
-    StateSpec,
 )
 
 WRIST_ROLL_DEG = 90.0  # actions do not turn the wrist; at 90 the jaws close sideways as seen from the base
@@ -284,7 +283,7 @@ class So101SimEnv(HilEnv):
         return Spec(
             task=self.task.name,
             fps=conf.fps,
-            state=StateSpec(dims=list(STATE_DIMS)),
+            state=state_spec(),
             action=action_spec(conf.action_scale_m, conf.gripper, conf.gripper_step, Semantics.commanded),
             images=images,
             reward=RewardSpec(hold_steps=self.task.hold_steps),

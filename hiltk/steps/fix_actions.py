@@ -15,6 +15,7 @@ from hiltk.artifacts.store import Artifact, Draft, create, resolve
 from hiltk.checks.engine import expand
 from hiltk.checks.gate import examine_written, notes, refuse
 from hiltk.config import FixActionsConf, StatedConf
+from hiltk.data.consistency import require_consistent
 from hiltk.data.foreign import foreign_spec, read_joints, write_converted
 from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.lerobot_io import ACTION, SPEC_FILE, dataset_spec, require_finite
@@ -53,18 +54,13 @@ def run(cfg: FixActionsConf) -> Artifact:
         convert = _repair if own else _convert
         report = convert(files, kin, cfg, draft)
         assert draft.spec is not None, "both ways end with it"
-        checked = examine_written("fix-actions", draft.path, cfg.name, draft.spec, _ignored(cfg))
+        checked = examine_written("fix-actions", draft.path, cfg.name, draft.spec, cfg.checks.ignore)
         refuse(checked, "fix-actions")
         (draft.path / "repair.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n")
         plot_report(report, draft.path / "repair.png")
         draft.notes = {"parent": source.ref, **report.summary(), **notes(checked)}
     print_report(report, draft.done.ref, Console())
     return draft.done
-
-
-def _ignored(cfg: FixActionsConf) -> list[str]:
-    """Checks that do not count: commanded actions lead the arm by several steps, a wrong scale to ACT005."""
-    return [*cfg.checks.ignore, *(["ACT005"] if cfg.method is Semantics.commanded else [])]
 
 
 def _check(cfg: FixActionsConf) -> None:
@@ -189,6 +185,7 @@ def _convert(files: LeRobotFiles, kin: Kinematics, cfg: FixActionsConf, draft: D
     """Write a full hiltk dataset: state, actions, success and reward; cameras renamed and resized."""
     conf = cfg.foreign
     _check_conventions(conf, cfg.method)
+    require_consistent(files)
     frames = timeline(files, conf.fps)
     joints = frames.numbers(read_joints(files, conf))
     action = action_spec(cfg.action_scale_m, cfg.gripper, cfg.gripper_step, cfg.method)
@@ -268,11 +265,7 @@ def _require_leading(servo: Servo, column: str) -> None:
 
 def _frame_notes(frames: Timeline, frozen: np.ndarray) -> list[str]:
     """What is wrong with the rows, in sentences."""
-    notes = []
-    if frames.missing:
-        notes.append(f"{frames.missing} frames are missing; the steps across the gaps are masked")
-    if frames.repeated:
-        notes.append(f"{frames.repeated} rows were stored twice; the second of each is left out")
+    notes = frames.notes
     if frozen.any():
         notes.append(f"{int(frozen.sum())} steps have a joint state that froze while the arm moved; they are masked")
     return notes

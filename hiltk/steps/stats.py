@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ from rich.table import Table
 from hiltk.artifacts.store import Artifact, create, resolve
 from hiltk.config import StatsConf
 from hiltk.data.curate import open_dataset, write_sane_stats
+from hiltk.data.lerobot_files import read_stats
 from hiltk.data.lerobot_io import ACTION
 from hiltk.data.rewrite import replace_columns
 from hiltk.spec import STATE_KEY, Spec
@@ -28,25 +27,20 @@ def run(cfg: StatsConf) -> Artifact:
     """
     source = resolve(cfg.dataset, "datasets", cfg.root)
     dataset = open_dataset(source.path, source.ref)
-    before = _stored(source.path)
+    before = read_stats(source.path)
     with create("datasets", cfg.name, root=cfg.root, step="stats", cfg=cfg, inputs=[source], seed=0) as draft:
         # The same values again: what this renews is each episode's own statistics.
         same = {STATE_KEY: dataset.columns.state, ACTION: dataset.columns.action}
         replace_columns(dataset.files, draft.path, same)
         draft.spec = Spec.from_dict(dataset.spec.to_dict())
         write_sane_stats(draft.path, draft.spec, dataset.columns)
-        after = _stored(draft.path)
+        after = read_stats(draft.path)
         rows = _changes(before, after, dataset.spec)
         draft.notes = {"parent": source.ref} | {
             when: {f"{name} {stat}": _number(pair[when]) for name, stat, pair in rows} for when in ("before", "after")
         }
     _print(draft.done.ref, rows, Console())
     return draft.done
-
-
-def _stored(path: Path) -> dict[str, Any]:
-    file = path / "meta" / "stats.json"
-    return json.loads(file.read_text()) if file.is_file() else {}
 
 
 def _changes(before: dict[str, Any], after: dict[str, Any], spec: Spec) -> list[tuple[str, str, dict[str, float]]]:

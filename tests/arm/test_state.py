@@ -3,7 +3,7 @@ import pytest
 
 from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import JOINTS
-from hiltk.arm.state import STATE_DIMS, action_spec, proprioception
+from hiltk.arm.state import STATE_DIMS, action_spec, proprioception, state_spec
 from hiltk.spec import GripperFormat, Semantics
 
 
@@ -79,3 +79,11 @@ def test_roll_does_not_jump_while_the_gripper_points_down(kin):
     wobble[:, 4] += [0.3, -0.3, 0.3, -0.3]
     roll = proprioception(kin, wobble, None, fps=10)[:, 15]
     assert np.ptp(roll) < 0.1 and np.all(np.abs(roll - np.pi) < 0.5)
+
+
+def test_a_spec_has_dimensions_of_its_own() -> None:
+    state_spec().dims[0].unit = "rad"
+    assert STATE_DIMS[0].unit == state_spec().dims[0].unit == "deg"
+    assert [d.name for d in state_spec(with_gripper=False).dims] == [
+        d.name for d in STATE_DIMS if "gripper" not in d.name
+    ]

@@ -57,14 +57,14 @@ def joint_paths(count: int, seed: int) -> np.ndarray:
 def make_dataset(path: Path, frames: int, *, foreign: bool) -> None:
     """A LeRobotDataset v3 written with pyarrow: making it through LeRobot would take hours."""
     from hiltk.arm.kinematics import Kinematics
-    from hiltk.arm.state import STATE_DIMS, action_spec
+    from hiltk.arm.state import action_spec, state_spec
     from hiltk.data.foreign import _states
     from hiltk.data.lerobot_io import features
-    from hiltk.spec import GripperFormat, ImageSpec, Spec, StateSpec
+    from hiltk.spec import GripperFormat, ImageSpec, Spec
 
     spec = Spec(
         task="lift",
-        state=StateSpec(list(STATE_DIMS)),
+        state=state_spec(),
         action=action_spec(0.02, GripperFormat.continuous, 15.0),
         images=[ImageSpec("wrist", 32, 32, 32, 32)],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -228,3 +229,45 @@ def test_sessions_that_do_not_fit_are_refused(
     (path / "meta" / "hiltk_sessions.json").write_text('["a"')
     with pytest.raises(UserError, match="damaged"):
         opened(path).sessions()
+
+
+def test_the_part_of_lerobot_that_is_replaced_is_still_there() -> None:
+    """LeRobot has no public way to drop episodes without encoding their video files again (0.6.1).
+
+    Where this fails, see what its `split_dataset` calls now: `_videos_as_they_are` puts `_copy_videos` in its place.
+    """
+    import inspect
+
+    from lerobot.datasets import dataset_tools
+
+    theirs = inspect.signature(dataset_tools._copy_and_reindex_videos)
+    assert list(theirs.parameters) == ["src_dataset", "dst_meta", "episode_mapping"]
+    assert "_copy_and_reindex_videos(" in inspect.getsource(dataset_tools.split_dataset)
+
+
+def test_the_same_simulator_drawn_otherwise_is_the_same_robot(tmp_path: Path) -> None:
+    """Pictures differ, numbers mean the same; another robot is refused as before."""
+    paths = []
+    for seed, name in enumerate(("so101_sim (cpu renderer)", "so101_sim (egl renderer)", "so101_sim")):
+        spec = build_spec()
+        spec.robot.name = name
+        paths.append(write_dataset(tmp_path / str(seed), spec, [build_episode(spec, 8, seed)]))
+    spec = merge([opened(p) for p in paths], tmp_path / "both")
+    assert spec.robot.name == "so101_sim (cpu renderer) + so101_sim (egl renderer) + so101_sim"
+    assert spec.robot.kind == "so101_sim" == json.loads((tmp_path / "both/meta/info.json").read_text())["robot_type"]
+    assert merge([opened(tmp_path / "both"), opened(paths[0])], tmp_path / "again").robot.name == spec.robot.name
+    other = build_spec()
+    other.robot.name = "so101"
+    write_dataset(tmp_path / "other", other, [build_episode(other, 8, 9)])
+    with pytest.raises(UserError, match="robot.name"):
+        merge([opened(paths[0]), opened(tmp_path / "other")], tmp_path / "neither")
+
+
+@pytest.mark.parametrize(
+    ("file", "said"), [("tasks.parquet", "tasks.parquet is missing"), ("stats.json", "hiltk stats")]
+)
+def test_what_lerobot_would_ask_the_hub_for(shared_dataset: Path, tmp_path: Path, file: str, said: str) -> None:
+    path = Path(shutil.copytree(shared_dataset, tmp_path / "dataset"))
+    (path / "meta" / file).unlink()
+    with pytest.raises(UserError, match=said):
+        select_episodes(opened(path), [1], tmp_path / "cut")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -314,6 +315,16 @@ def late_frames(g: Good) -> None:
     g["timestamp"][:] *= 1.5
 
 
+@fault("RUN008")
+def a_spec_of_another_rate(g: Good) -> None:
+    g.spec.fps = 20.0
+
+
+@fault("RUN008")
+def a_reward_that_is_no_number(g: Good) -> None:
+    g["next.reward"][3] = np.nan
+
+
 @pytest.mark.parametrize(("code", "break_"), FAULTS, ids=[f"{c}-{f.__name__}" for c, f in FAULTS])
 def test_a_fault_is_named(code: str, break_: Callable[[Good], None], good: Good) -> None:
     break_(good)
@@ -342,6 +353,49 @@ def test_half_the_episodes_zero_in_other_units_and_formats(good: Good) -> None:
     assert "episodes 4, 5, 6, 7 of 8" in where["GRP001"]
     swapped = [f.message for f in report.findings if f.code == "IMG003"]
     assert len(swapped) == 2 and all("showed before from episode 4 on" in m for m in swapped)
+
+
+def half_zero(g: Good) -> None:
+    g.action[g.episode % 2 == 0] = 0
+
+
+def a_session_in_radians(g: Good) -> None:
+    rows = np.ix_(g.episode == 3, g.dims(*JOINTS))
+    g.state[rows] = np.deg2rad(g.state[rows])
+
+
+def cameras_swapped_half_way(g: Good) -> None:
+    wrist, front = (list(g.files.frames(c)) for c in (WRIST, FRONT))
+    g.frames(WRIST, lambda row, frame: front[row] if g.half()[row] else frame)
+    g.frames(FRONT, lambda row, frame: wrist[row] if g.half()[row] else frame)
+
+
+def two_gripper_formats(g: Good) -> None:
+    g.action[g.half(), 3] = np.sign(g.action[g.half(), 3]) + 1
+
+
+COMPOUND = {
+    half_zero: ("ACT001", "episodes 0, 2, 4, 6 of 8"),
+    a_session_in_radians: ("KIN002", "episode 3 of 8"),
+    cameras_swapped_half_way: ("IMG003", ""),
+    two_gripper_formats: ("GRP001", ""),
+}
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [c for n in (1, 2, 4) for c in combinations(COMPOUND, n)],
+    ids=lambda faults: " and ".join(f.__name__ for f in faults),
+)
+def test_compound_faults_are_each_named(good: Good, faults: tuple[Callable[[Good], None], ...]) -> None:
+    """None hides another, and none is named that is not there."""
+    for break_ in faults:
+        break_(good)
+    report = found(good.artifact())
+    for break_, (code, where) in COMPOUND.items():
+        assert (code in codes(report)) == (break_ in faults), (code, [str(f) for f in report.findings])
+        if break_ in faults:
+            assert where in next(f.where for f in report.findings if f.code == code)
 
 
 def test_episodes_of_one_dataset_in_another(demos: Artifact, another: Callable[[str], Good]) -> None:

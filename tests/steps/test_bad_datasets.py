@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,9 +26,9 @@ STATE = "observation.state"
 
 @pytest.fixture(scope="module")
 def filmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two episodes with a video."""
+    """Three episodes with a video."""
     spec = build_spec(size=64)
-    episodes = [build_episode(spec, 8, seed) for seed in range(2)]
+    episodes = [build_episode(spec, 8, seed) for seed in range(3)]
     return write_dataset(tmp_path_factory.mktemp("filmed") / "dataset", spec, episodes, video=True)
 
 
@@ -114,6 +115,70 @@ def nonsense_spec(path: Path) -> None:
     file.write_text(yaml.safe_dump(data))
 
 
+def other_width(path: Path) -> None:
+    """One number too few in every action, in the table only."""
+
+    def narrow(table: pa.Table) -> pa.Table:
+        at = table.schema.get_field_index("action")
+        cells = [cell[:3] for cell in table.column(at).to_pylist()]
+        return table.set_column(at, "action", pa.array(cells, pa.list_(pa.float32(), 3)))
+
+    rewrite(path, narrow)
+
+
+def no_column(name: str) -> Fault:
+    return lambda path: rewrite(path, lambda table: table.drop_columns([name]))
+
+
+def other_episodes(**changes: Any) -> Fault:
+    """Edit the first episode's row of metadata."""
+
+    def edit(path: Path) -> None:
+        file = the(path, "meta/episodes/*/*.parquet")
+        table = pq.read_table(file, partitioning=None)
+        for name, value in changes.items():
+            at = table.schema.get_field_index(name)
+            cells = [value, *table.column(at).to_pylist()[1:]]
+            table = table.set_column(at, table.schema.field(at), pa.array(cells, table.schema.field(at).type))
+        pq.write_table(table, file)
+
+    return edit
+
+
+def truncated_episodes(path: Path) -> None:
+    cut(the(path, "meta/episodes/*/*.parquet"))
+
+
+def picture(cell: dict[str, Any] | None) -> Fault:
+    """Another content of one stored picture."""
+
+    def put(table: pa.Table) -> pa.Table:
+        at = next(i for i, name in enumerate(table.column_names) if "images" in name)
+        cells = table.column(at).to_pylist()
+        cells[0] = cell
+        return table.set_column(at, table.schema.field(at), pa.array(cells, table.schema.field(at).type))
+
+    return lambda path: rewrite(path, put)
+
+
+def stats_text(text: str) -> Fault:
+    return lambda path: (path / "meta" / "stats.json").write_text(text) and None
+
+
+def spec_text(text: str) -> Fault:
+    return lambda path: (path / SPEC_FILE).write_text(text) and None
+
+
+def spec_with(change: Callable[[dict[str, Any]], Any]) -> Fault:
+    def edit(path: Path) -> None:
+        data = yaml.safe_load((path / SPEC_FILE).read_text())
+        change(data)
+        (path / SPEC_FILE).write_text(yaml.safe_dump(data))
+
+    return edit
+
+
+SMALL_PICTURE = {"bytes": cv2.imencode(".png", np.zeros((9, 9, 3), np.uint8))[1].tobytes(), "path": None}
 FAULTS: dict[str, tuple[Fault, str]] = {
     "no_dataset": (no_dataset, "meta/info.json is missing"),
     "no_json": (no_json, "info.json cannot be read"),
@@ -124,18 +189,45 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "wrong_shape": (wrong_shape, "17"),
     "no_timestamps": (no_timestamps, "lacks the columns every LeRobotDataset has: timestamp"),
     "wrong_fps": (say(fps=30), "30"),
+    "no_number": (say(fps="fast"), "info.json cannot be read"),
+    "no_rate": (say(fps=0), "0 frames per second"),
+    "no_count": (say(total_frames="many"), "info.json cannot be read"),
+    "no_features": (say(features=None), "info.json cannot be read"),
+    "features_without_type": (say(features={"action": {}}), "info.json cannot be read"),
+    "other_width": (other_width, "'action' has 3 numbers a row"),
+    "no_column": (no_column("index"), "columns that are not there: index"),
+    "truncated_episodes": (truncated_episodes, "damaged"),
+    "other_length": (other_episodes(length=3), "episode 0 of 3 frames against episode 0 of 11 frames"),
+    "other_place": (other_episodes(dataset_from_index=3), "put episode 0 in rows 3 to 11, it is in rows 0 to 11"),
+    "no_picture": (picture(None), "cannot be decoded"),
+    "nonsense_picture": (picture({"bytes": b"nonsense", "path": None}), "cannot be decoded"),
+    "small_picture": (picture(SMALL_PICTURE), "9 x 9 x 3"),
 }
 NUMBERS: dict[str, tuple[Fault, str]] = {"not_finite": (not_finite, "not finite")}
 VIDEO: dict[str, tuple[Fault, str]] = {
     "truncated_mp4": (truncated_mp4, ".mp4"),
     "no_mp4": (no_mp4, "missing"),
 }
-SPEC: dict[str, tuple[Fault, str]] = {"nonsense_spec": (nonsense_spec, "fps: -3 must be above 0")}
+SPEC: dict[str, tuple[Fault, str]] = {
+    "nonsense_spec": (nonsense_spec, "fps: -3 must be above 0"),
+    "empty_spec": (spec_text(""), "hiltk_spec.yaml"),
+    "no_yaml": (spec_text("a: [1,\n b"), "hiltk_spec.yaml"),
+    "other_rate": (spec_with(lambda d: d.update(fps=20.0)), "fps: 20.0 in the spec, 10.0 in meta/info.json"),
+    "other_names": (spec_with(lambda d: d["state"]["dims"][0].update(name="banana")), "banana"),
+    "no_dimensions": (spec_with(lambda d: d["state"].update(dims=[])), "observation.state"),
+    "other_camera": (spec_with(lambda d: d["images"][0].update(name="elsewhere")), "elsewhere"),
+}
+STATS: dict[str, tuple[Fault, str]] = {
+    "no_json": (stats_text("{nonsense"), "stats.json cannot be read"),
+    "a_list": (stats_text("[]"), "stats.json cannot be read"),
+    "words": (stats_text('{"action": {"min": ["low"]}}'), "stats.json cannot be read"),
+}
 
 
-def refused(words: list[str], root: Path, said: str) -> None:
-    result = CliRunner().invoke(cli.app, [*words, f"root={root}"], terminal_width=200)
-    assert result.exit_code == 1, f"{result.exit_code} {result.exception!r}\n{result.output}"
+def refused(words: list[str], root: Path, said: str, code: int = 1) -> None:
+    place = ["--root", str(root)] if words[0] == "check" else [f"root={root}"]
+    result = CliRunner().invoke(cli.app, [*words, *place], terminal_width=200)
+    assert result.exit_code == code, f"{result.exit_code} {result.exception!r}\n{result.output}"
     assert result.stderr.startswith("error: ") or "\nerror: " in result.stderr, result.stderr
     assert "Traceback" not in result.output and said in result.stderr, result.stderr
     assert not [p for p in root.rglob("*") if p.is_file() and p.name != ".lock"]
@@ -175,6 +267,64 @@ def test_videos(filmed: Path, tmp_path: Path, fault: str, command: str) -> None:
     spoil, said = VIDEO[fault]
     spoil(path)
     refused([command, str(path), *([] if command == "show" else ["name=out"])], tmp_path / "out", said)
+
+
+# What every verb that takes a dataset refuses: (words, besides the dataset's folder).
+VERBS: dict[str, Callable[[str], list[str]]] = {
+    "fix-actions": lambda path: ["fix-actions", path, "name=o", "force=true"],
+    "label": lambda path: ["label", path, "name=o", "source=predicate"],
+    "merge": lambda path: ["merge", path, f"{path}/../good", "name=o"],
+    "merge, second": lambda path: ["merge", f"{path}/../good", path, "name=o"],
+    "split": lambda path: ["split", path, "name=o"],
+    "drop-episodes": lambda path: ["drop-episodes", path, "name=o", "episodes=[0]"],
+    "stats": lambda path: ["stats", path, "name=o"],
+    "inspect": lambda path: ["inspect", path, "name=o"],
+    "train-classifier": lambda path: ["train-classifier", path, "name=o", "steps=1"],
+    "train": lambda path: ["train", f"demos=[{path}]", "name=o", "episodes=1", "env.cameras=[]"],
+    "diff": lambda path: ["diff", f"{path}/../good", path],
+}
+CLASSES = ("no_dataset", "truncated_parquet", "missing_episode", "other_number_of_episodes", "nonsense_spec")
+
+
+@pytest.mark.parametrize("fault", [*CLASSES, "not_finite", "truncated_mp4"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb(filmed: Path, tmp_path: Path, verb: str, fault: str) -> None:
+    """Nothing is made of a dataset in any of these states, whatever the command; `diff` alone does not need numbers."""
+    if (verb, fault) == ("diff", "not_finite"):
+        pytest.skip("compares specs, settings and statistics")
+    (tmp_path / "good").symlink_to(filmed)
+    path = Path(shutil.copytree(filmed, tmp_path / "dataset"))
+    spoil, said = (FAULTS | NUMBERS | SPEC | VIDEO)[fault]
+    spoil(path)
+    refused(VERBS[verb](str(path)), tmp_path / "out", said, code=2 if verb == "diff" else 1)
+
+
+@pytest.mark.parametrize("fault", list(STATS))
+@pytest.mark.parametrize("command", ["stats", "check", "adopt", "drop-episodes"])
+def test_statistics_that_are_none(shared_dataset: Path, tmp_path: Path, fault: str, command: str) -> None:
+    path = Path(shutil.copytree(shared_dataset, tmp_path / "dataset"))
+    if command == "adopt":
+        (path / SPEC_FILE).unlink()
+    spoil, said = STATS[fault]
+    spoil(path)
+    words = {"check": [], "drop-episodes": ["name=o", "episodes=[0]"]}.get(command, ["name=o"])
+    refused([command, str(path), *words], tmp_path / "out", said)
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, *NUMBERS, *SPEC])
+def test_check(shared_dataset: Path, tmp_path: Path, fault: str) -> None:
+    """One message, or a rule's finding that says the same."""
+    path = Path(shutil.copytree(shared_dataset, tmp_path / "dataset"))
+    spoil, said = (FAULTS | NUMBERS | SPEC)[fault]
+    spoil(path)
+    result = CliRunner().invoke(cli.app, ["check", str(path), "--json"], terminal_width=200)
+    assert result.exit_code == 1, f"{result.exit_code} {result.exception!r}\n{result.output}"
+    if "error: " in result.stderr:
+        assert said in result.stderr
+    else:
+        assert said in next(
+            f["message"] + f["where"] for f in json.loads(result.stdout)["findings"] if f["code"] == "RUN008"
+        )
 
 
 def test_a_file_is_no_dataset(tmp_path: Path) -> None:

@@ -388,7 +388,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "missing episode": (lambda p: edit_table(p, lambda t: t.slice(10)), "announces 24 frames"),
     "missing episode, told": (
         lambda p: (edit_table(p, lambda t: t.slice(12)), edit_info(p, total_frames=12)),
-        "the metadata describes 2 episodes",
+        "meta/info.json announces 2 episodes, the tables hold 1",
     ),
     "wrong totals": (lambda p: edit_info(p, total_frames=99), "announces 99 frames"),
     "not finite": (lambda p: edit_table(p, with_nan), "not finite in 1 of 24 rows"),
