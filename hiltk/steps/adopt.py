@@ -18,7 +18,8 @@ from rich.table import Table
 from hiltk.arm.kinematics import Kinematics
 from hiltk.artifacts.store import Artifact, Draft, create, resolve
 from hiltk.config import AdoptConf
-from hiltk.data.adopt import OPEN, Adoption, Ask, Decider, Guess, Output, adopt, setting
+from hiltk.data.adopt import Adoption, Output, adopt
+from hiltk.data.adopt_questions import OPEN, Ask, Decider, Guess, setting
 from hiltk.data.consistency import require_consistent
 from hiltk.data.foreign import foreign_spec, write_converted
 from hiltk.data.lerobot_files import LeRobotFiles
@@ -72,7 +73,7 @@ def _check(cfg: AdoptConf) -> None:
 
 def _files(path: Path, stack: ExitStack) -> LeRobotFiles:
     if not is_v21(path):
-        return LeRobotFiles(path)
+        return LeRobotFiles(path, gaps=True)
     Console().print("LeRobot v2.1: converting with LeRobot's own converter")
     return LeRobotFiles(to_v3(path, Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hiltk-")))))
 

@@ -13,31 +13,21 @@ from hypothesis import strategies as st
 from hiltk.arm.calibration import DEG_PER_TICK, Calibration
 from hiltk.arm.kinematics import Kinematics
 from hiltk.config import AdoptedConf
-from hiltk.data.adopt import (
-    KEEP,
-    LIKELY,
-    OPEN,
-    REBUILD,
-    SURE,
+from hiltk.data.adopt_actions import (
     YAWS_DEG,
-    Decider,
-    Guess,
     Motion,
-    encoder_step,
     fit,
     guess_actions,
     guess_gripper_format,
     guess_gripper_step,
-    guess_gripper_unit,
-    guess_joint_unit,
-    guess_joints,
     guess_scale,
     guess_yaw,
     is_achieved,
-    locked_joints,
     nearest_round,
     rotate,
 )
+from hiltk.data.adopt_questions import KEEP, LIKELY, OPEN, REBUILD, SURE, Decider, Guess
+from hiltk.data.adopt_state import encoder_step, guess_gripper_unit, guess_joint_unit, guess_joints, locked_joints
 from hiltk.data.timeline import Timeline
 from hiltk.errors import ConfigError, UserError
 from tests.conftest import START_DEG, joint_path

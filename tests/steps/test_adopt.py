@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from hiltk import cli
 from hiltk.config import AdoptConf, AdoptedConf, FixActionsConf, RecordConf, So101SimConf, TaskConf
-from hiltk.data.adopt import rotate
+from hiltk.data.adopt_actions import rotate
 from hiltk.data.lerobot_io import SPEC_FILE, dataset_spec, load_episodes
 from hiltk.spec import JOINT_PARTS, STATE_KEY, GripperFormat, Semantics, require_compatible
 from hiltk.steps import adopt, fix_actions, record
@@ -74,6 +74,39 @@ def conf(root: Path, dataset: Path, **foreign: Any) -> AdoptConf:
 
 def snapshot(path: Path) -> dict[Path, bytes]:
     return {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+def without_row(source: Path, target: Path, row: int) -> Path:
+    """A copy that lacks one row inside an episode, metadata told (a recorder that dropped a frame)."""
+    path = Path(shutil.copytree(source, target))
+    (file,) = (path / "data").glob("*/*.parquet")
+    table = pq.read_table(file, partitioning=None)
+    episode = table.column("episode_index")[row].as_py()
+    keep = np.arange(len(table)) != row
+    index = table.schema.get_field_index("index")
+    table = table.filter(keep).set_column(index, table.schema.field("index"), pa.array(np.arange(len(table) - 1)))
+    pq.write_table(table, file)
+    info = json.loads((path / "meta/info.json").read_text())
+    (path / "meta/info.json").write_text(json.dumps(info | {"total_frames": info["total_frames"] - 1}))
+    (file,) = (path / "meta/episodes").glob("*/*.parquet")
+    rows = pq.read_table(file, partitioning=None)
+    for name, since in (("length", 0), ("dataset_from_index", 1), ("dataset_to_index", 0)):
+        at = rows.schema.get_field_index(name)
+        values = np.array(rows.column(name).to_pylist())
+        values[episode + since : episode + 1 if name == "length" else None] -= 1
+        rows = rows.set_column(at, rows.schema.field(at), pa.array(values))
+    pq.write_table(rows, file)
+    return path
+
+
+def test_a_frame_that_is_missing_is_told_and_masked(without_spec: Path, tmp_path: Path) -> None:
+    """As fix-actions does it: the step across the gap has no known action."""
+    path = without_row(without_spec, tmp_path / "gap", 5)
+    result = hiltk("adopt", str(path), "name=mine", f"root={tmp_path}", DEGREES, "foreign.gripper_step=15")
+    assert result.exit_code == 0, result.output
+    assert "1 frames are missing" in result.output
+    valid = [e.action_valid for e in load_episodes(tmp_path / "datasets/mine/d-0001", after_end=True)]
+    assert not valid[0][4] and valid[0].sum() == len(valid[0]) - 1 and all(v.all() for v in valid[1:])
 
 
 # ---------------------------------------------------------------- intact actions
@@ -205,7 +238,7 @@ def test_on_a_terminal_it_is_asked(dead: Path, tmp_path: Path, monkeypatch: pyte
 
 
 def test_answers_are_typed() -> None:
-    from hiltk.data.adopt import OPEN, Guess
+    from hiltk.data.adopt_questions import OPEN, Guess
     from hiltk.errors import ConfigError
 
     assert adopt._typed("0.02", Guess("foreign.action_scale_m", None, "", OPEN)) == 0.02
