@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hiltk.artifacts.store import Artifact
-from hiltk.checks import actions, gripper, images, kinematics, learning, rewards, runs  # noqa: F401 (they register)
+from hiltk.checks import actions, driving, gripper, images, kinematics, learning, rewards, runs  # noqa: F401 (they register)
 from hiltk.checks.rule import RULES, Finding, Reads, Rule, Severity
 from hiltk.checks.subject import Dataset, Made, Together
 from hiltk.errors import ConfigError, nearest

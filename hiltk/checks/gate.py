@@ -15,6 +15,7 @@ from hiltk.checks.engine import Report, examine, gather
 from hiltk.checks.show import print_gate, severity
 from hiltk.checks.subject import Dataset, Together
 from hiltk.config import ChecksConf
+from hiltk.envs.base import HilEnv
 from hiltk.errors import UserError
 from hiltk.spec import Spec
 
@@ -25,19 +26,20 @@ class Gated(Protocol):
     checks: ChecksConf
 
 
-def gate(step: str, cfg: Gated, artifacts: Sequence[Artifact], *, target: Spec | None = None) -> None:
+def gate(step: str, cfg: Gated, artifacts: Sequence[Artifact], *, env: HilEnv | None = None) -> None:
     """Check a step's inputs; say in one line what passed and in full what did not.
 
     Args:
         artifacts: what the step reads.
-        target: the spec of the environment it will act in.
+        env: the environment it will act in; it is driven a little.
 
     Raises:
         UserError: a rule found an error that ``cfg.checks.ignore`` does not name.
         ConfigError: it names a rule that does not exist.
     """
     all_ = gather(artifacts)
-    all_.step, all_.config, all_.target = step, plain_config(cfg), target
+    all_.step, all_.config = step, plain_config(cfg)
+    all_.env, all_.target = env, env.io_spec if env else None
     with torch.random.fork_rng(devices=[]):  # rules load networks: what they draw must not change the step's own draws
         report = examine(all_, step=step, ignore=cfg.checks.ignore)
     print_gate(report, Console())

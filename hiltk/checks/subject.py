@@ -20,6 +20,7 @@ from hiltk.arm.units import ARM_JOINTS
 from hiltk.artifacts.store import Artifact
 from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.repair import last_rows
+from hiltk.envs.base import HilEnv
 from hiltk.spec import STATE_KEY, Spec
 
 ACTION = "action"
@@ -334,7 +335,8 @@ class Together:
     Attributes:
         step: the step that is about to run; empty where the user asks.
         config: its settings, as plain containers.
-        target: the spec of what the step acts in, where it has an environment.
+        env: what the step acts in, where it has an environment.
+        target: its spec.
     """
 
     datasets: list[Dataset] = field(default_factory=list)
@@ -343,6 +345,7 @@ class Together:
     evaluations: list[Made] = field(default_factory=list)
     step: str = ""
     config: dict[str, Any] = field(default_factory=dict)
+    env: HilEnv | None = None
     target: Spec | None = None
 
     @property

@@ -65,7 +65,7 @@ def _run(cfg: EvalConf, env: HilEnv, candidates: list[Candidate]) -> Artifact:
     for candidate in candidates:
         require_fit(candidate.policy.spec, env.io_spec, candidate.artifact.ref, f"the environment '{cfg.env.name}'")
     strata = choose_strata(cfg, env)
-    gate("eval", cfg, artifacts, target=env.io_spec)
+    gate("eval", cfg, artifacts, env=env)
     with create("evaluations", cfg.name, root=cfg.root, step="eval", cfg=cfg, inputs=artifacts, seed=cfg.seed) as draft:
         draft.spec = env.io_spec
         draft.notes["policies"] = {c.label: _origin(c.artifact) for c in candidates}

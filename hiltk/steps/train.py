@@ -67,7 +67,7 @@ def _run(cfg: TrainConf, env: SuccessRule, device: torch.device) -> Artifact:
         inputs.append(resolve(cfg.reward.classifier, "classifiers", root))
     if cfg.init and not is_snapshot(cfg.init):
         inputs.append(warm_start(policy, cfg.init, root))
-    gate("train", cfg, inputs, target=env.io_spec)
+    gate("train", cfg, inputs, env=env)
     agent = build_agent(policy, cfg.agent, env.io_spec.reward, horizon)
     if cfg.compile:
         compile_torsos(agent)

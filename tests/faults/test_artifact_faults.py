@@ -180,7 +180,7 @@ def test_a_leader_that_leads_and_others(good: Good, tmp_path: Path) -> None:
 
 
 NAMED_HERE = {
-    "IMG004", "IMG005", "KIN007", "LRN003", "LRN004", "LRN005", "LRN006", "LRN007", "REW007",
+    "ACT008", "IMG004", "IMG005", "KIN007", "LRN003", "LRN004", "LRN005", "LRN006", "LRN007", "REW007",
     "RUN001", "RUN002", "RUN004", "RUN005", "RUN006",
 }  # fmt: skip
 

@@ -11,19 +11,31 @@ import pytest
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.checks.engine import examine, gather
 from hiltk.config import (
+    AdoptConf,
+    AdoptedConf,
     ChecksConf,
+    DropConf,
     Fault,
     FixActionsConf,
+    GymnasiumConf,
     HumanConf,
     JitterConf,
+    LabelConf,
+    MergeConf,
     RecordConf,
     RewardConf,
     So101SimConf,
+    SplitBy,
+    SplitConf,
+    StatedConf,
+    StatsConf,
     TaskConf,
 )
 from hiltk.errors import ConfigError, UserError
-from hiltk.spec import GripperFormat
-from hiltk.steps import fix_actions, record
+from hiltk.spec import GripperFormat, Semantics
+from hiltk.steps import adopt, drop_episodes, fix_actions, label, merge, record, split, stats
+from tests.faults.inject import Good
+from tests.faults.test_artifact_faults import ahead, leader_recording
 
 SMALL = So101SimConf(image_height=16, image_width=16)
 WORKSPACE = {"workspace_low_m": [0.10, -0.2, 0.008], "workspace_high_m": [0.38, 0.2, 0.25]}
@@ -36,6 +48,10 @@ ODD: dict[str, dict[str, Any]] = {
         "human": HumanConf(skill=0.3, noise=0.4),
         "keep": "all",
     },
+    "two cameras": {"env": replace(SMALL, cameras=["front", "wrist"])},
+    "thirty a second": {"env": replace(SMALL, fps=30.0, action_scale_m=0.007)},
+    "tiny episodes": {"task": TaskConf(name="reach", time_limit_s=0.3), "keep": "all"},
+    "one episode, large pictures": {"env": replace(SMALL, image_height=180, image_width=240), "episodes": 1},
     "no cameras": {"env": replace(SMALL, cameras=[])},
     "changing light": {"env": replace(SMALL, jitter=JitterConf(0.8, 0.8, 0.8))},
     "penalties": {"reward": RewardConf(success_value=10, step_value=-0.05, timeout="terminal"), "keep": "all"},
@@ -64,6 +80,45 @@ def test_repaired_recordings(tmp_path: Path) -> None:
     cfg = RecordConf(root=str(tmp_path), name="broken", env=SMALL, episodes=3, fault=Fault.zero_actions)
     assert record.run(cfg).run()["checks"]["ignored"] == ["ACT001", "GRP002"]
     clean(fix_actions.run(FixActionsConf(root=str(tmp_path), name="fixed", dataset="broken")))
+
+
+def test_what_every_step_makes(demos: Artifact, play: Artifact, tmp_path: Path) -> None:
+    """Datasets that went through curation, in any order, are as sound as those they were made from."""
+    root, (a, b) = str(tmp_path), (str(demos.path), str(play.path))
+    merged = merge.run(MergeConf(root=root, name="both", datasets=[a, b]))
+    made = [merged]
+    made += [drop_episodes.run(DropConf(root=root, name="some", dataset=merged.ref, episodes=["0", "9"]))]
+    made += [split.run(SplitConf(root=root, name="train", dataset=merged.ref, by=SplitBy.session))]
+    made += [resolve("train-held-out", "datasets", tmp_path)]
+    made += [stats.run(StatsConf(root=root, name="stats", dataset=merged.ref))]
+    (tmp_path / "labels.csv").write_text("episode,first,last,kind\n0,,,failure\n")
+    file = str(tmp_path / "labels.csv")
+    made += [label.run(LabelConf(root=root, name="labels", dataset=merged.ref, file=file))]
+    made += [fix_actions.run(FixActionsConf(root=root, name="rebuilt", dataset=merged.ref, force=True))]
+    for one in made:
+        clean(one)
+
+
+def test_what_adopt_makes_of_lerobots_own_recorder(good: Good, tmp_path: Path) -> None:
+    """A leader arm through LeRobot's dataset API, brought over by both commands."""
+    theirs = leader_recording(tmp_path / "theirs", good, ahead)
+    clean(theirs)
+    foreign = {"joint_unit": "degrees", "gripper_unit": "percent"}
+    paths = {"root": str(tmp_path), "dataset": str(theirs.path)}
+    clean(adopt.run(AdoptConf(name="adopted", foreign=AdoptedConf(**foreign), **paths)))
+    for method in (Semantics.achieved, Semantics.commanded):
+        conf = StatedConf(**foreign, commands="action" if method is Semantics.commanded else "")
+        clean(fix_actions.run(FixActionsConf(name=method.name, foreign=conf, method=method, **paths)))
+
+
+def test_another_environment(tmp_path: Path) -> None:
+    """One that is no arm: no joints, no end effector, a reward of its own."""
+    env = GymnasiumConf(id="Pendulum-v1")
+    cfg = RecordConf(
+        root=str(tmp_path), name="pendulum", env=env, human=HumanConf(name="wandering"), keep="all", episodes=2,
+        reward=RewardConf(source="env"), task=TaskConf(time_limit_s=2.0),
+    )  # fmt: skip
+    clean(record.run(cfg))
 
 
 def test_record_refuses_but_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
