@@ -53,11 +53,14 @@ def root(
 
 
 @contextmanager
-def messages() -> Iterator[None]:
+def messages(*, bad_input: int = 1) -> Iterator[None]:
     """Turn exceptions into one message on stderr and an exit code.
 
     `HiltkError` carries its own code (1 or 2); Ctrl-C gives 130; anything else is our fault, 70. With
     ``HILTK_TRACEBACK=1`` the full trace is shown instead.
+
+    Args:
+        bad_input: the code of a `UserError`, where 1 has another meaning.
     """
     try:
         yield
@@ -67,6 +70,7 @@ def messages() -> Iterator[None]:
         if os.environ.get(TRACEBACK) == "1" or isinstance(error, SystemExit):
             raise
         text, code = _describe(error)
+        code = bad_input if code == 1 else code
         typer.secho(text, fg="red", err=True)
         raise typer.Exit(code) from None
 
@@ -304,9 +308,9 @@ def diff(
 ) -> None:
     """Compare two artifacts: spec (and what a step that joins them would refuse), settings, statistics.
 
-    Writes nothing. Exit code 0: no differences; 1: differences (or bad input, with a message).
+    Writes nothing. Exit code as diff(1): 0 no differences, 1 differences, 2 it could not be said (with a message).
     """
-    with messages():
+    with messages(bad_input=2):
         from hiltk.steps.diff import run
 
         if run(a, b, root=_root(settings), as_json=as_json):

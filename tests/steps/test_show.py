@@ -72,7 +72,7 @@ def test_diff_names_what_differs_and_is_1(root: Path) -> None:
     [
         (["show", "demo"], 1, "there is no artifact 'demo'"),
         (["show", "demos", "kind=x"], 2, "'kind=x' is not a setting"),
-        (["diff", "demos", "demos@d-0009"], 1, "has no version 'd-0009'"),
+        (["diff", "demos", "demos@d-0009"], 2, "has no version 'd-0009'"),  # 1 is: they differ
     ],
 )
 def test_mistakes(root: Path, words: list[str], code: int, said: str) -> None:
