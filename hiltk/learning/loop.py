@@ -165,10 +165,7 @@ class Trainer:
         self.debt += self.conf.utd
         due = int(self.debt)
         self.debt -= due
-        rows = []
-        for i in range(due):
-            rows.append(self._update(actor=i == due - 1))
-        return rows
+        return [self._update(actor=i == due - 1) for i in range(due)]
 
     def _learn_offline(self) -> None:
         """Updates on the demonstrations alone, before anything is known of the environment."""
@@ -183,8 +180,8 @@ class Trainer:
             if not all(map(math.isfinite, metrics.values())):
                 raise NotFinite(metrics)
         except NotFinite as error:
-            # The last checkpoint stays as it is.
-            fix = "resume=true with a lower agent.lr goes on from the last checkpoint"
+            # The last checkpoint stays, but cannot help: a run resumed from it is the same run, to the digit.
+            fix = "start again with a lower agent.lr; init= takes up a policy that is still good"
             raise divergence.diverged(self.folder, self.agent, batch, error, fix) from error
         return metrics | _composition(batch)
 
