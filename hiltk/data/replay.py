@@ -28,7 +28,7 @@ from hiltk.data.frames import Frames
 from hiltk.data.indices import ReturnsToGo, RowIndex
 from hiltk.errors import UserError
 from hiltk.observation import Observation
-from hiltk.spec import IMAGE_PREFIX, Spec
+from hiltk.spec import IMAGE_PREFIX, STATE_KEY, Spec
 
 RING_FILE = "ring.json"  # beside the arrays: where the ring stood at the last flush
 
@@ -232,11 +232,11 @@ class FrameStore:
         human = self._human(rows)
         for k in range(n_step):
             row = rows + k
+            # From an episode's last observation, and from the newest row of a running one, nothing moves.
             going &= (row < self.end) & self.moves[row % self.size] & (self._human(row) == human)
             total += np.where(going, factor * self.reward[row % self.size], 0)
             factor = np.where(going, factor * discount, factor)
             last = np.where(going, row, last)
-            going &= ~(self.terminated | self.truncated)[row % self.size] if n_step > 1 else going
         at = rows % self.size
         return {
             "observation": self._stacked(rows, stack, copy),
@@ -328,7 +328,7 @@ class FrameStore:
         self.flush()
         if self.path is None or self.end >= self.size:
             return
-        for name in [*self.frames, *(k for k, v in vars(self).items() if isinstance(v, np.ndarray))]:
+        for name in self.arrays():
             file = self.path / f"{name}.npy"
             temporary = file.with_suffix(".tmp.npy")
             np.save(temporary, np.lib.format.open_memmap(file, mode="r")[: self.end])
@@ -468,8 +468,6 @@ def _tensors(observation: dict[str, np.ndarray], pad: int, rng: np.random.Genera
 
 def example_observation(spec: Spec) -> dict[str, np.ndarray]:
     """An observation of zeros with the shapes and dtypes of a spec."""
-    from hiltk.spec import STATE_KEY
-
     out: dict[str, np.ndarray] = {STATE_KEY: np.zeros(len(spec.state.dims), np.float32)}
     for image in spec.images:
         out[image.key] = np.zeros((image.height, image.width, 3), np.uint8)

@@ -18,7 +18,7 @@ from hiltk.agents.features import attach
 from hiltk.agents.make import build_agent, build_policy
 from hiltk.agents.policy import Policy
 from hiltk.agents.snapshots import is_snapshot, load_snapshot
-from hiltk.artifacts.store import Artifact, create, resolve, spec_file
+from hiltk.artifacts.store import Artifact, create, resolve, spec_file, unfinished
 from hiltk.checks.gate import gate
 from hiltk.config import Schedule, TrainConf
 from hiltk.data.episode import Episode
@@ -154,13 +154,19 @@ def _ring_size(spec: Spec, cfg: TrainConf, horizon: int) -> tuple[int, int]:
     rows = min(capacity + 1 + slack, cfg.episodes * (horizon + 1))
     size, free = rows * row_bytes, free_disk(Path(cfg.root))
     _say(f"replay: up to {rows:,} frames, {human_size(size)} on disk ({human_size(free)} free)")
-    if size > free:
+    if size > free + (_written(cfg) if cfg.resume else 0):
         raise UserError(
             f"the replay store can grow to {human_size(size)}, the disk has {human_size(free)} left",
             where=cfg.root,
             fix="lower capacity, capacity_gib or the image size, or set root= to a larger disk",
         )
     return capacity, slack
+
+
+def _written(cfg: TrainConf) -> int:
+    """Bytes that the interrupted run's store takes already; its files are as long as they can become, with holes."""
+    draft = unfinished("policies", cfg.name, cfg.root)
+    return sum(512 * f.stat().st_blocks for f in (draft / "online").glob("*.npy")) if draft else 0
 
 
 def _capacity(cfg: TrainConf, row_bytes: int, slack: int, horizon: int) -> int:
@@ -228,13 +234,15 @@ def _seen(episode: Episode, keys: list[str]) -> Episode:
 
 
 def _paid(episode: Episode, reward: RewardSpec) -> Episode:
-    """The demonstration as this run's reward rule pays it: one batch must not mix two rules (failures, S9)."""
+    """The demonstration as this run's reward rule pays and ends it: one batch must not mix two rules (failures, S9)."""
     if reward.source == "env":
         return episode
     rewards = np.full(len(episode), reward.step_value, np.float32)
     # A time-out may be recorded as terminal, too; only success is paid.
     if episode.terminated and (episode.success[-1] or episode.rewards[-1] > 0):
         rewards[-1] = reward.success_value
+    if reward.timeout == "terminal" and episode.truncated:
+        episode = replace(episode, terminated=True, truncated=False)
     return replace(episode, rewards=rewards)
 
 

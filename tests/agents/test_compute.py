@@ -25,17 +25,7 @@ from hiltk.config import AgentConf, DrqConf, EncoderConf, LearnerConf
 from hiltk.data.replay import Batch
 from hiltk.errors import ConfigError
 from hiltk.learning.divergence import dump, replay_step
-from hiltk.spec import (
-    STATE_KEY,
-    ActionSpec,
-    Dimension,
-    GripperFormat,
-    ImageSpec,
-    RewardSpec,
-    Spec,
-    StateSpec,
-    Stats,
-)
+from hiltk.spec import STATE_KEY, ActionSpec, Dimension, GripperFormat, ImageSpec, RewardSpec, Spec, StateSpec, Stats
 from tests.agents.resnets import resnet10_folder, resnet_conf
 
 CPU = torch.device("cpu")

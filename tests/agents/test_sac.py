@@ -18,17 +18,7 @@ from hiltk.agents.sac import SacAgent, q_bounds
 from hiltk.config import AgentConf, EncoderConf
 from hiltk.configuring.typed import compose
 from hiltk.data.replay import Batch
-from hiltk.spec import (
-    STATE_KEY,
-    ActionSpec,
-    Dimension,
-    GripperFormat,
-    ImageSpec,
-    RewardSpec,
-    Spec,
-    StateSpec,
-    Stats,
-)
+from hiltk.spec import STATE_KEY, ActionSpec, Dimension, GripperFormat, ImageSpec, RewardSpec, Spec, StateSpec, Stats
 from hiltk.steps import VERBS
 
 

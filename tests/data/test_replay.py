@@ -274,6 +274,7 @@ def test_demonstrations_are_not_copied(make_episode: Callable[..., Episode]) -> 
         copies.add_episode(episode)
     rows = copies.transitions()
     assert views.transitions().tolist() == rows.tolist() and list(views.frames) == list(copies.frames)
+    assert len(rows) == sum(map(len, episodes))  # all of them, and nothing is ever added that could evict one
     for stack, n_step in ((1, 1), (3, 2)):
         ours, theirs = (flat(s.gather(rows, discount=0.9, n_step=n_step, stack=stack)) for s in (views, copies))
         assert all(np.array_equal(ours[k], theirs[k]) and ours[k].dtype == theirs[k].dtype for k in theirs)

@@ -19,6 +19,18 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
+def test_a_save_that_breaks_off_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(state: object, file: Path) -> None:
+        file.write_bytes(b"half a file")
+        raise KeyboardInterrupt
+
+    checkpoint.save(tmp_path, {"episode": 7})
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(tmp_path, {"episode": 8})
+    assert checkpoint.load(tmp_path) == {"episode": 7}
+
+
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"half a file")
     with pytest.raises(UserError, match="cannot be read") as caught:

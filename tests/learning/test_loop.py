@@ -168,6 +168,30 @@ def test_updates_follow_the_ratio(tmp_path: Path) -> None:
     assert trainer.agent.updates == int(1.5 * (trainer.env_step - 9))
 
 
+def test_only_the_last_update_of_a_step_moves_the_actor(tmp_path: Path) -> None:
+    trainer, moved = make_trainer(tmp_path, 3), list[list[bool]]()
+    update, learn = trainer.agent.update, trainer._learn
+    trainer.agent.update = lambda batch, actor: (moved[-1].append(actor), update(batch, actor=actor))[1]  # type: ignore
+    trainer._learn = lambda: (moved.append([]), learn())[1]  # type: ignore[method-assign]
+    trainer.run()
+    # 1.5 updates a step: one and two in turn, none before the tenth step.
+    assert moved[:13] == [[]] * 9 + [[True], [False, True]] * 2
+
+
+def test_what_was_executed_is_stored_and_not_what_was_asked_for(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, 3)
+    step = trainer.env.step
+
+    def half(action: np.ndarray) -> Any:
+        observation, reward, terminated, truncated, info = step(action / 2)
+        return observation, reward, terminated, truncated, info
+
+    trainer.env.step = half  # type: ignore[method-assign]
+    trainer.run()
+    stored = trainer.store.action[trainer.store.interventions()]
+    assert len(stored) > 0 and (np.abs(stored) == 0.5).all()  # the human asked for full speed
+
+
 def test_the_human_is_reset_once_per_takeover(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, 4)
     rows = trainer.run()

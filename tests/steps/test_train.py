@@ -28,6 +28,7 @@ from hiltk.config import (
     EncoderConf,
     GymnasiumConf,
     InterventionConf,
+    LearnerConf,
     RecordConf,
     RewardConf,
     Schedule,
@@ -258,6 +259,18 @@ def test_demonstrations_are_paid_by_this_runs_reward_rule(root: Path) -> None:
     assert (store.gather(store.transitions())["reward"] == 10).sum() == len(episodes) - 1
 
 
+@pytest.mark.parametrize(("timeout", "discount"), [("truncated", 0.9), ("terminal", 0.0)])
+def test_time_outs_of_demonstrations_end_as_this_runs_rule_says(root: Path, timeout: str, discount: float) -> None:
+    dataset = resolve("demos", "datasets", root)
+    episode, spec = load_episodes(dataset.path)[0], dataset.spec()
+    episode.terminated, episode.truncated, episode.success[-1], episode.rewards[-1] = False, True, False, 0.0
+    spec.reward = RewardSpec(timeout=timeout)
+    store = train._demo_store([episode], spec)
+    ends = store.gather(store.transitions(), discount=0.9)["discount"]
+    assert ends[:-1] == pytest.approx(0.9) and ends[-1] == pytest.approx(discount)
+    assert not store.reward.any()
+
+
 def test_cloning_refuses_a_start_of_another_contract(root: Path) -> None:
     fine = replace(ENV, action_scale_m=0.01)
     record.run(RecordConf(root=str(root), name="fine", env=fine, task=TASK, episodes=2))
@@ -295,6 +308,40 @@ def test_resuming_under_other_settings_is_refused_by_name(root: Path, monkeypatc
 
 def interrupted(trainer: object) -> None:
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("agent", "expected"),
+    [
+        (replace(AGENT, discount=0.9, n_step=2, mc_floor=True), (0.9, 2, 1, 3, True)),
+        (DrqConf(hidden=[16, 16]), (0.99, 3, 3, 3, False)),
+    ],
+)
+def test_settings_reach_the_sampler(
+    root: Path, monkeypatch: pytest.MonkeyPatch, agent: LearnerConf, expected: tuple[object, ...]
+) -> None:
+    built: list[train.Trainer] = []
+    monkeypatch.setattr(train.Trainer, "run", lambda trainer: (built.append(trainer), interrupted(trainer)))
+    with pytest.raises(KeyboardInterrupt):
+        train.run(conf(root, name="wired", agent=agent, encoder=replace(ENCODER, shift_pad=3)))
+    sampler = built[0].sampler
+    assert (sampler.discount, sampler.n_step, sampler.stack, sampler.pad, sampler.returns) == expected
+
+
+def test_a_resume_needs_room_only_for_what_is_not_written_yet(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, count = train.Trainer._run_episode, iter(range(100))
+
+    def until_the_second(trainer: train.Trainer) -> object:
+        return whole(trainer) if next(count) != 2 else interrupted(trainer)
+
+    monkeypatch.setattr(train.Trainer, "_run_episode", until_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        train.run(conf(root, name="roomy"))
+    # Three episodes of at most 31 rows of 879 bytes are 81,747; two of them are there already.
+    monkeypatch.setattr(train, "free_disk", lambda path: 60_000)
+    with pytest.raises(UserError, match="can grow to 80 KiB"):
+        train.run(conf(root, name="cramped"))
+    train.run(conf(root, name="roomy", resume=True))
 
 
 # ---------------------------------------------------------------- kill -9
