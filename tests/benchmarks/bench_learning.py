@@ -133,37 +133,39 @@ def scaled(batch: Batch) -> list[torch.Tensor]:
 # ---------------------------------------------------------------- LeRobot's
 
 
-def their_buffers(case: Case, optimize_memory: bool) -> list[Any]:
+def their_buffer(transitions: int, spec: Spec, optimize_memory: bool) -> Any:
+    """An empty buffer of LeRobot's; its random shift is not compiled yet."""
     from lerobot.rl.buffer import ReplayBuffer, random_shift
 
+    return ReplayBuffer(
+        transitions,
+        device="cpu",
+        state_keys=[STATE_KEY, *spec.image_keys],
+        image_augmentation_function=partial(random_shift, pad=4),
+        optimize_memory=optimize_memory,
+    )
+
+
+def as_lerobot(observation: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    """Observations as LeRobot's actor sends them: floats in [0, 1], (1, C, H, W)."""
+    tensors = {k: torch.from_numpy(v) for k, v in observation.items()}
+    return {k: (t.permute(2, 0, 1).float() / 255 if t.ndim == 3 else t)[None] for k, t in tensors.items()}
+
+
+def their_buffers(case: Case, optimize_memory: bool) -> list[Any]:
     spec, rng = case.spec, np.random.default_rng(0)
     buffers = []
     for _ in range(2):
-        buffer = ReplayBuffer(
-            TRANSITIONS,
-            device="cpu",
-            state_keys=[STATE_KEY, *spec.image_keys],
-            image_augmentation_function=partial(random_shift, pad=4),
-            optimize_memory=optimize_memory,
-        )
-        state = their_state(spec, rng)
+        buffer = their_buffer(TRANSITIONS, spec, optimize_memory)
+        state = as_lerobot(random_observation(spec, rng))
         for step in range(TRANSITIONS):
-            following, last = their_state(spec, rng), step % EPISODE == EPISODE - 1
+            following, last = as_lerobot(random_observation(spec, rng)), step % EPISODE == EPISODE - 1
             action = torch.from_numpy(case.action(rng))[None]
             action[:, -1] += case.discrete  # -1, 0, 1 to 0, 1, 2
             buffer.add(state, action, float(last), following, done=last, truncated=False)
             state = following
         buffers.append(buffer)
     return buffers
-
-
-def their_state(spec: Spec, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-    """Observations as LeRobot's actor sends them: floats in [0, 1], (1, C, H, W)."""
-    out = {}
-    for key, value in random_observation(spec, rng).items():
-        tensor = torch.from_numpy(value)
-        out[key] = (tensor.permute(2, 0, 1).float() / 255 if tensor.ndim == 3 else tensor)[None]
-    return out
 
 
 def their_bytes(buffer: Any) -> float:

@@ -38,6 +38,7 @@ from hiltk.data.lerobot_io import DatasetReader, DatasetWriter
 from hiltk.data.replay import FrameStore, example_observation, store_episodes
 from hiltk.learning import checkpoint
 from hiltk.spec import STATE_KEY, ActionSpec, Dimension, ImageSpec, Spec, StateSpec
+from tests.benchmarks.bench_learning import as_lerobot, their_buffer
 
 PIXELS, STATES, ACTIONS, LENGTH = 128, 18, 4, 50
 SPEC = Spec(
@@ -128,15 +129,7 @@ def fill_ours(store: FrameStore, transitions: int) -> FrameStore:
 
 
 def fill_theirs(transitions: int, *, optimize_memory: bool) -> Any:
-    from lerobot.rl.buffer import ReplayBuffer, random_shift
-
-    buffer = ReplayBuffer(
-        transitions,
-        device="cpu",
-        state_keys=[STATE_KEY, *SPEC.image_keys],
-        image_augmentation_function=partial(random_shift, pad=4),
-        optimize_memory=optimize_memory,
-    )
+    buffer = their_buffer(transitions, SPEC, optimize_memory)
     stream = observations(0)
     pictures = [as_lerobot(next(stream)) for _ in range(min(transitions, 4 * LENGTH) + 1)]
     for step in range(transitions):
@@ -144,12 +137,6 @@ def fill_theirs(transitions: int, *, optimize_memory: bool) -> Any:
         last = step % LENGTH == LENGTH - 1
         buffer.add(now, torch.zeros(1, ACTIONS), float(last), following, done=last, truncated=False)
     return buffer
-
-
-def as_lerobot(observation: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    """Observations as LeRobot's actor sends them: floats in [0, 1], (1, C, H, W)."""
-    tensors = {k: torch.from_numpy(v) for k, v in observation.items()}
-    return {k: (t.permute(2, 0, 1).float() / 255 if t.ndim == 3 else t)[None] for k, t in tensors.items()}
 
 
 # ---------------------------------------------------------------- what is measured
