@@ -18,6 +18,23 @@ COLORS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 SUCCESS, ALONE, INTERVENTION = "#0072B2", "#009E73", "#D55E00"
 _INK, _GRID = "#33383d", "#e3e6e8"
 Runs = Mapping[int | None, pd.DataFrame]
+# What the guards look at (`hiltk.learning.guards`), by column of metrics.csv; those in LOGARITHMIC by order of size.
+WATCHED = {
+    "q_mean": "Q, mean of a batch",
+    "critic_loss": "critic loss",
+    "saturation": "policy actions at their limit",
+    "alpha": "alpha",
+    "noise": "exploration noise",
+    "critic_gradient": "norm of the critic's gradient",
+    "actor_gradient": "norm of the actor's gradient",
+    "positive_share": "rewarded share of a batch",
+    "batch_demos": "demonstrations' share of a batch",
+    "batch_interventions": "corrections' share of a batch",
+    "imitation_samples": "transitions imitated",
+    "utd": "updates per step",
+    "intervention_length": "steps of an intervention",
+}
+LOGARITHMIC = ("critic_loss", "critic_gradient", "actor_gradient")
 
 
 def success_figure(board: Board, path: Path) -> None:
@@ -78,6 +95,27 @@ def _smoothed(frame: pd.DataFrame) -> pd.DataFrame:
     """Rolling means of the rates; they begin before the window is full, when one episode no longer decides them."""
     rates = frame[["success", "autonomous", "intervention_rate"]].rolling(WINDOW, min_periods=min(5, len(frame))).mean()
     return rates.assign(episode=frame.episode + 1, wall_s=frame.wall_s)
+
+
+def watched_figure(runs: Runs, path: Path) -> list[str]:
+    """What the guards look at, by episode, a line for each training seed; returns the columns there were."""
+    columns = [key for key in WATCHED if all(key in frame and frame[key].notna().any() for frame in runs.values())]
+    if not columns:
+        return []
+    rows = -(-len(columns) // 3)
+    figure = Figure(figsize=(7.2, 1.7 * rows), layout="constrained")
+    axes = list(figure.subplots(rows, 3, squeeze=False).flat)
+    for axis, key in zip(axes, columns, strict=False):
+        for frame in runs.values():
+            known = frame[frame[key].notna()]
+            axis.plot(known.episode + 1, known[key], color=SUCCESS, lw=0.9, alpha=0.7)
+        _dress(axis, yscale="log" if key in LOGARITHMIC else "linear")
+        axis.set_title(WATCHED[key], fontsize=8, color=_INK)
+        axis.tick_params(which="both", colors=_INK, length=0, labelsize=8)
+    for axis in axes[len(columns) :]:
+        axis.set_axis_off()
+    _save(figure, path)
+    return columns
 
 
 def loss_figure(runs: Mapping[str, pd.DataFrame], path: Path) -> None:

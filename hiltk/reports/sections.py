@@ -14,11 +14,14 @@ from hiltk.evaluation.tables import TOTAL, TOTAL_NOTE, format_p
 from hiltk.learning.guards import FILE as GUARDS_FILE
 from hiltk.reports.curation import change_table
 from hiltk.reports.figures import (
+    WATCHED,
     WINDOW,
+    Runs,
     learning_figure,
     loss_figure,
     precision_recall_figure,
     success_figure,
+    watched_figure,
 )
 from hiltk.reports.page import Cell, Figure, Section, Table, Video
 from hiltk.reports.sources import read_csv, title_of, training_runs
@@ -136,7 +139,7 @@ def learning_sections(policies: Sequence[Artifact], folder: Path) -> Iterator[Se
         alt = f"Learning curves of {label}: success without help over the last {WINDOW} episodes ends at {ends}."
         seeds = "Thin lines: seeds. Thick: their mean. " if len(runs) > 1 else ""
         caption = f"{seeds}Rolling means over {WINDOW} episodes of exploring, not of evaluation."
-        yield Section(f"Learning: {label}", figures=[Figure(file, alt, caption)])
+        yield Section(f"Learning: {label}", figures=[Figure(file, alt, caption)], more=_watched(label, runs, folder))
     cloned = training_runs(policies, "bc-pretrain")
     losses = {_named(label, seed, runs): frame for label, runs in cloned.items() for seed, frame in runs.items()}
     if losses:
@@ -144,6 +147,14 @@ def learning_sections(policies: Sequence[Artifact], folder: Path) -> Iterator[Se
         loss_figure(losses, file)
         ends = ", ".join(f"{label} {frame.loss.iloc[-1]:.4f}" for label, frame in losses.items())
         yield Section("Behaviour cloning", figures=[Figure(file, f"Loss of behaviour cloning; at the end: {ends}.")])
+
+
+def _watched(label: str, runs: Runs, folder: Path) -> list[Figure]:
+    """What the guards looked at, tripped or not, folded away."""
+    file = folder / f"watched_{_slug(label)}.png"
+    columns = watched_figure(runs, file)
+    alt = f"What the guards looked at in {label}, by episode: {', '.join(WATCHED[key] for key in columns)}."
+    return [Figure(file, alt, "By episode; a line for each seed.")] if columns else []
 
 
 def guard_section(policies: Sequence[Artifact]) -> Section | None:

@@ -234,6 +234,22 @@ def test_targets_move_by_tau() -> None:
         assert torch.allclose(new, old + 0.25 * (online - old))
 
 
+@pytest.mark.parametrize(("own", "moved"), [(True, 0.25), (False, 1.0)])
+def test_the_target_encoder_moves_by_tau_or_is_the_encoder_itself(own: bool, moved: float) -> None:
+    conf, spec = AgentConf(hidden=[8, 8], tau=0.25, target_encoder=own), tiny_spec()
+    spec.images = [ImageSpec("wrist", 16, 16)]
+    encoder = EncoderConf(channels=[4], kernels=[3], strides=[4], features=4)
+    agent = SacAgent(Policy(conf, encoder, spec), conf, RewardSpec(), horizon=50)
+    before = [p.clone() for p in agent.target_torso.parameters()]
+    with torch.no_grad():
+        for p in agent.policy.torso.parameters():
+            p.add_(1.0)
+    agent._update_targets()
+    assert before and (agent.target_torso is agent.policy.torso) is not own
+    for then, now in zip(before, agent.target_torso.parameters(), strict=True):
+        assert torch.allclose(now - then, torch.tensor(moved), atol=1e-5)
+
+
 def test_state_round_trip_continues_bit_for_bit() -> None:
     agent, batch = make_agent(), make_batch(8)
     agent.update(batch)

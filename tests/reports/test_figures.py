@@ -10,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from hiltk.learning.metrics import COLUMNS
 from hiltk.reports import figures
 from hiltk.reports.sources import read_csv, training_runs
 from hiltk.reports.success import boards
@@ -53,6 +54,24 @@ def test_learning_curve_is_a_rolling_mean(maker: Any, tmp_path: Path, drawn: lis
     # Half the steps by the human for 20 episodes, none afterwards: a mean over 20 falls on a line from 50 to 0.
     np.testing.assert_allclose(mean.get_ydata()[19:], np.linspace(50, 0, 21))
     assert by_time.lines[0].get_xdata()[-1] == pytest.approx(40 * 3 / 60)
+
+
+def test_what_the_guards_watch_is_drawn_as_far_as_it_was_measured(
+    maker: Any, tmp_path: Path, drawn: list[Figure]
+) -> None:
+    runs = {seed: read_csv(maker.trained(f"hil-s{seed}", seed), "metrics.csv") for seed in (0, 1)}
+    assert figures.watched_figure(runs, tmp_path / "none.png") == [] and not (tmp_path / "none.png").exists()
+    for seed, frame in runs.items():
+        frame["q_mean"] = [float("nan")] * 2 + [0.1 * seed] * (len(frame) - 2)
+        frame["utd"], frame["alpha"] = 2.0, 0.01 if seed else float("nan")
+    assert figures.watched_figure(runs, tmp_path / "f.png") == ["q_mean", "utd"]  # alpha is not known of both
+    first = drawn[0].axes[0]
+    assert first.get_title() == "Q, mean of a batch" and len(first.lines) == 2
+    assert first.lines[1].get_xydata()[0].tolist() == [3, 0.1]  # before the first update there is none
+
+
+def test_guarded_metrics_are_columns_that_training_writes() -> None:
+    assert set(figures.LOGARITHMIC) < set(figures.WATCHED) < set(COLUMNS)
 
 
 def test_short_and_empty_curves_are_drawn(maker: Any, tmp_path: Path) -> None:
