@@ -79,7 +79,10 @@ class FeatureStore:
         pairs = zip(rows % self.frames.size, shifts, strict=True)
         shifted = np.stack([shift_frame(frames[row], *self.offsets[shift]) for row, shift in pairs])
         tensor = torch.from_numpy(shifted).permute(0, 3, 1, 2).to(self.encoder.trunk.scale.device)
-        return self.encoder.trunk(tensor).half().cpu().numpy()
+        # One frame alone is convolved otherwise than several, with other last digits: a resumed run, which computes
+        # together what was computed one by one, would not be the same run.
+        maps = self.encoder.trunk(tensor.expand(max(2, len(tensor)), -1, -1, -1))[: len(tensor)]
+        return maps.half().cpu().numpy()
 
 
 def attach(

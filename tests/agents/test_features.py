@@ -20,7 +20,7 @@ from hiltk.data.statistics import vector_stats
 from hiltk.errors import ConfigError, UserError
 from hiltk.spec import STATE_KEY, ImageSpec, RewardSpec, Spec
 from tests.agents.resnets import resnet10_folder, resnet_conf
-from tests.conftest import build_spec
+from tests.conftest import build_episode, build_spec
 
 WRIST = ImageSpec("wrist", 16, 16, 16, 16)
 KEY = WRIST.key
@@ -94,6 +94,19 @@ def test_each_row_and_shift_is_computed_once(store: FrameStore, encoder: Countin
     assert encoder.seen == 3
 
 
+def test_a_map_is_the_same_to_the_bit_whatever_it_is_computed_with(tmp_path: Path) -> None:
+    """A resumed run computes many at once which the run before it computed one by one."""
+    spec = build_spec(64)
+    store, encoder = store_episodes([build_episode(spec, length=11)]), Counting.of(resnet10_folder(tmp_path), spec)
+    together, alone = cache(store, encoder), cache(store, encoder)
+    rows = np.arange(12)
+    shifts = rows % 3
+    for count in (1, 3):
+        parts = [alone.maps(KEY, rows[i : i + count], shifts[i : i + count]) for i in range(0, 12, count)]
+        np.testing.assert_array_equal(np.concatenate(parts), together.maps(KEY, rows, shifts))
+        alone.forget()
+
+
 def test_overwritten_rows_are_computed_again(tiny_spec: Spec, encoder: Counting) -> None:
     store, rng = FrameStore(4, example_observation(tiny_spec), 4), np.random.default_rng(0)
     made = cache(store, encoder, shifts=1)
@@ -114,11 +127,11 @@ def dressed(spec: Spec, rng: np.random.Generator) -> dict[str, np.ndarray]:
 def test_going_back_to_a_checkpoint_forgets(store: FrameStore, encoder: Counting) -> None:
     attach([(store, store.size)], encoder, cached_conf(), np.random.default_rng(0))
     state = store.state_dict()
-    store.gather(np.array([0]))
+    store.gather(np.array([0, 1]))
     store.load_state_dict(state)
     encoder.seen = 0
-    store.gather(np.array([0]), following=False)
-    assert encoder.seen == 1
+    store.gather(np.array([0, 1]), following=False)
+    assert encoder.seen == 2
 
 
 def test_batches_hold_maps_instead_of_frames(store: FrameStore, encoder: Counting) -> None:
