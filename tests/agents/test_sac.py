@@ -384,6 +384,17 @@ def test_the_gripper_learns_on_every_batch_and_its_penalty_is_its_own() -> None:
         assert any(not torch.equal(v, before[k]) for k, v in whole.policy.gripper.state_dict().items())
 
 
+def test_the_grippers_target_moves_by_tau() -> None:
+    agent = gripper_agent(tau=0.25)
+    before = [p.clone() for p in agent.target_gripper.parameters()]
+    with torch.no_grad():
+        for p in agent.policy.gripper.parameters():
+            p.add_(1.0)
+    agent._update_targets()
+    for then, now in zip(before, agent.target_gripper.parameters(), strict=True):
+        assert torch.allclose(now - then, torch.tensor(0.25), atol=1e-5)
+
+
 def test_the_arm_and_the_gripper_share_an_action() -> None:
     agent = gripper_agent()
     assert agent.arm == 2 and agent.target_entropy == -1.5  # the gripper counts

@@ -339,6 +339,14 @@ def test_a_batch_is_all_online_where_there_are_no_demonstrations() -> None:
     assert not bool(sampler(0, [Source.policy] * 20).sample(16, 0.5).human.any())
 
 
+@pytest.mark.parametrize("demos", [0, 10])
+def test_the_human_half_is_demonstrations_and_corrections_alone(demos: int) -> None:
+    """Few corrections among many steps of the policy: drawn from everything online, they would be a tenth."""
+    batch = sampler(demos, [Source.human] * 4 + [Source.policy] * 36).sample(64, 0.5)
+    assert batch.source is not None and batch.human[:32].all() and not batch.human[32:].all()
+    assert bool((batch.source[:32] == Source.human).any()) and bool((batch.source == Source.demo).any()) == (demos > 0)
+
+
 def test_corrections_and_demonstrations_share_the_human_half_by_their_number() -> None:
     mixed = sampler(30, [Source.human] * 10 + [Source.policy] * 10)
     corrections = sum(int(mixed._split(64, 30, 10)) for _ in range(200)) / (200 * 64)
