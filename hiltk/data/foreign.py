@@ -28,6 +28,7 @@ from hiltk.data.room import require_memory
 from hiltk.data.timeline import Timeline, every_row
 from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.observation import fit_image
+from hiltk.rewards.hold import first_hold
 from hiltk.spec import (
     IMAGE_PREFIX,
     STATE_KEY,
@@ -409,8 +410,9 @@ def split_at_success(
         valid: (T,) bool, which actions are known; None: all.
         human: (T,) bool, where a human had taken over from a policy; None: it is a demonstration throughout.
     """
-    end = _end_step(success, rule, len(actions))
-    ends = bool(success.any())
+    held = first_hold(success, rule.hold_steps, rule.min_steps, confirm_last=True)
+    end = held or len(actions)
+    ends = held is not None or bool(success[-1])  # a recording shorter than the rule's min_steps succeeds all the same
     rewards = np.full(len(actions), rule.step_value, np.float32)
     if ends:
         rewards[end - 1] = rule.success_value
@@ -431,13 +433,6 @@ def split_at_success(
     episode = _piece(whole, 0, end, terminated=ends)
     after = _piece(whole, end, len(actions), terminated=False)
     return episode, after if end < len(actions) else None
-
-
-def _end_step(success: np.ndarray, rule: RewardSpec, length: int) -> int:
-    """How many transitions the episode has under the rule."""
-    if not success.any():
-        return length
-    return min(length, max(int(success.argmax()) + rule.hold_steps - 1, rule.min_steps))
 
 
 def _piece(whole: Episode, start: int, stop: int, *, terminated: bool) -> Episode:

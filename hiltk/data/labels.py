@@ -16,6 +16,7 @@ import pandas as pd
 
 from hiltk.data.curate import Dataset
 from hiltk.errors import UserError, nearest
+from hiltk.rewards.hold import first_hold
 from hiltk.spec import RewardSpec
 
 Bounds = Sequence[tuple[int, int]]
@@ -159,13 +160,7 @@ def end_step(success: np.ndarray, rule: RewardSpec) -> int | None:
     Args:
         success: (T+1,) bool, whether success shows in each observation.
     """
-    run = 0
-    for step in range(1, len(success)):
-        run = run + 1 if success[step] else 0
-        last = step == len(success) - 1
-        if step >= rule.min_steps and (run >= rule.hold_steps or (last and run)):
-            return step
-    return None
+    return first_hold(success, rule.hold_steps, rule.min_steps, confirm_last=True)
 
 
 def relabelled(dataset: Dataset, success: np.ndarray, *, rewards: str) -> dict[str, np.ndarray]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -13,6 +12,7 @@ import numpy as np
 from hiltk.envs.base import HilEnv, Info
 from hiltk.errors import ConfigError, nearest
 from hiltk.observation import Observation, ObservationPipeline
+from hiltk.rewards.hold import Hold
 from hiltk.spec import SOURCES, STATE_KEY, TIMEOUTS, RewardSpec, Spec
 
 Judge = Callable[[Observation, Info], bool]
@@ -50,29 +50,6 @@ def classifier_judge(classifier: Classifier) -> Judge:
         return bool(info["success_probability"] >= classifier.threshold)
 
     return judge
-
-
-@dataclass
-class Hold:
-    """Counts consecutive positive observations; `held` stays true once they were enough."""
-
-    needed: int
-    run: int = 0
-    held: bool = False
-
-    def see(self, positive: bool, *, last: bool = False, allowed: bool = True) -> bool:
-        """Take in one observation; True when success is held from this one on.
-
-        Args:
-            last: the environment ended the episode itself, so that no further observation can confirm this one;
-                a positive one is then enough.
-            allowed: False while it is too early for success; positive observations are counted all the same.
-        """
-        self.run = self.run + 1 if positive else 0
-        enough = self.run >= self.needed or (positive and last)
-        newly = enough and allowed and not self.held
-        self.held = self.held or newly
-        return newly
 
 
 class SuccessRule(HilEnv):
@@ -155,7 +132,6 @@ class SuccessRule(HilEnv):
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, Info]:
         raw, env_reward, ended, truncated, info = self.env.step(action)
         observation, info = self._pipeline(raw), dict(info)
-        self._steps += 1
         reward, terminated = self._judge(observation, info, float(env_reward), ended)
         info["success"] = self._hold.held
         if "success_now" in info:
@@ -170,8 +146,7 @@ class SuccessRule(HilEnv):
         self.env.close()
 
     def _start_episode(self) -> None:
-        self._steps = 0
-        self._hold = Hold(self.rule.hold_steps)
+        self._hold = Hold(self.rule.hold_steps, self.rule.min_steps)
         self._true_hold = Hold(self._true_hold_steps)
 
     def _judge(self, observation: Observation, info: Info, env_reward: float, ended: bool) -> tuple[float, bool]:
@@ -181,7 +156,7 @@ class SuccessRule(HilEnv):
             self._hold.held = self._hold.held or (ended and positive)
             return env_reward, ended
         positive = self.judge(observation, info)
-        newly = self._hold.see(positive, last=ended, allowed=self._steps >= self.rule.min_steps)
+        newly = self._hold.see(positive, last=ended)
         reward = self.rule.success_value if newly else self.rule.step_value
         return reward, ended or (self._hold.held and self.end_on_success)
 

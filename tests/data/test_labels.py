@@ -15,8 +15,8 @@ from hiltk.data.episode import Episode
 from hiltk.data.labels import Kind, Mark, end_step, marks_of, read_marks, relabelled, success_of
 from hiltk.data.lerobot_io import load_episodes
 from hiltk.data.rewrite import replace_columns
-from hiltk.envs.rewards import Hold
 from hiltk.errors import UserError
+from hiltk.rewards.hold import Hold
 from hiltk.spec import RewardSpec, Spec
 
 LENGTHS = [10, 100, 5]
@@ -135,8 +135,8 @@ def test_where_an_episode_ends(shown: list[int], hold: int, least: int, end: int
 @given(st.lists(st.booleans(), min_size=2, max_size=30), st.integers(1, 4), st.integers(0, 10))
 def test_the_end_is_the_simulators(shown: list[bool], hold: int, least: int) -> None:
     """The same verdict as the rule that runs while recording, the last frame apart."""
-    rule = Hold(hold)
-    steps = [t for t in range(1, len(shown)) if rule.see(shown[t], allowed=t >= least)]
+    rule = Hold(hold, least)
+    steps = [t for t in range(1, len(shown)) if rule.see(shown[t])]
     end = end_step(np.array(shown), RewardSpec(hold_steps=hold, min_steps=least))
     assert end == (steps[0] if steps else None) or (not steps and end == len(shown) - 1 and shown[-1])
 
