@@ -54,6 +54,12 @@ class SplitBy(Enum):
     session = "session"  # the datasets that were merged
 
 
+class ClassifierSplit(Enum):
+    episode = "episode"  # whole episodes of every session are held out
+    session = "session"  # besides, every session is judged by a network trained on the others only
+    auto = "auto"  # session, where two or more show both success and failure
+
+
 # ---------------------------------------------------------------- groups
 
 
@@ -156,7 +162,7 @@ class RewardConf:
 
     source: str = "predicate"  # predicate | classifier | env
     classifier: str = ""  # artifact reference
-    hold_steps: int = 0  # 0: the task's (predicate) or the artifact's (classifier)
+    hold_steps: int = 0  # 0: the task's; with a classifier always its own
     min_steps: int = 0
     success_value: float = 1.0
     step_value: float = 0.0
@@ -369,25 +375,41 @@ class FixActionsConf(StepConf):
 
 
 @dataclass
+class AugmentConf:
+    """What the success classifier's training frames are changed by at random; 0 turns each off."""
+
+    color: float = 0.2  # brightness, contrast and tint, relative, 0 to 1
+    gamma: float = 0.3  # exponents between 2^-gamma and 2^gamma, 0 to 1
+    light: float = 0.3  # a slope of light across the frame, a spot or shadow in it; relative, 0 to 1
+    blur: float = 0.8  # of half the frames, Gaussian; largest standard deviation, pixels
+    camera: float = 0.5  # turn and zoom; 1 is 10 degrees and 10 %
+
+
+@dataclass
 class ClassifierConf(ComputeConf):
     """`hiltk train-classifier`."""
 
     datasets: list[str] = MISSING
+    add: list[str] = field(default_factory=list)  # datasets of an earlier classifier's false positives, never held out
+    add_weight: float = 4.0  # how often their frames are drawn, relative to the others
+    weights: dict[str, float] = field(default_factory=dict)  # the same by session or dataset; 1 where not named
     cameras: list[str] = field(default_factory=list)  # empty: all
     encoder: EncoderConf = field(default_factory=EncoderConf)
     hidden: int = 64  # width of the head
     dropout: float = 0.1
-    color_jitter: float = 0.1  # strength of the brightness, contrast and tint augmentation, 0 (off) to 1
+    members: int = 1  # networks in the ensemble
+    augment: AugmentConf = field(default_factory=AugmentConf)
     steps: int = 1500  # at most; the weights with the lowest held-out loss are kept
     patience: int = 20  # evaluations (every 25 steps) without a lower held-out loss before stopping
     batch_size: int = 64  # half of it successes
     lr: float = 1e-3
     weight_decay: float = 1e-4
     held_out: float = 0.2  # fraction of episodes
+    split: ClassifierSplit = ClassifierSplit.auto
     max_false_positive_rate: float = 0.01  # per frame, on held-out episodes: decides the threshold
     min_threshold: float = 0.5  # whatever the held-out episodes say
-    hold_steps: int = 2
-    min_steps: int = 0
+    hold_steps: int | None = None  # null: tuned by replaying held-out episodes
+    min_steps: int | None = None
     checks: ChecksConf = field(default_factory=ChecksConf)
 
 

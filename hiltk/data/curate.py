@@ -67,14 +67,23 @@ class Dataset:
 
     def sessions(self) -> list[str]:
         """Per episode the dataset it was recorded in, as far as a merge noted it; else this one's name."""
-        file = self.path / SESSIONS_FILE
-        if not file.is_file():
-            return [self.name] * len(self.files.bounds)
-        with damaged(file):
-            found = [str(s) for s in json.loads(file.read_text())]
-        if len(found) != len(self.files.bounds):
-            raise UserError(f"{len(found)} sessions for {len(self.files.bounds)} episodes", where=str(file))
-        return found
+        return sessions_of(self.path, self.name, len(self.files.bounds))
+
+
+def sessions_of(path: Path, name: str, episodes: int) -> list[str]:
+    """Per episode the dataset it was recorded in, as far as a merge noted it; else ``name``, the dataset's own.
+
+    Raises:
+        UserError: the note is damaged, or of another number of episodes.
+    """
+    file = path / SESSIONS_FILE
+    if not file.is_file():
+        return [name] * episodes
+    with damaged(file):
+        found = [str(s) for s in json.loads(file.read_text())]
+    if len(found) != episodes:
+        raise UserError(f"{len(found)} sessions for {episodes} episodes", where=str(file))
+    return found
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ def make_env(
 ) -> SuccessRule:
     """The environment of ``env`` under the reward rule of ``reward``.
 
-    A hold of 0 steps means the task's own (``reward.source=predicate``) or the classifier's; so do 0 ``min_steps`` with
-    a classifier. The threshold is always the one stored with the classifier.
+    A hold of 0 steps means the task's own (``reward.source=predicate``). With a classifier, threshold, hold and minimum
+    steps are those stored with it: they were chosen together, on episodes it had not seen.
 
     Args:
         seed: of the first episode, where `reset` is not given one.
@@ -55,7 +55,7 @@ def make_env(
     classifier = classifier or _load(artifact).to(device)
     classifier.require_fits(bare.io_spec.images, name=f"env={env.name}")
     rule = _rule(reward, classifier.hold_steps)
-    rule.min_steps = reward.min_steps or classifier.min_steps
+    rule.min_steps = classifier.min_steps
     rule.threshold = float(classifier.threshold)
     rule.classifier = artifact.fingerprint if artifact else ""
     return _with_rule(bare, task, rule, classifier)
@@ -109,6 +109,12 @@ def _check_source(reward: RewardConf, classifier: SuccessClassifier | None) -> N
             "reward.source=classifier needs a classifier",
             where="reward.classifier is empty",
             fix="reward.classifier=<name of one that `hiltk train-classifier` made>",
+        )
+    if reward.source == "classifier" and (reward.hold_steps or reward.min_steps):
+        raise ConfigError(
+            "hold and minimum steps come with the classifier, which they were chosen for",
+            where=f"reward.hold_steps={reward.hold_steps}, reward.min_steps={reward.min_steps}",
+            fix="leave both out; to choose them by hand: hiltk train-classifier ... hold_steps=3 min_steps=10",
         )
 
 

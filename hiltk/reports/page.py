@@ -78,6 +78,15 @@ class Section:
     folded: bool = False
 
 
+def own_figures(artifact: Artifact) -> list[Figure]:
+    """PNG files an artifact brought along, at its top or in ``figures/``."""
+    files = sorted([*artifact.path.glob("*.png"), *artifact.path.glob("figures/*.png")])
+    return [
+        Figure(f, f"{f.stem.replace('_', ' ')} of {title_of(artifact)}", f"{title_of(artifact)}: {f.name}")
+        for f in files
+    ]
+
+
 def render(title: str, facts: Sequence[str], sections: Sequence[Section], artifacts: Sequence[Artifact]) -> str:
     """The whole page as one string."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined

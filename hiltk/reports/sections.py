@@ -19,11 +19,10 @@ from hiltk.reports.figures import (
     Runs,
     learning_figure,
     loss_figure,
-    precision_recall_figure,
     success_figure,
     watched_figure,
 )
-from hiltk.reports.page import Cell, Figure, Section, Table, Video
+from hiltk.reports.page import Cell, Figure, Section, Table, Video, own_figures
 from hiltk.reports.sources import read_csv, title_of, training_runs
 from hiltk.reports.success import Board
 
@@ -178,21 +177,7 @@ def _named(label: str, seed: int | None, runs: object) -> str:
     return label if seed is None else f"{label}, seed {seed}"
 
 
-# ---------------------------------------------------------------- classifiers and data
-
-
-def classifier_section(classifiers: Sequence[Artifact], file: Path) -> Section | None:
-    """Precision against recall of every classifier; its own figures are folded away."""
-    with_curve = [c for c in classifiers if (c.path / "curve.csv").is_file()]
-    if not with_curve:
-        return None
-    curves = {title_of(c): read_csv(c, "curve.csv", ["recall", "precision"]) for c in with_curve}
-    records = {title_of(c): c.run() for c in with_curve}
-    points = {t: (r["recall"], r["precision"]) for t, r in records.items() if {"recall", "precision"} <= set(r)}
-    precision_recall_figure(curves, points, file)
-    ends = "; ".join(f"{t}: recall {r:.2f}, precision {p:.2f}" for t, (r, p) in points.items())
-    figure = Figure(file, f"Precision against recall of the success classifier. {ends}.", "Held-out episodes.")
-    return Section("Reward classifier", figures=[figure], more=[f for c in with_curve for f in own_figures(c)])
+# ---------------------------------------------------------------- data
 
 
 def dataset_sections(datasets: Sequence[Artifact]) -> Iterator[Section]:
@@ -221,15 +206,6 @@ def _written(value: object) -> str:
     if not isinstance(value, float):
         return str(value)
     return "" if math.isnan(value) else f"{value:.4g}"
-
-
-def own_figures(artifact: Artifact) -> list[Figure]:
-    """PNG files an artifact brought along, at its top or in ``figures/``."""
-    files = sorted([*artifact.path.glob("*.png"), *artifact.path.glob("figures/*.png")])
-    return [
-        Figure(f, f"{f.stem.replace('_', ' ')} of {title_of(artifact)}", f"{title_of(artifact)}: {f.name}")
-        for f in files
-    ]
 
 
 # ---------------------------------------------------------------- films

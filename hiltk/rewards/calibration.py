@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
 
 MAX_TEMPERATURE = 20.0
 
@@ -47,14 +48,45 @@ class Curve:
     false_positive_rate: np.ndarray
 
 
+@dataclass(frozen=True)
+class Reliability:
+    """Said against seen, per bin of equal width over [0, 1]; all (K,), NaN where a bin is empty.
+
+    Both classes weigh equally, as in training: the probability is that of success where failure is as likely.
+
+    Attributes:
+        said: mean probability of the frames in the bin.
+        seen: weighted share of successes among them.
+        weight: share of the whole weight that lies in the bin; they add up to 1.
+        frames: number of frames in the bin.
+    """
+
+    said: np.ndarray
+    seen: np.ndarray
+    weight: np.ndarray
+    frames: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: the weighted mean distance of said and seen (Guo et al. 2017, equation 3)."""
+        return float(np.nansum(self.weight * np.abs(self.said - self.seen)))
+
+
 def sigmoid(logits: np.ndarray) -> np.ndarray:
     """Logistic function, without overflow for large negative logits."""
     return np.exp(-np.logaddexp(0.0, -logits))
 
 
 def balanced_loss(logits: np.ndarray, success: np.ndarray, temperature: float = 1.0) -> float:
-    """Cross-entropy with both classes weighted equally, as they are sampled in training."""
-    losses = np.logaddexp(0.0, np.where(success, -logits, logits) / temperature)
+    """Cross-entropy of the mean probability, with both classes weighted equally, as they are sampled in training.
+
+    Args:
+        logits: (N,) of one network, or (K, N) of an ensemble.
+        success: (N,) bool labels.
+    """
+    wrong = np.atleast_2d(np.where(success, -logits, logits) / temperature)
+    # -log of the mean over networks of sigmoid(-wrong), without overflow.
+    losses = np.log(len(wrong)) - logsumexp(-np.logaddexp(0.0, wrong), axis=0)
     return float((losses[success].mean() + losses[~success].mean()) / 2)
 
 
@@ -77,10 +109,11 @@ def choose_threshold(
     """The threshold of a classifier whose verdict is "success" at or above it.
 
     The rule: among thresholds whose false-positive rate is at most ``max_false_positive_rate``, recall is highest at
-    the smallest. With n negative frames, ``k = floor(rate * n)`` false positives are allowed, so the threshold lies
-    just above the (k+1)-th highest negative. All thresholds up to the next score give the same verdicts; the middle of
-    that gap is taken, since the wrong side of either end is a mistake. Never below ``floor``: a handful of held-out
-    negatives cannot show that a score of, say, 0.2 means success.
+    the smallest. With n negative frames, ``k = floor(rate * n)`` false positives are allowed, so it lies just above the
+    (k+1)-th highest negative. What is allowed need not be used up: the threshold rises past further negatives as long
+    as no positive is lost. All thresholds in the gap below that positive give the same verdicts; the middle of the gap
+    is taken, since the wrong side of either end is a mistake. Never below ``floor``: a handful of held-out negatives
+    cannot show that a score of, say, 0.2 means success.
 
     Args:
         probabilities: (N,) scores in [0, 1].
@@ -92,9 +125,13 @@ def choose_threshold(
     if allowed >= len(negatives):
         return floor
     highest_refused = float(negatives[allowed])
-    above = probabilities[probabilities > highest_refused]
-    ceiling = float(above.min()) if len(above) else 1.0
-    return max(floor, (highest_refused + ceiling) / 2)
+    recalled = probabilities[success & (probabilities > highest_refused)]
+    if not len(recalled):
+        above = negatives[negatives > highest_refused]
+        return max(floor, (highest_refused + (float(above.min()) if len(above) else 1.0)) / 2)
+    ceiling = float(recalled.min())
+    below = negatives[negatives < ceiling]
+    return max(floor, (float(below.max(initial=highest_refused)) + ceiling) / 2)
 
 
 def confusion(probabilities: np.ndarray, success: np.ndarray, threshold: float) -> Confusion:
@@ -126,6 +163,22 @@ def average_precision(curve: Curve) -> float:
     """Area below the precision-recall curve as the sum of precision times step in recall."""
     recall_below = np.append(curve.recall[1:], 0.0)
     return float(((curve.recall - recall_below) * curve.precision).sum())
+
+
+def reliability(probabilities: np.ndarray, success: np.ndarray, bins: int = 10) -> Reliability:
+    """How often frames show success that are said to do so with about this probability.
+
+    Args:
+        probabilities: (N,) in [0, 1].
+        success: (N,) bool labels with both classes.
+    """
+    weights = np.where(success, 0.5 / success.sum(), 0.5 / (~success).sum())
+    place = np.minimum((probabilities * bins).astype(int), bins - 1)
+    weight = np.bincount(place, weights, bins)
+    with np.errstate(invalid="ignore"):
+        said = np.bincount(place, weights * probabilities, bins) / weight
+        seen = np.bincount(place, weights * success, bins) / weight
+    return Reliability(said, seen, weight, np.bincount(place, minlength=bins))
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from yaml import YAMLError
 
-from hiltk.agents.encoders import build_encoder, rebuildable
+from hiltk.agents.encoders import Encoder, build_encoder, rebuildable
 from hiltk.config import EncoderConf
 from hiltk.errors import UserError, nearest
 from hiltk.observation import Observation
@@ -26,8 +26,22 @@ from hiltk.spec import ImageSpec, Spec
 WEIGHTS, CONFIG = "classifier.safetensors", "classifier.yaml"
 
 
+class Network(nn.Module):
+    """An encoder of every camera and a two-layer head, all of it trained (LeRobot 0.6.1 never trains its neck)."""
+
+    def __init__(self, encoder: Encoder, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.encoder = encoder
+        features = int(encoder.out_features)
+        self.head = nn.Sequential(nn.Linear(features, hidden), nn.Dropout(dropout), nn.ReLU(), nn.Linear(hidden, 1))
+
+    def forward(self, images: dict[str, Tensor]) -> Tensor:
+        """Logits (B,) of frames (B, 3, H, W) uint8 or float in [0, 1]."""
+        return self.head(self.encoder(images)).squeeze(-1)
+
+
 class SuccessClassifier(nn.Module):
-    """An encoder of every camera and a two-layer head, all of it trained (LeRobot 0.6.1 never trains its neck).
+    """One network, or an ensemble of several that differ by their random numbers (Lakshminarayanan et al. 2017).
 
     The artifact carries the preprocessing (the image part of its spec), the calibration temperature, the threshold
     and the hold rule; an environment takes them from here and from nowhere else.
@@ -38,19 +52,35 @@ class SuccessClassifier(nn.Module):
         hidden: width of the head.
         dropout: of the head, while training.
         temperature: logits are divided by it (Guo et al. 2017, section 4.2).
+        members: number of networks; their mean probability counts.
     """
 
     def __init__(
-        self, encoder: EncoderConf, spec: Spec, *, hidden: int = 64, dropout: float = 0.1, temperature: float = 1.0
+        self,
+        encoder: EncoderConf,
+        spec: Spec,
+        *,
+        hidden: int = 64,
+        dropout: float = 0.1,
+        temperature: float = 1.0,
+        members: int = 1,
     ) -> None:
         super().__init__()
-        self.encoder_conf, self.hidden, self.dropout, self.temperature = (encoder, hidden, dropout, temperature)
+        self.hidden, self.dropout, self.temperature = hidden, dropout, temperature
         self.spec = replace(spec, reward=replace(spec.reward, source="classifier"))
-        self.encoder = build_encoder(encoder, spec.images)
-        self.encoder_conf = rebuildable(encoder, self.encoder)
-        features = int(self.encoder.out_features)
-        self.head = nn.Sequential(nn.Linear(features, hidden), nn.Dropout(dropout), nn.ReLU(), nn.Linear(hidden, 1))
+        encoders = [build_encoder(encoder, spec.images) for _ in range(members)]
+        self.encoder_conf = rebuildable(encoder, encoders[0])
+        self.members = nn.ModuleList([Network(e, hidden, dropout) for e in encoders])
         self._frames = {image.key: (image.height, image.width, 3) for image in spec.images}
+
+    @property
+    def encoder(self) -> Encoder:
+        """The first network's."""
+        return self.networks[0].encoder
+
+    @property
+    def networks(self) -> list[Network]:
+        return [cast(Network, network) for network in self.members]
 
     @property
     def threshold(self) -> float:
@@ -69,8 +99,8 @@ class SuccessClassifier(nn.Module):
         return [image.name for image in self.spec.images]
 
     def forward(self, images: dict[str, Tensor]) -> Tensor:
-        """Logits (B,) before the temperature, of frames (B, 3, H, W) uint8 or float in [0, 1]."""
-        return self.head(self.encoder(images)).squeeze(-1)
+        """Logits (K, B) of K networks, before the temperature, of frames (B, 3, H, W) uint8 or float in [0, 1]."""
+        return torch.stack([network(images) for network in self.members])
 
     def probability(self, observation: Observation) -> float:
         """Probability that success shows in one observation as the observation pipeline returns it.
@@ -83,13 +113,21 @@ class SuccessClassifier(nn.Module):
             frame = _camera(observation, key)
             _check(key, frame, shape, frame.shape)
             frames[key] = frame[None]
-        return float(self._probabilities(frames)[0])
+        return float(self._probabilities(frames).mean())
 
     def probabilities(self, images: Mapping[str, np.ndarray], batch_size: int = 512) -> np.ndarray:
         """Probabilities (B,) float64 of B frames per camera, (B, H, W, 3) uint8.
 
         Raises:
             UserError: a camera is missing, or its frames have another size or dtype than the classifier was trained on.
+        """
+        return self.opinions(images, batch_size).mean(0)
+
+    def opinions(self, images: Mapping[str, np.ndarray], batch_size: int = 512) -> np.ndarray:
+        """Probabilities (K, B) of each network; their standard deviation says how far they are from agreeing.
+
+        Raises:
+            UserError: as `probabilities`.
         """
         for key, shape in self._frames.items():
             frames = _camera(images, key)
@@ -99,11 +137,11 @@ class SuccessClassifier(nn.Module):
             self._probabilities({k: images[k][i : i + batch_size] for k in self._frames})
             for i in range(0, count, batch_size)
         ]
-        return np.concatenate(parts) if parts else np.zeros(0)
+        return np.concatenate(parts, axis=1) if parts else np.zeros((len(self.members), 0))
 
     @torch.inference_mode()
     def _probabilities(self, frames: dict[str, np.ndarray]) -> np.ndarray:
-        """Doubles, so that confident scores stay apart and a threshold can lie between them."""
+        """(K, B). Doubles, so that confident scores stay apart and a threshold can lie between them."""
         was_training = self.training
         if was_training:
             self.eval()
@@ -150,6 +188,7 @@ class SuccessClassifier(nn.Module):
             "temperature": self.temperature,
             "hidden": self.hidden,
             "dropout": self.dropout,
+            "members": len(self.members),
             "encoder": asdict(self.encoder_conf),
             "spec": self.spec.to_dict(),
         }
@@ -168,7 +207,7 @@ class SuccessClassifier(nn.Module):
             raise UserError("this is not a success classifier", where=str(folder), fix=fix)
         classifier = _from_config(folder / CONFIG)
         try:
-            classifier.load_state_dict(load_file(folder / WEIGHTS))
+            classifier.load_state_dict(_of_members(load_file(folder / WEIGHTS)))
         except (OSError, SafetensorError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(
@@ -192,9 +231,15 @@ def _from_config(path: Path) -> SuccessClassifier:
             hidden=int(config["hidden"]),
             dropout=float(config["dropout"]),
             temperature=float(config["temperature"]),
+            members=int(config.get("members", 1)),
         )
     except (OSError, YAMLError, OmegaConfBaseException, KeyError, TypeError, ValueError) as error:
         raise UserError(f"the classifier's config cannot be read: {error!r}", where=str(path)) from error
+
+
+def _of_members(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights by the names of today; before there were ensembles the only network had no number."""
+    return {k if k.startswith("members.") else f"members.0.{k}": v for k, v in weights.items()}
 
 
 def _camera(images: Mapping[str, np.ndarray], key: str) -> np.ndarray:

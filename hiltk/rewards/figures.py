@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
+from hiltk.rewards.calibration import reliability
 from hiltk.rewards.training import Result
 
 SUCCESS, FAILURE = "#1b7f5c", "#b5482f"
@@ -15,12 +17,31 @@ PER_CLASS, COLUMNS = 12, 6  # frames of each kind on the contact sheet
 
 
 def plot_curve(result: Result, path: Path) -> None:
-    """Precision-recall curve, histogram of scores with the threshold, and the losses; a PNG at ``path``."""
-    figure = Figure(figsize=(13, 3.8), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
-    _plot_precision_recall(left, result)
-    _plot_scores(middle, result)
-    _plot_losses(right, result)
+    """Precision-recall curve, reliability, histogram of scores with the threshold, and losses; a PNG at ``path``."""
+    figure = Figure(figsize=(17, 3.8), layout="constrained")
+    axes = figure.subplots(1, 4)
+    plots = (_plot_precision_recall, _plot_reliability, _plot_scores, _plot_losses)
+    for axis, plot in zip(axes, plots, strict=True):
+        plot(axis, result)
+    figure.savefig(path, dpi=110)
+
+
+def plot_hold(result: Result, path: Path) -> None:
+    """How many held-out episodes each rule wrongly ends or misses, and the rule that was chosen; a PNG at ``path``."""
+    tuning = result.tuning
+    wrong, missed = tuning.wrongly_ended.sum(-1), tuning.missed.sum(-1)
+    figure = Figure(figsize=(2.5 + 1.1 * len(tuning.earliest), 1.6 + 0.36 * len(tuning.holds)), layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(wrong + missed, cmap="Reds", vmin=0, vmax=1.5 * tuning.wrongly_ended.shape[-1], aspect="auto")
+    for (i, j), count in np.ndenumerate(wrong + missed):
+        text = f"{wrong[i, j]} + {missed[i, j]}" if count else "0"
+        axis.text(j, i, text, ha="center", va="center", fontsize=9)
+    place = (tuning.chosen[1] - 0.5, tuning.chosen[0] - 0.5)
+    axis.add_patch(Rectangle(place, 1, 1, fill=False, edgecolor="black", linewidth=2.5))
+    axis.set_xticks(range(len(tuning.earliest)), [str(n) for n in tuning.earliest])
+    axis.set_yticks(range(len(tuning.holds)), [str(n) for n in tuning.holds])
+    axis.set(xlabel="not before step (min_steps)", ylabel="frames that must hold (hold_steps)")
+    axis.set_title(f"of {tuning.wrongly_ended.shape[-1]} held-out episodes:\nwrongly ended + missed", fontsize=10)
     figure.savefig(path, dpi=110)
 
 
@@ -72,6 +93,17 @@ def _plot_precision_recall(axis: Axes, result: Result) -> None:
     axis.legend(loc="lower left")
 
 
+def _plot_reliability(axis: Axes, result: Result) -> None:
+    found = reliability(result.probabilities, result.held_out.success)
+    axis.plot([0, 1], [0, 1], linestyle=":", color="grey")
+    axis.scatter(
+        found.said, found.seen, s=20 + 300 * found.weight, color=SUCCESS, alpha=0.7, label="larger: weighs more"
+    )
+    axis.set(xlabel="probability said", ylabel="share of successes seen", xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
+    axis.set_title(f"reliability, classes weighted equally; error {found.error:.1%}", fontsize=11)
+    axis.legend(loc="upper left")
+
+
 def _plot_scores(axis: Axes, result: Result) -> None:
     bins = np.linspace(0, 1, 41).tolist()
     success = result.held_out.success
@@ -83,9 +115,10 @@ def _plot_scores(axis: Axes, result: Result) -> None:
 
 
 def _plot_losses(axis: Axes, result: Result) -> None:
-    steps, train, held_out = zip(*result.losses, strict=True)
-    axis.plot(steps, train, color="grey", label="training (augmented)")
-    axis.plot(steps, held_out, color="black", label="held out")
-    axis.axvline(result.best_step, linestyle=":", color="black", label="kept")
+    for k, fit in enumerate(result.fits):
+        steps, train, held_out = zip(*fit.losses, strict=True)
+        axis.plot(steps, train, color="silver", label="" if k else "training (augmented)")
+        axis.plot(steps, held_out, color="black", label="" if k else "held out")
+        axis.axvline(fit.best_step, linestyle=":", color="black", label="" if k else "kept")
     axis.set(xlabel="step", ylabel="cross-entropy", yscale="log", title="loss, both classes weighted equally")
     axis.legend()

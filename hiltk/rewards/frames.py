@@ -21,15 +21,32 @@ class LabelledFrames:
         success: (N,) bool, success shows in the frame.
         episode: (N,) number of the episode the frame comes from, over all datasets.
         step: (N,) number of the frame in its episode, from 0.
+        weight: (N,) how often a frame is drawn for training, relative to the others of its class; None: all alike.
     """
 
     images: dict[str, Frames]
     success: np.ndarray
     episode: np.ndarray
     step: np.ndarray
+    weight: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.success)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an episode comes from.
+
+    Attributes:
+        session: the dataset it was recorded in.
+        weight: how often its frames are drawn for training, relative to others.
+        added: it is there to be learned from, never held out: false positives of an earlier classifier.
+    """
+
+    session: str = ""
+    weight: float = 1.0
+    added: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,7 +111,8 @@ def split_episodes(episodes: Sequence[Episode], fraction: float, seed: int, grou
     come from, e.g. the dataset), so that both parts show both classes of every session.
 
     Args:
-        fraction: share of the episodes to hold out; at least one success is, and at least one is not.
+        fraction: share of the episodes to hold out; at least one success is, and at least one is not. One of every
+            group is, as long as there are others like it to train on.
 
     Raises:
         UserError: there are too few episodes of one class for both parts to show it.
@@ -104,7 +122,7 @@ def split_episodes(episodes: Sequence[Episode], fraction: float, seed: int, grou
     groups = groups or [""] * len(episodes)
     succeeded = np.array([bool(e.success.any()) for e in episodes])
     held = np.concatenate([_draw(np.flatnonzero(succeeded == kind), groups, fraction, rng) for kind in (True, False)])
-    held_out = np.sort(held).astype(int)
+    held_out = np.sort(np.r_[held, _uncovered(held, succeeded, groups, rng)]).astype(int)
     split = Split(np.setdiff1d(np.arange(len(episodes)), held_out), held_out)
     _require_both_parts(episodes, split)
     return split
@@ -120,6 +138,18 @@ def _draw(numbers: np.ndarray, groups: Sequence[str], fraction: float, rng: np.r
     return np.array(lined_up)[ranks]
 
 
+def _uncovered(held: np.ndarray, succeeded: np.ndarray, groups: Sequence[str], rng: np.random.Generator) -> list[int]:
+    """One more episode to hold out of each group that has none, unless training would be left without its kind."""
+    chosen = [int(n) for n in held]
+    for group in dict.fromkeys(groups):
+        own = [n for n in range(len(groups)) if groups[n] == group]
+        left = np.setdiff1d(np.arange(len(groups)), chosen)
+        spare = [n for n in own if (succeeded[left] == succeeded[n]).sum() > 1]
+        if len(own) > 1 and spare and not set(own) & set(chosen):
+            chosen.append(int(rng.choice(spare)))
+    return chosen[len(held) :]
+
+
 def _require_both_parts(episodes: Sequence[Episode], split: Split) -> None:
     for part, numbers in (("training", split.train), ("held-out", split.held_out)):
         labels = np.concatenate([episodes[n].success for n in numbers])
@@ -132,8 +162,19 @@ def _require_both_parts(episodes: Sequence[Episode], split: Split) -> None:
             )
 
 
-def balanced_rows(success: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Rows of one batch, half of them successes: (size,) int, drawn with replacement within each class."""
-    positive = rng.choice(np.flatnonzero(success), size // 2)
-    negative = rng.choice(np.flatnonzero(~success), size - size // 2)
+def balanced_rows(
+    success: np.ndarray, size: int, rng: np.random.Generator, weight: np.ndarray | None = None
+) -> np.ndarray:
+    """Rows of one batch, half of them successes: (size,) int, drawn with replacement within each class.
+
+    Args:
+        weight: (N,) how often a row is drawn, relative to the others of its class; None: all alike.
+    """
+    positive = _rows(success, size // 2, rng, weight)
+    negative = _rows(~success, size - size // 2, rng, weight)
     return np.concatenate([positive, negative])
+
+
+def _rows(wanted: np.ndarray, size: int, rng: np.random.Generator, weight: np.ndarray | None) -> np.ndarray:
+    rows = np.flatnonzero(wanted)
+    return rng.choice(rows, size, p=None if weight is None else weight[rows] / weight[rows].sum())

@@ -9,13 +9,16 @@ import pandas as pd
 from rich.table import Table
 
 from hiltk.config import ClassifierConf
-from hiltk.rewards.calibration import average_precision
+from hiltk.rewards.calibration import average_precision, reliability
 from hiltk.rewards.frames import LabelledFrames
-from hiltk.rewards.hold import summarise
+from hiltk.rewards.hold import share, summarise
+from hiltk.rewards.sessions import SessionScore
 from hiltk.rewards.training import Result
+from hiltk.rewards.tuning import Tuning
 
 MIN_POSITIVE_SHARE = 0.02  # below it, terminal-only labels starve the classifier (devlog 058)
-MIN_NEGATIVES_PER_POSITIVE = 2.0  # HIL-SERL's authors use about five
+ADVISED_NEGATIVES = (2.0, 5.0)  # failure frames per success frame; HIL-SERL's authors use about five
+MIN_UNSEEN_ACCURACY = 0.95  # HIL-SERL's authors go on from there
 
 
 def metrics(result: Result, names: list[str]) -> dict[str, Any]:
@@ -27,11 +30,15 @@ def metrics(result: Result, names: list[str]) -> dict[str, Any]:
     classifier, counts, replay = (result.classifier, result.confusion, summarise(result.verdicts))
     return {
         "frames": {"train": _counts(result.train), "held_out": _counts(result.held_out)},
+        "negatives_per_positive": {"train": _ratio(result.train), "held_out": _ratio(result.held_out)},
         "episodes": {"train": len(result.split.train), "held_out": len(result.split.held_out)},
         "threshold": classifier.threshold,
         "hold_steps": classifier.hold_steps,
         "min_steps": classifier.min_steps,
         "temperature": classifier.temperature,
+        "calibration_error": reliability(result.probabilities, result.held_out.success).error,
+        "members": len(classifier.members),
+        "spread": _spread(result),
         "precision": counts.precision,
         "recall": counts.recall,
         "accuracy": counts.accuracy,
@@ -39,8 +46,11 @@ def metrics(result: Result, names: list[str]) -> dict[str, Any]:
         "average_precision": average_precision(result.curve),
         "confusion": asdict(counts),
         "wrongly_ended": asdict(replay.wrongly_ended),
+        "wrongly_rewarded": asdict(replay.wrongly_rewarded),
         "missed": asdict(replay.missed),
         "delay_steps": None if replay.delay_steps != replay.delay_steps else replay.delay_steps,
+        "tuning": _tuning(result.tuning),
+        "sessions": [_session(score) for score in result.sessions],
         "held_out_episodes": _episodes(result, names),
         "best_step": result.best_step,
         "losses": [{"step": s, "train": t, "held_out": h} for s, t, h in result.losses],
@@ -53,8 +63,14 @@ def warnings(result: Result, conf: ClassifierConf) -> list[str]:
     replay, found = summarise(result.verdicts), []
     if labels["success"] < MIN_POSITIVE_SHARE * labels["frames"]:
         found.append("under 2 % of the frames show success: record with steps_after_success=5")
-    if labels["failure"] < MIN_NEGATIVES_PER_POSITIVE * labels["success"]:
+    least, most = ADVISED_NEGATIVES
+    if labels["failure"] < least * labels["success"]:
         found.append("fewer than two failure frames per success frame: record failures as well, with keep=all")
+    if labels["failure"] > most * labels["success"]:
+        found.append(
+            f"{_ratio(result.train):.1f} failure frames per success frame, where {least:g} to {most:g} are advised: "
+            "batches are half and half all the same, but more frames of success would help (steps_after_success=10)"
+        )
     if not any(v.should_end_at is None for v in result.verdicts):
         found.append(
             "no held-out episode fails: what this classifier says of an empty hand is unknown, and often wrong; "
@@ -72,6 +88,12 @@ def warnings(result: Result, conf: ClassifierConf) -> list[str]:
         )
     if replay.wrongly_ended.count:
         found.append(f"held-out episodes ended at a frame labelled failure: {replay.wrongly_ended}; raise hold_steps")
+    found += [
+        f"had {score.session} not been recorded, {score.confusion.accuracy:.1%} of its frames would be judged rightly: "
+        "a new day or lamp needs a few episodes of its own"
+        for score in result.sessions
+        if score.unseen and score.confusion.accuracy < MIN_UNSEEN_ACCURACY
+    ]
     return found
 
 
@@ -83,19 +105,42 @@ def table(result: Result) -> Table:
     out.add_column("value", justify="right")
     rows = {
         "episodes trained on / held out": f"{len(result.split.train)} / {len(result.split.held_out)}",
+        "failure frames per success frame trained on": f"{_ratio(result.train):.1f}",
         "frames held out (success / failure)": "{success} / {failure}".format(**_counts(result.held_out)),
         "precision": f"{counts.precision:.1%}",
         "recall": f"{counts.recall:.1%}",
         "accuracy": f"{counts.accuracy:.1%}",
         "success called success / failure": f"{counts.true_positives} / {counts.false_negatives}",
         "failure called success / failure": f"{counts.false_positives} / {counts.true_negatives}",
+        "calibration error": f"{reliability(result.probabilities, result.held_out.success).error:.1%}",
         "threshold": f"{classifier.threshold:.3f}",
-        f"episodes wrongly ended (hold {classifier.hold_steps})": str(replay.wrongly_ended),
+        "frames that must hold / not before step": f"{classifier.hold_steps} / {classifier.min_steps}",
+        "episodes wrongly ended": str(replay.wrongly_ended),
+        "failed episodes wrongly rewarded": str(replay.wrongly_rewarded),
         "successful episodes missed": str(replay.missed),
         "median delay": f"{replay.delay_steps:g} steps",
     }
     for name, value in rows.items():
         out.add_row(name, value)
+    return out
+
+
+def session_table(result: Result) -> Table | None:
+    """Session by session, as the command prints it; None where there is only one."""
+    if len({score.session for score in result.sessions}) < 2:
+        return None
+    out = Table(title="Sessions")
+    for name in ("session", "frames judged rightly", "episodes wrongly ended", "missed"):
+        out.add_column(name, justify="left" if name == "session" else "right")
+    for score in result.sessions:
+        counts, replay = score.confusion, summarise(score.verdicts)
+        frames = counts.true_positives + counts.true_negatives + counts.false_positives + counts.false_negatives
+        out.add_row(
+            score.session + (", as if never seen" if score.unseen else ""),
+            f"{counts.accuracy:.1%} of {frames}",
+            f"{replay.wrongly_ended.count} of {replay.wrongly_ended.n}",
+            f"{replay.missed.count} of {replay.missed.n}",
+        )
     return out
 
 
@@ -107,6 +152,45 @@ def curve_table(result: Result) -> pd.DataFrame:
 def _counts(frames: LabelledFrames) -> dict[str, int]:
     success = int(frames.success.sum())
     return {"frames": len(frames), "success": success, "failure": len(frames) - success}
+
+
+def _ratio(frames: LabelledFrames) -> float:
+    counts = _counts(frames)
+    return counts["failure"] / counts["success"]
+
+
+def _spread(result: Result) -> dict[str, float] | None:
+    """How far the networks of an ensemble disagree: over frames judged rightly, and over the others."""
+    if len(result.opinions) < 2:
+        return None
+    spread = result.opinions.std(0)
+    wrong = (result.probabilities >= result.classifier.threshold) != result.held_out.success
+    return {name: float(spread[rows].mean()) for name, rows in (("right", ~wrong), ("wrong", wrong)) if rows.any()}
+
+
+def _tuning(tuning: Tuning) -> dict[str, Any]:
+    """Counts of episodes by hold_steps (rows) and min_steps (columns)."""
+    episodes = tuning.wrongly_ended.shape[-1]
+    return {
+        "hold_steps": tuning.holds,
+        "min_steps": tuning.earliest,
+        "wrongly_ended": tuning.wrongly_ended.sum(-1).tolist(),
+        "missed": tuning.missed.sum(-1).tolist(),
+        "chosen": {"hold_steps": tuning.hold_steps, "min_steps": tuning.min_steps},
+        "mistakes_by_rule_of_the_others": asdict(share(tuning.mistakes_apart(), episodes)),
+    }
+
+
+def _session(score: SessionScore) -> dict[str, Any]:
+    counts, replay = score.confusion, summarise(score.verdicts)
+    return {
+        "session": score.session,
+        "unseen": score.unseen,
+        "accuracy": counts.accuracy,
+        "confusion": asdict(counts),
+        "wrongly_ended": asdict(replay.wrongly_ended),
+        "missed": asdict(replay.missed),
+    }
 
 
 def _episodes(result: Result, names: list[str]) -> list[dict[str, Any]]:

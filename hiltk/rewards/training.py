@@ -1,68 +1,78 @@
-"""Training of the success classifier: fit, calibrate, choose the threshold, judge whole held-out episodes."""
+"""Training of the success classifier: fit, calibrate, choose threshold and hold, judge whole held-out episodes."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
-from tqdm import tqdm
 
-from hiltk.agents.augment import random_shift
-from hiltk.agents.encoders import ResNetEncoder, check_encoder
-from hiltk.config import ClassifierConf
+from hiltk.agents.encoders import check_encoder
+from hiltk.config import ClassifierConf, ClassifierSplit
 from hiltk.data.episode import Episode
-from hiltk.errors import ConfigError, nearest
+from hiltk.errors import ConfigError, UserError, nearest
+from hiltk.rewards.augment import check_augment
 from hiltk.rewards.calibration import (
     Confusion,
     Curve,
-    balanced_loss,
     choose_threshold,
     confusion,
     fit_temperature,
     precision_recall_curve,
     sigmoid,
 )
-from hiltk.rewards.classifier import SuccessClassifier, to_tensor
-from hiltk.rewards.frames import LabelledFrames, Split, balanced_rows, collect, split_episodes
-from hiltk.rewards.hold import EpisodeVerdict, judge_episode
-from hiltk.rewards.maps import cached
+from hiltk.rewards.classifier import SuccessClassifier
+from hiltk.rewards.fit import Fit, fit, fit_for, logits_of
+from hiltk.rewards.frames import LabelledFrames, Origin, Split, collect
+from hiltk.rewards.hold import EpisodeVerdict
+from hiltk.rewards.sessions import Judged, SessionScore, judge_unseen, rounds, score_sessions, split_by_origin
+from hiltk.rewards.tuning import Replays, Tuning, hold_candidates, min_candidates, tune
 from hiltk.spec import Spec
-
-EVALUATE_EVERY = 25
-See = Callable[[np.ndarray], dict[str, Tensor]]  # rows (B,) to what the network is shown of them
 
 
 @dataclass
 class Result:
     """A trained classifier and what it does on episodes it was not fitted to.
 
-    Best step, temperature and threshold are chosen on these held-out episodes, so the figures are slightly kind.
+    Best step, temperature, threshold and hold are chosen on these held-out episodes, so the figures are slightly kind.
 
     Attributes:
         split: which episodes were held out.
         train: the frames trained on.
         held_out: the frames of the held-out episodes.
-        probabilities: (N,) of the held-out frames.
+        opinions: (K, N) probability of the held-out frames, of each network.
+        probabilities: (N,) their mean.
         verdicts: per held-out episode, in the order of ``split.held_out``.
-        losses: (step, training loss, held-out loss) at each evaluation; both classes weighted equally.
-        best_step: whose weights were kept.
+        tuning: how hold and minimum steps were chosen.
+        fits: how each network was fitted.
+        sessions: held-out episodes of each session, and, where that was asked for, each session as if unseen.
+        origins: of every episode.
     """
 
     classifier: SuccessClassifier
     split: Split
     train: LabelledFrames
     held_out: LabelledFrames
+    opinions: np.ndarray
     probabilities: np.ndarray
     confusion: Confusion
     curve: Curve
     verdicts: list[EpisodeVerdict]
-    losses: list[tuple[int, float, float]]
-    best_step: int
+    tuning: Tuning
+    fits: list[Fit]
+    sessions: list[SessionScore] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
+
+    @property
+    def losses(self) -> list[tuple[int, float, float]]:
+        """Of the first network: (step, training loss, held-out loss)."""
+        return self.fits[0].losses
+
+    @property
+    def best_step(self) -> int:
+        """Of the first network: whose weights were kept."""
+        return self.fits[0].best_step
 
 
 def train_classifier(
@@ -70,39 +80,63 @@ def train_classifier(
     spec: Spec,
     conf: ClassifierConf,
     *,
-    groups: Sequence[str] = (),
+    origins: Sequence[Origin] = (),
     device: torch.device | str = "cpu",
 ) -> Result:
     """Train on labelled episodes; the same seed and data give the same classifier.
 
     Args:
         episodes: with labels in ``success`` and the cameras of ``spec.images``.
-        spec: its images are the cameras used.
-        groups: where each episode comes from; both parts of the split get their share of every group.
+        spec: its images are the cameras used; its reward rule says for how long success must hold in the labels.
+        origins: where each episode comes from; every session has its share of the held-out episodes.
 
     Raises:
-        UserError: a class is missing, or there are too few episodes to hold some out.
+        UserError: a class is missing, or there are too few episodes or sessions to hold some out.
         ConfigError: an option is out of range.
     """
     check_options(conf)
-    split = split_episodes(episodes, conf.held_out, conf.seed, groups)
-    train, held_out = (collect(episodes, spec.image_keys, part) for part in (split.train, split.held_out))
+    origins = list(origins) or [Origin()] * len(episodes)
+    split = split_by_origin(episodes, conf.held_out, conf.seed, origins)
+    turns = _turns(episodes, origins, conf)
+    train, held_out = (_frames(episodes, spec, part, origins) for part in (split.train, split.held_out))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(conf.seed)
-        classifier = SuccessClassifier(conf.encoder, spec, hidden=conf.hidden, dropout=conf.dropout).to(device)
-        losses, best_step = _fit(classifier, train, held_out, conf)
-    probabilities = _calibrate(classifier, held_out, conf)
+        classifier = _build(spec, conf, conf.members, device)
+        fits = [
+            fit(network, train, held_out, conf, seed=conf.seed + k, name=_called(k, conf.members))
+            for k, network in enumerate(classifier.networks)
+        ]
+        opinions = _calibrate(classifier, held_out, conf)
+        probabilities = opinions.mean(0)
+        replays = _replays(classifier, held_out, probabilities, split.held_out, spec.reward.hold_steps)
+        every = [e.success for e in episodes]
+        starts = min_candidates(conf.min_steps, every, spec.reward.hold_steps)
+        tuning = tune(replays, hold_candidates(conf.hold_steps), starts)
+        classifier.set_rule(threshold=classifier.threshold, hold_steps=tuning.hold_steps, min_steps=tuning.min_steps)
+        verdicts = replays.judge(tuning.hold_steps, tuning.min_steps)
+        judged = held_out, probabilities, verdicts
+        sessions = score_sessions(judged, split.held_out, origins, classifier.threshold, unseen=False)
+        steps = max(1, round(float(np.mean([f.best_step for f in fits]))))
+        sessions += judge_unseen(
+            turns,
+            origins,
+            classifier.threshold,
+            lambda turn: _as_unseen(turn, episodes, origins, spec, classifier, conf, steps),
+        )
     return Result(
         classifier=classifier,
         split=split,
         train=train,
         held_out=held_out,
+        opinions=opinions,
         probabilities=probabilities,
         confusion=confusion(probabilities, held_out.success, classifier.threshold),
         curve=precision_recall_curve(probabilities, held_out.success),
-        verdicts=judge_episodes(classifier, held_out, probabilities, split.held_out),
-        losses=losses,
-        best_step=best_step,
+        verdicts=verdicts,
+        tuning=tuning,
+        fits=fits,
+        sessions=sessions,
+        origins=origins,
     )
 
 
@@ -116,164 +150,22 @@ def check_options(conf: ClassifierConf) -> None:
         ("held_out", 0 < conf.held_out < 1, "a fraction between 0 and 1"),
         ("max_false_positive_rate", 0 <= conf.max_false_positive_rate < 1, "a fraction from 0 to below 1"),
         ("min_threshold", 0 < conf.min_threshold < 1, "a probability between 0 and 1"),
-        ("color_jitter", 0 <= conf.color_jitter <= 1, "from 0 to 1"),
         ("dropout", 0 <= conf.dropout < 1, "from 0 to below 1"),
         ("batch_size", conf.batch_size >= 2, "at least 2: one success and one failure"),
         ("steps", conf.steps >= 1, "at least 1"),
         ("patience", conf.patience >= 1, "at least 1"),
-        ("hold_steps", conf.hold_steps >= 1, "at least 1"),
-        ("min_steps", conf.min_steps >= 0, "not negative"),
+        ("members", conf.members >= 1, "at least 1"),
+        ("add_weight", conf.add_weight > 0, "more than 0"),
+        ("weights", all(w > 0 for w in conf.weights.values()), "more than 0; to leave a dataset out, do not name it"),
+        ("hold_steps", conf.hold_steps is None or conf.hold_steps >= 1, "at least 1, or null"),
+        ("min_steps", conf.min_steps is None or conf.min_steps >= 0, "not negative, or null"),
     ):
         if not fits:
             raise ConfigError(f"{key} must be {meaning}", where=f"{key}={getattr(conf, key)}")
+    check_augment(conf.augment)
     if conf.encoder.name == "none":
         raise ConfigError("a success classifier needs an image encoder", where="encoder=none", fix="encoder=cnn")
     check_encoder(conf.encoder)
-
-
-def judge_episodes(
-    classifier: SuccessClassifier,
-    frames: LabelledFrames,
-    probabilities: np.ndarray,
-    numbers: Sequence[int] | np.ndarray,
-) -> list[EpisodeVerdict]:
-    """The classifier's threshold and hold rule over whole episodes, given the probability of each frame."""
-    verdicts = []
-    for number in numbers:
-        rows = frames.episode == number
-        positive = probabilities[rows] >= classifier.threshold
-        verdicts.append(judge_episode(positive, frames.success[rows], classifier.hold_steps, classifier.min_steps))
-    return verdicts
-
-
-def logits_of(
-    classifier: SuccessClassifier, frames: LabelledFrames, batch_size: int = 512, see: See | None = None
-) -> np.ndarray:
-    """Logits (N,) float64 of every frame, before the temperature and without dropout.
-
-    Args:
-        see: gives the images of rows, or what an encoder has made of them.
-    """
-    was_training, see = classifier.training, see or _plain(classifier, frames)
-    classifier.eval()
-    with torch.inference_mode():
-        every = np.arange(len(frames))
-        parts = [classifier(see(every[i : i + batch_size])) for i in range(0, len(frames), batch_size)]
-    classifier.train(was_training)
-    return torch.cat(parts).double().cpu().numpy()
-
-
-def _fit(
-    classifier: SuccessClassifier, train: LabelledFrames, held_out: LabelledFrames, conf: ClassifierConf
-) -> tuple[list[tuple[int, float, float]], int]:
-    """Train every parameter; leaves the weights with the lowest held-out loss in the classifier."""
-    rng = np.random.default_rng(conf.seed)
-    optimizer = torch.optim.AdamW(classifier.parameters(), lr=conf.lr, weight_decay=conf.weight_decay)
-    losses: list[tuple[int, float, float]] = []
-    best, best_step, best_weights, recent = np.inf, 0, {}, []
-    augmented, plain = _eyes(classifier, train, held_out, conf, rng)
-    bar = tqdm(range(1, conf.steps + 1), desc="training the classifier", mininterval=0.5)
-    classifier.train()
-    for step in bar:
-        recent.append(_update(classifier, optimizer, train, augmented, conf, rng))
-        if step % EVALUATE_EVERY and step != conf.steps:
-            continue
-        logits = logits_of(classifier, held_out, see=plain)
-        losses.append((step, float(np.mean(recent)), balanced_loss(logits, held_out.success)))
-        recent = []
-        bar.set_postfix(loss=f"{losses[-1][1]:.4f}", held_out=f"{losses[-1][2]:.4f}")
-        if losses[-1][2] < best:
-            best, best_step, best_weights = (losses[-1][2], step, copy.deepcopy(classifier.state_dict()))
-        elif step - best_step >= conf.patience * EVALUATE_EVERY:
-            break
-    bar.close()
-    classifier.load_state_dict(best_weights)
-    classifier.eval()
-    return losses, best_step
-
-
-def _update(
-    classifier: SuccessClassifier,
-    optimizer: torch.optim.Optimizer,
-    train: LabelledFrames,
-    augmented: See,
-    conf: ClassifierConf,
-    rng: np.random.Generator,
-) -> float:
-    """One gradient step on a batch with as many successes as failures."""
-    rows = balanced_rows(train.success, conf.batch_size, rng)
-    images = augmented(rows)
-    target = torch.from_numpy(train.success[rows]).to(classifier.device, torch.float32)
-    loss = F.binary_cross_entropy_with_logits(classifier(images), target)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
-    return loss.item()
-
-
-def _eyes(
-    classifier: SuccessClassifier,
-    train: LabelledFrames,
-    held_out: LabelledFrames,
-    conf: ClassifierConf,
-    rng: np.random.Generator,
-) -> tuple[See, See]:
-    """What the network is shown of training frames, augmented, and of held-out ones, as they are."""
-
-    def augment(frames: np.ndarray) -> Tensor:
-        return _augmented(frames, conf, rng, classifier.device)
-
-    if not conf.encoder.cache_shifts:
-        return lambda rows: {k: augment(v[rows]) for k, v in train.images.items()}, _plain(classifier, held_out)
-    assert isinstance(classifier.encoder, ResNetEncoder)  # as `check_encoder` demands
-    parts = [(train.images, conf.encoder.cache_shifts), (held_out.images, 1)]
-    seen, known = cached(classifier.encoder, parts)
-    return (
-        lambda rows: seen(rows, rng.integers(seen.versions, size=len(rows)), augment),
-        lambda rows: known(rows, np.zeros_like(rows), lambda frames: to_tensor(frames, classifier.device)),
-    )
-
-
-def _plain(classifier: SuccessClassifier, frames: LabelledFrames) -> See:
-    return lambda rows: {k: to_tensor(v[rows], classifier.device) for k, v in frames.images.items()}
-
-
-def _augmented(frames: np.ndarray, conf: ClassifierConf, rng: np.random.Generator, device: torch.device) -> Tensor:
-    """Shifted and recoloured frames (B, 3, H, W): uint8 where colours are left alone, else float in [0, 1]."""
-    tensor = to_tensor(random_shift(frames, conf.encoder.shift_pad, rng), device)
-    return recolor(tensor, conf.color_jitter, rng) if conf.color_jitter else tensor
-
-
-def recolor(frames: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
-    """Brightness, contrast and tint of each frame changed at random, as lamps, daylight and auto-exposure do.
-
-    Args:
-        frames: (B, 3, H, W) uint8.
-        strength: largest relative change of brightness and of contrast; a channel's tint changes by half as much.
-
-    Returns:
-        (B, 3, H, W) float32 in [0, 1].
-    """
-    batch = len(frames)
-    gain = 1 + strength * rng.uniform(-1, 1, (batch, 1)) + 0.5 * strength * rng.uniform(-1, 1, (batch, 3))
-    contrast = 1 + strength * rng.uniform(-1, 1, (batch, 1))
-    # Contrast around mid-grey, then the gain: pixel -> ((pixel - 0.5) * contrast + 0.5) * gain.
-    scale, offset = gain * contrast / 255, gain * (0.5 - 0.5 * contrast)
-    return torch.addcmul(_per_channel(offset, frames), frames.float(), _per_channel(scale, frames)).clamp_(0, 1)
-
-
-def _per_channel(values: np.ndarray, like: Tensor) -> Tensor:
-    return torch.from_numpy(values).to(like.device, torch.float32)[:, :, None, None]
-
-
-def _calibrate(classifier: SuccessClassifier, held_out: LabelledFrames, conf: ClassifierConf) -> np.ndarray:
-    """Set temperature, threshold and hold rule from held-out episodes; returns their probabilities."""
-    logits = logits_of(classifier, held_out)
-    classifier.temperature = fit_temperature(logits, held_out.success)
-    probabilities = sigmoid(logits / classifier.temperature)
-    threshold = choose_threshold(probabilities, held_out.success, conf.max_false_positive_rate, conf.min_threshold)
-    classifier.set_rule(threshold=threshold, hold_steps=conf.hold_steps, min_steps=conf.min_steps)
-    return probabilities
 
 
 def restrict_cameras(spec: Spec, cameras: Sequence[str]) -> Spec:
@@ -288,3 +180,73 @@ def restrict_cameras(spec: Spec, cameras: Sequence[str]) -> Spec:
             hint = nearest(camera, names) or f"it has: {', '.join(names) or 'none'}"
             raise ConfigError(f"the dataset has no camera '{camera}'", where="cameras", fix=hint)
     return replace(spec, images=[image for image in spec.images if not cameras or image.name in cameras])
+
+
+def _turns(episodes: Sequence[Episode], origins: Sequence[Origin], conf: ClassifierConf) -> list[Split]:
+    """The sessions to leave out in turn; none where there is only one, or it is not wanted."""
+    if conf.split is ClassifierSplit.episode:
+        return []
+    turns = rounds(episodes, origins)
+    if len(turns) < 2 and conf.split is ClassifierSplit.session:
+        raise UserError(
+            "no two sessions show success and failure each, so that one could be judged by the other",
+            where=f"sessions: {', '.join(dict.fromkeys(o.session for o in origins if not o.added))}",
+            fix="name datasets of several days, or split=episode",
+        )
+    return turns if len(turns) > 1 else []
+
+
+def _frames(episodes: Sequence[Episode], spec: Spec, numbers: np.ndarray, origins: Sequence[Origin]) -> LabelledFrames:
+    frames = collect(episodes, spec.image_keys, numbers)
+    weight = np.array([o.weight for o in origins])[frames.episode]
+    return replace(frames, weight=None if (weight == 1).all() else weight)
+
+
+def _build(spec: Spec, conf: ClassifierConf, members: int, device: torch.device | str) -> SuccessClassifier:
+    made = SuccessClassifier(conf.encoder, spec, hidden=conf.hidden, dropout=conf.dropout, members=members)
+    return made.to(device)
+
+
+def _called(k: int, members: int) -> str:
+    return "the classifier" if members == 1 else f"network {k + 1} of {members}"
+
+
+def _calibrate(classifier: SuccessClassifier, held_out: LabelledFrames, conf: ClassifierConf) -> np.ndarray:
+    """Set temperature and threshold from held-out episodes; returns the probabilities (K, N) of each network."""
+    logits = logits_of(classifier, held_out)
+    classifier.temperature = fit_temperature(logits, held_out.success)
+    opinions = sigmoid(logits / classifier.temperature)
+    threshold = choose_threshold(opinions.mean(0), held_out.success, conf.max_false_positive_rate, conf.min_threshold)
+    classifier.set_rule(threshold=threshold, hold_steps=1, min_steps=0)
+    return opinions
+
+
+def _replays(
+    classifier: SuccessClassifier,
+    frames: LabelledFrames,
+    probabilities: np.ndarray,
+    numbers: np.ndarray,
+    true_hold_steps: int,
+) -> Replays:
+    positive, rows = probabilities >= classifier.threshold, [frames.episode == n for n in numbers]
+    return Replays([positive[r] for r in rows], [frames.success[r] for r in rows], true_hold_steps)
+
+
+def _as_unseen(
+    turn: Split,
+    episodes: Sequence[Episode],
+    origins: Sequence[Origin],
+    spec: Spec,
+    classifier: SuccessClassifier,
+    conf: ClassifierConf,
+    steps: int,
+) -> Judged:
+    """The sessions left out, under the classifier's own rule, by a network that was trained on the others only."""
+    train, unseen = (_frames(episodes, spec, part, origins) for part in (turn.train, turn.held_out))
+    other = _build(spec, conf, 1, classifier.device)
+    other.temperature = classifier.temperature
+    left_out = ", ".join(dict.fromkeys(origins[n].session for n in turn.held_out))
+    fit_for(other.networks[0], train, conf, steps=steps, seed=conf.seed, name=f"without {left_out}")
+    probabilities = sigmoid(logits_of(other, unseen) / other.temperature).mean(0)
+    replays = _replays(classifier, unseen, probabilities, turn.held_out, spec.reward.hold_steps)
+    return unseen, probabilities, replays.judge(classifier.hold_steps, classifier.min_steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from rich.console import Console
@@ -29,6 +30,7 @@ def set_up_torch(conf: ComputeConf) -> torch.device:
     check_process(conf)
     torch.manual_seed(conf.seed)
     torch.set_num_threads(conf.threads)
+    cv2.setNumThreads(conf.threads)  # for frames this small OpenCV's own threads only wait for each other
     np.finfo(np.float32), np.finfo(np.float64)  # cached now: computed later, numpy would warn about what follows
     # Denormal numbers make a CPU many times slower once activations saturate.
     torch.set_flush_denormal(True)

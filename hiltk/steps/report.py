@@ -11,10 +11,10 @@ from rich.console import Console
 
 from hiltk.artifacts.store import Artifact, create
 from hiltk.config import ReportConf
+from hiltk.reports.classifiers import classifier_section
 from hiltk.reports.facts import classifier_fact, success_facts, training_facts
 from hiltk.reports.page import Section, render
 from hiltk.reports.sections import (
-    classifier_section,
     dataset_sections,
     diagnosis_section,
     film_sections,

@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from rich.console import Console
 
-from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.artifacts.store import Artifact, create, resolve, versions
 from hiltk.checks.gate import gate
 from hiltk.config import ClassifierConf
+from hiltk.data.curate import sessions_of
 from hiltk.data.decoded import cached_episodes
 from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import dataset_spec
-from hiltk.errors import UserError
-from hiltk.rewards.figures import plot_curve, plot_mistakes
-from hiltk.rewards.report import curve_table, metrics, table, warnings
+from hiltk.errors import ConfigError, UserError, nearest
+from hiltk.rewards.added import judge_added
+from hiltk.rewards.classifier import SuccessClassifier
+from hiltk.rewards.figures import plot_curve, plot_hold, plot_mistakes
+from hiltk.rewards.frames import Origin, collect
+from hiltk.rewards.report import curve_table, metrics, session_table, table, warnings
 from hiltk.rewards.training import Result, check_options, restrict_cameras, train_classifier
 from hiltk.spec import Spec, require_compatible
 from hiltk.steps.common import frame_cache, set_up_torch
 
 
+@dataclass
+class Loaded:
+    """Episodes of all datasets, with the frames recorded after success; beside each its origin and its name."""
+
+    episodes: list[Episode] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+
 def run(cfg: ClassifierConf) -> Artifact:
     """Read labelled datasets, write a classifier artifact with its metrics on held-out episodes.
 
-    The artifact holds ``classifier.safetensors``, ``classifier.yaml``, ``metrics.json``, ``curve.csv``, ``curve.png``
-    and ``mistakes.png``.
+    The artifact holds ``classifier.safetensors``, ``classifier.yaml``, ``metrics.json``, ``curve.csv``, ``curve.png``,
+    ``hold.png`` and ``mistakes.png``.
 
     Raises:
         ConfigError: an option or a camera's name is wrong.
@@ -37,25 +53,32 @@ def run(cfg: ClassifierConf) -> Artifact:
     inputs = _resolve(cfg)
     spec = _common_spec(inputs, cfg.cameras)
     gate("train-classifier", cfg, inputs)
-    episodes, sources, names = _load(inputs, spec, frame_cache(cfg.root))
-    result = train_classifier(episodes, spec, cfg, groups=sources, device=device)
+    data = _load(cfg, inputs, spec)
+    before = _previous(cfg)
+    result = train_classifier(data.episodes, spec, cfg, origins=data.origins, device=device)
+    report = metrics(result, data.names) | {"warnings": warnings(result, cfg)}
+    report |= _added(result, data, spec, before)
     with create(
         "classifiers", cfg.name, root=cfg.root, step="train-classifier", cfg=cfg, inputs=inputs, seed=cfg.seed
     ) as draft:
-        report = metrics(result, names) | {"warnings": warnings(result, cfg)}
-        _write(result, report, names, draft.path)
+        _write(result, report, data.names, draft.path)
         draft.spec = result.classifier.spec
-        draft.notes = {
-            key: report[key] for key in ("threshold", "precision", "recall", "accuracy", "wrongly_ended", "missed")
-        }
-    _print(result, report["warnings"], draft.done)
+        keys = ("threshold", "precision", "recall", "accuracy", "wrongly_ended", "missed")
+        draft.notes = {key: report[key] for key in keys}
+    _print(result, report, draft.done)
     return draft.done
 
 
 def _resolve(cfg: ClassifierConf) -> list[Artifact]:
+    """The datasets, then the added ones."""
     if not cfg.datasets:
         raise UserError("no dataset is named", where="datasets", fix="e.g. datasets=[demos]")
-    return [resolve(reference, "datasets", cfg.root) for reference in cfg.datasets]
+    found = [resolve(reference, "datasets", cfg.root) for reference in [*cfg.datasets, *cfg.add]]
+    refs = [artifact.ref for artifact in found]
+    for ref in refs[len(cfg.datasets) :]:
+        if refs.count(ref) > 1:
+            raise ConfigError(f"{ref} is both among the datasets and added", where=f"add={cfg.add}", fix="keep one")
+    return found
 
 
 def _common_spec(inputs: list[Artifact], cameras: list[str]) -> Spec:
@@ -70,31 +93,77 @@ def _common_spec(inputs: list[Artifact], cameras: list[str]) -> Spec:
     return first
 
 
-def _load(inputs: list[Artifact], spec: Spec, cache: Path) -> tuple[list[Episode], list[str], list[str]]:
-    """Episodes with the frames recorded after success; per episode where it comes from, and its name."""
-    episodes: list[Episode] = []
-    sources: list[str] = []
-    names: list[str] = []
-    for artifact in inputs:
-        own = replace(dataset_spec(artifact.path), images=spec.images)
-        found = cached_episodes(artifact.path, own, cache=cache, after_end=True, name=artifact.ref)
-        episodes += found
-        sources += [artifact.ref] * len(found)
-        names += [f"{artifact.name} {i}" + (f" ({e.stratum})" if e.stratum else "") for i, e in enumerate(found)]
-    return episodes, sources, names
+def _load(cfg: ClassifierConf, inputs: list[Artifact], spec: Spec) -> Loaded:
+    data, used = Loaded(), set()
+    for place, artifact in enumerate(inputs):
+        own, added = replace(dataset_spec(artifact.path), images=spec.images), place >= len(cfg.datasets)
+        found = cached_episodes(artifact.path, own, cache=frame_cache(cfg.root), after_end=True, name=artifact.ref)
+        data.episodes += found
+        for i, session in enumerate(sessions_of(artifact.path, artifact.ref, len(found))):
+            called = [key for key in _also_called(artifact, session) if key in cfg.weights]
+            used |= set(called)
+            weight = float(np.prod([cfg.weights[key] for key in called])) * (cfg.add_weight if added else 1.0)
+            data.origins.append(Origin(session, weight, added))
+            stratum = found[i].stratum
+            data.names.append(f"{artifact.name} {i}" + (f" ({stratum})" if stratum else ""))
+    known = list(dict.fromkeys([*(o.session for o in data.origins), *(a.name for a in inputs)]))
+    for key in cfg.weights:
+        if key not in used:
+            hint = nearest(key, known) or f"there are: {', '.join(known)}"
+            raise ConfigError(f"no session or dataset is called '{key}'", where="weights", fix=hint)
+    return data
 
 
-def _write(result: Result, report: dict[str, object], names: list[str], folder: Path) -> None:
+def _also_called(artifact: Artifact, session: str) -> list[str]:
+    """What `weights` may call an episode by: its dataset or the session it was merged from, with or without version."""
+    return list(dict.fromkeys([artifact.name, artifact.ref, session, session.split("@")[0]]))
+
+
+def _previous(cfg: ClassifierConf) -> Artifact | None:
+    """The newest classifier of this name so far, where false positives are added to what it was trained on."""
+    if not cfg.add or not versions("classifiers", cfg.name, cfg.root):
+        return None
+    return resolve(cfg.name, "classifiers", cfg.root)
+
+
+def _added(result: Result, data: Loaded, spec: Spec, before: Artifact | None) -> dict[str, Any]:
+    """How the added frames were judged by the classifier before this one, if it looks at the same images, and now."""
+    numbers = [n for n, origin in enumerate(data.origins) if origin.added]
+    if not numbers:
+        return {}
+    frames, hold = collect(data.episodes, spec.image_keys, numbers), spec.reward.hold_steps
+    found: dict[str, Any] = {"episodes": len(numbers), "frames": len(frames), "before": None, "before_version": None}
+    if before:
+        old = SuccessClassifier.load(before.path)
+        if old.spec.images == spec.images:
+            found |= {"before": judge_added(old, frames, hold), "before_version": before.ref}
+    return {"added": found | {"now": judge_added(result.classifier, frames, hold)}}
+
+
+def _write(result: Result, report: dict[str, Any], names: Sequence[str], folder: Path) -> None:
     result.classifier.save(folder)
     (folder / "metrics.json").write_text(json.dumps(report, indent=2) + "\n")
     curve_table(result).to_csv(folder / "curve.csv", index=False, float_format="%.6g")
     plot_curve(result, folder / "curve.png")
-    plot_mistakes(result, names, folder / "mistakes.png")
+    plot_mistakes(result, list(names), folder / "mistakes.png")
+    if result.tuning.is_choice:
+        plot_hold(result, folder / "hold.png")
 
 
-def _print(result: Result, cautions: list[str], artifact: Artifact) -> None:
+def _print(result: Result, report: dict[str, Any], artifact: Artifact) -> None:
     console = Console()
     console.print(table(result))
-    for caution in cautions:
+    sessions = session_table(result)
+    if sessions:
+        console.print(sessions)
+    if "added" in report:
+        console.print(_told(report["added"]), markup=False, soft_wrap=True)
+    for caution in report["warnings"]:
         console.print(f"caution: {caution}", style="yellow", markup=False)
     console.print(f"classifier {artifact.ref}: {artifact.path}", markup=False, soft_wrap=True)
+
+
+def _told(added: dict[str, Any]) -> str:
+    now, before = added["now"]["false_positives"], added["before"]
+    was = f"{before['false_positives']['count']} by {added['before_version']}, " if before else ""
+    return f"of {now['n']} added failure frames called success: {was}{now['count']} now (they were trained on)"

@@ -39,8 +39,8 @@ def classifier(size: int = 32, camera: str = "wrist", hold: int = 3, bias: float
     """Untrained; ``bias`` is the logit it gives to any picture, so that its verdict is known."""
     rule = RewardSpec(source="classifier", threshold=0.625, hold_steps=hold, min_steps=4)
     found = SuccessClassifier(ENCODER, Spec(images=[ImageSpec(camera, size, size, size, size)], reward=rule))
-    *_, last = found.head.parameters()
-    for parameter in found.head.parameters():
+    *_, last = found.networks[0].head.parameters()
+    for parameter in found.networks[0].head.parameters():
         parameter.data.zero_()
     last.data.fill_(bias)
     return found.eval()
@@ -126,11 +126,12 @@ def test_a_classifier_artifact_brings_its_rule(tmp_path: Path) -> None:
     assert (info["success"], info["true_success"]) == (True, False)
 
 
-def test_a_hold_in_the_config_wins_over_the_artifacts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [{"hold_steps": 6}, {"min_steps": 9}])
+def test_the_hold_of_a_classifier_comes_from_nowhere_else(tmp_path: Path, change: dict[str, int]) -> None:
     save(classifier(), tmp_path)
-    reward = RewardConf(source="classifier", classifier="cube", hold_steps=6, min_steps=9)
-    spec = make_env(sim(), TaskConf(), reward, seed=0, root=str(tmp_path)).io_spec.reward
-    assert (spec.hold_steps, spec.min_steps, spec.threshold) == (6, 9, 0.625)
+    reward = RewardConf(source="classifier", classifier="cube", **change)
+    with pytest.raises(ConfigError, match="come with the classifier"):
+        make_env(sim(), TaskConf(), reward, seed=0, root=str(tmp_path))
 
 
 def test_a_classifier_may_be_passed_in() -> None:

@@ -11,6 +11,7 @@ import pytest
 from hiltk.artifacts.store import Artifact
 from hiltk.config import (
     AgentConf,
+    AugmentConf,
     BcConf,
     ClassifierConf,
     EncoderConf,
@@ -51,7 +52,12 @@ def play(root: Path) -> Artifact:
 
 @pytest.fixture(scope="session")
 def classifier(root: Path, demos: Artifact, play: Artifact) -> Artifact:
-    conf: dict[str, Any] = {"steps": 100, "color_jitter": 0.0, "batch_size": 32, "cameras": ["wrist"]}
+    conf: dict[str, Any] = {
+        "steps": 100,
+        "augment": AugmentConf(color=0.0, gamma=0.0, light=0.0, blur=0.0, camera=0.0),
+        "batch_size": 32,
+        "cameras": ["wrist"],
+    }
     return train_classifier.run(
         ClassifierConf(root=str(root), name="cube", datasets=["demos", "play"], encoder=TINY, **conf)
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hiltk.config import ClassifierConf, EncoderConf
+from hiltk.config import AugmentConf, ClassifierConf, EncoderConf
 from hiltk.data.episode import Episode
 from hiltk.spec import STATE_KEY, ImageSpec, Spec
 
@@ -54,9 +54,11 @@ def spec() -> Spec:
 @pytest.fixture
 def conf() -> ClassifierConf:
     encoder = EncoderConf(channels=[8, 8], kernels=[5, 3], strides=[4, 2], features=16, shift_pad=2)
+    # The frames are noise: blurred or turned, what is left of it would be another problem.
     return ClassifierConf(
-        datasets=["demos"], name="cube", encoder=encoder, hidden=16, steps=150, batch_size=16, lr=3e-3, held_out=0.25
-    )
+        datasets=["demos"], name="cube", encoder=encoder, hidden=16, steps=150, batch_size=16, lr=3e-3, held_out=0.25,
+        augment=AugmentConf(color=0.1, gamma=0.0, light=0.0, blur=0.0, camera=0.0), hold_steps=2, min_steps=0,
+    )  # fmt: skip
 
 
 @pytest.fixture

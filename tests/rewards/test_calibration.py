@@ -13,6 +13,7 @@ from hiltk.rewards.calibration import (
     confusion,
     fit_temperature,
     precision_recall_curve,
+    reliability,
     sigmoid,
 )
 
@@ -61,6 +62,15 @@ def test_ties_count_as_false_positives() -> None:
     threshold = choose_threshold(p, success, 0.25)
     assert threshold == pytest.approx(0.7)
     assert confusion(p, success, threshold).false_positives == 0
+
+
+def test_false_positives_that_are_allowed_are_not_sought() -> None:
+    """A quarter of four failures may pass, but no success is lost by refusing all of them."""
+    p, success = np.array([0.1, 0.2, 0.3, 0.95, 0.97, 0.99]), np.array([False] * 4 + [True] * 2)
+    assert choose_threshold(p, success, 0.25) == pytest.approx(0.96)
+    # Without the success at 0.97 above it, the failure at 0.95 must pass for the sake of the one at 0.94.
+    p[4] = 0.94
+    assert choose_threshold(p, success, 0.25) == pytest.approx(0.62)
 
 
 scores = st.lists(st.floats(0, 1), min_size=1, max_size=40)
@@ -147,3 +157,49 @@ def test_temperature_is_bounded() -> None:
 def test_sigmoid_does_not_overflow() -> None:
     with np.errstate(over="raise"):
         np.testing.assert_allclose(sigmoid(np.array([-1000.0, 0.0, 1000.0])), [0, 0.5, 1])
+
+
+# ---------------------------------------------------------------- ensembles and reliability
+
+
+def test_loss_of_an_ensemble_is_that_of_its_mean_probability() -> None:
+    logits = np.array([[2.0, -1.0, 0.5], [0.0, -3.0, 4.0]])
+    success = np.array([True, False, True])
+    p = sigmoid(logits / 1.5).mean(0)
+    expected = (-(np.log(p[0]) + np.log(p[2])) / 2 - np.log(1 - p[1])) / 2
+    assert balanced_loss(logits, success, 1.5) == pytest.approx(expected)
+    assert balanced_loss(logits[:1], success) == pytest.approx(balanced_loss(logits[0], success))
+    assert np.isfinite(balanced_loss(1000 * logits, success))
+
+
+def test_reliability_by_hand() -> None:
+    """Four failures and one success: the success weighs as much as all four failures.
+
+    Lowest bin: two failures at 0.05, weight 2/8, all failures. Bin of 0.65: two failures and the success, weight
+    2/8 + 1/2, of which 1/2 is success.
+    """
+    p, success = np.array([0.05, 0.05, 0.65, 0.65, 0.65]), np.array([False, False, False, False, True])
+    found = reliability(p, success, bins=10)
+    assert found.frames.tolist() == [2, 0, 0, 0, 0, 0, 3, 0, 0, 0]
+    assert found.weight[[0, 6]].tolist() == [0.25, 0.75]
+    assert found.seen[0] == 0 and found.seen[6] == pytest.approx(2 / 3) and found.said[6] == pytest.approx(0.65)
+    assert np.isnan(found.seen[1])
+    assert found.error == pytest.approx(0.25 * 0.05 + 0.75 * (2 / 3 - 0.65))
+
+
+def test_a_calibrated_classifier_has_no_error_and_a_boastful_one_has() -> None:
+    rng = np.random.default_rng(0)
+    p = rng.random(200_000)
+    success = rng.random(len(p)) < p
+    assert reliability(p, success).error < 0.01
+    boastful = np.where(p > 0.5, 0.999, 0.001)
+    assert reliability(boastful, success).error == pytest.approx(0.249, abs=0.01)
+    assert reliability(np.array([0.0, 1.0]), np.array([False, True])).error == 0
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=2, max_size=50))
+def test_reliability_weighs_every_frame_once(made: list[tuple[float, bool]]) -> None:
+    p = np.array([x for x, _ in made] + [0.3, 0.6])
+    found = reliability(p, np.array([y for _, y in made] + [True, False]))
+    assert found.frames.sum() == len(p) and found.weight.sum() == pytest.approx(1)
+    assert 0 <= found.error <= 1

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from hiltk.config import EncoderConf
 from hiltk.errors import UserError
@@ -54,7 +55,7 @@ def test_one_and_many_agree_and_are_probabilities(classifier: SuccessClassifier)
 def test_probability_is_the_sigmoid_of_the_cooled_logit(classifier: SuccessClassifier) -> None:
     images = frames(3)
     with torch.no_grad():
-        logits = classifier.eval()({WRIST: torch.from_numpy(images).permute(0, 3, 1, 2)}).double().numpy()
+        [logits] = classifier.eval()({WRIST: torch.from_numpy(images).permute(0, 3, 1, 2)}).double().numpy()
     np.testing.assert_allclose(classifier.probabilities({WRIST: images}), 1 / (1 + np.exp(-logits / 1.7)), rtol=1e-6)
 
 
@@ -153,3 +154,31 @@ def test_damaged_files_are_refused(classifier: SuccessClassifier, tmp_path: Path
     (tmp_path / CONFIG).write_text(config.replace("hidden: 6", "hidden: 7"))
     with pytest.raises(UserError, match="weights cannot be used"):
         SuccessClassifier.load(tmp_path)
+
+
+# ---------------------------------------------------------------- ensembles
+
+
+def test_an_ensemble_says_the_mean_and_shows_its_disagreement(spec: Spec, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    ensemble = SuccessClassifier(SMALL, spec, hidden=6, temperature=1.3, members=3)
+    images = {WRIST: frames(4)}
+    opinions = ensemble.opinions(images, batch_size=3)
+    assert opinions.shape == (3, 4) and (opinions.std(0) > 0).all()
+    np.testing.assert_allclose(ensemble.probabilities(images), opinions.mean(0))
+    assert ensemble.probability({WRIST: images[WRIST][2]}) == pytest.approx(opinions.mean(0)[2], rel=1e-5)
+    ensemble.save(tmp_path)
+    loaded = SuccessClassifier.load(tmp_path)
+    assert len(loaded.members) == 3
+    np.testing.assert_array_equal(loaded.opinions(images, batch_size=3), opinions)
+
+
+def test_artifacts_from_before_ensembles_load(classifier: SuccessClassifier, tmp_path: Path) -> None:
+    before = classifier.probabilities({WRIST: frames()})
+    classifier.save(tmp_path)
+    weights = load_file(tmp_path / WEIGHTS)
+    save_file({k.removeprefix("members.0."): v for k, v in weights.items()}, tmp_path / WEIGHTS)
+    config = (tmp_path / CONFIG).read_text()
+    (tmp_path / CONFIG).write_text(config.replace("members: 1\n", ""))
+    assert "members" not in (tmp_path / CONFIG).read_text()
+    np.testing.assert_array_equal(SuccessClassifier.load(tmp_path).probabilities({WRIST: frames()}), before)

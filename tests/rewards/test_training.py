@@ -9,14 +9,16 @@ import pytest
 import torch
 
 from hiltk.agents.resnet import FrozenResNet
-from hiltk.config import ClassifierConf, EncoderConf
+from hiltk.config import AugmentConf, ClassifierConf, EncoderConf
 from hiltk.data.episode import Episode
 from hiltk.errors import ConfigError, UserError
+from hiltk.rewards.augment import recolor
 from hiltk.rewards.classifier import SuccessClassifier
+from hiltk.rewards.fit import logits_of
 from hiltk.rewards.frames import collect
 from hiltk.rewards.hold import Verdict
 from hiltk.rewards.maps import cached
-from hiltk.rewards.training import logits_of, recolor, restrict_cameras, train_classifier
+from hiltk.rewards.training import restrict_cameras, train_classifier
 from hiltk.spec import ImageSpec, Spec
 from tests.agents.resnets import resnet10_folder, resnet_conf
 
@@ -104,7 +106,14 @@ def test_missing_classes_are_refused(spec: Spec, conf: ClassifierConf, make_labe
         ({"held_out": 1.0}, "held_out"),
         ({"max_false_positive_rate": -0.1}, "max_false_positive_rate"),
         ({"min_threshold": 1.0}, "min_threshold"),
-        ({"color_jitter": 2.0}, "color_jitter"),
+        ({"augment": AugmentConf(color=2.0)}, "augment.color"),
+        ({"augment": AugmentConf(gamma=-0.1)}, "augment.gamma"),
+        ({"augment": AugmentConf(light=1.1)}, "augment.light"),
+        ({"augment": AugmentConf(camera=1.1)}, "augment.camera"),
+        ({"augment": AugmentConf(blur=-1.0)}, "augment.blur"),
+        ({"members": 0}, "members"),
+        ({"add_weight": 0.0}, "add_weight"),
+        ({"weights": {"demos": 0.0}}, "weights"),
         ({"dropout": 1.0}, "dropout"),
         ({"batch_size": 1}, "batch_size"),
         ({"steps": 0}, "steps"),
@@ -156,7 +165,7 @@ def test_cameras_are_chosen_by_name(spec: Spec) -> None:
 @pytest.fixture
 def frozen(conf: ClassifierConf, tmp_path: Path) -> ClassifierConf:
     encoder = replace(resnet_conf(resnet10_folder(tmp_path / "resnet10"), cache_shifts=3), dropout=0.0, shift_pad=2)
-    return replace(conf, encoder=encoder, steps=100, color_jitter=0.2)
+    return replace(conf, encoder=encoder, steps=100, augment=replace(conf.augment, color=0.2))
 
 
 def test_a_frozen_encoder_looks_at_each_version_of_a_frame_once(

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hiltk.config import ChecksConf, ClassifierConf, EncoderConf
+from hiltk.config import AugmentConf, ChecksConf, ClassifierConf, ClassifierSplit, EncoderConf
 from hiltk.data.episode import Episode
+from hiltk.data.lerobot_io import dataset_spec
 from hiltk.errors import ConfigError, UserError
 from hiltk.rewards.classifier import SuccessClassifier
 from hiltk.spec import ImageSpec, Spec
@@ -21,6 +22,7 @@ from hiltk.steps import train_classifier
 
 WRIST = "observation.images.wrist"
 FILES = {"classifier.safetensors", "classifier.yaml", "metrics.json", "curve.csv", "curve.png", "mistakes.png"}
+TWICE = ChecksConf(ignore=["RUN006"])  # copies of one session, which a rule would refuse
 
 
 @pytest.fixture
@@ -41,8 +43,9 @@ def make_dataset(dataset_dir: Callable[..., Path], make_episode: Callable[..., E
 def conf(root: Path, *datasets: Path, **changes: Any) -> ClassifierConf:
     encoder = EncoderConf(channels=[8, 8], kernels=[3, 3], strides=[2, 2], features=16, shift_pad=1)
     base = ClassifierConf(
-        root=str(root), name="cube", datasets=[str(d) for d in datasets], encoder=encoder, steps=60, lr=3e-3, seed=1
-    )
+        root=str(root), name="cube", datasets=[str(d) for d in datasets], encoder=encoder, steps=60, lr=3e-3, seed=1,
+        augment=AugmentConf(color=0.1, gamma=0.0, light=0.0, blur=0.0, camera=0.0),
+    )  # fmt: skip
     return replace(base, **changes)
 
 
@@ -115,6 +118,9 @@ def test_frames_after_success_are_used(
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
+        ({"weights": {"shard": 2.0}}, ConfigError, "no session or dataset is called 'shard'"),
+        ({"weights": {"shared": -1.0}}, ConfigError, "weights must be more than 0"),
+        ({"add": ["nothing-here"]}, UserError, "nothing-here"),
         ({"cameras": ["wirst"]}, ConfigError, "did you mean 'wrist'"),
         ({"held_out": 1.5}, ConfigError, "held_out must be"),
         ({"datasets": []}, UserError, "no dataset is named"),
@@ -132,3 +138,59 @@ def test_unlabelled_episodes_are_refused(make_dataset: Callable[..., Path], tmp_
     with pytest.raises(UserError, match="none of the 8 episodes has a frame labelled as success"):
         train_classifier.run(conf(tmp_path / "out", make_dataset("failures", successes=0)))
     assert not list((tmp_path / "out").glob("classifiers/cube/*"))
+
+
+# ---------------------------------------------------------------- sessions, weights, false positives
+
+
+def test_sessions_are_reported_each_and_as_if_unseen(
+    make_dataset: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    datasets = make_dataset("morning"), make_dataset("evening")
+    artifact = train_classifier.run(conf(tmp_path / "out", *datasets, steps=30, checks=TWICE))
+    sessions = json.loads((artifact.path / "metrics.json").read_text())["sessions"]
+    assert {(Path(s["session"]).name.split("@")[0], s["unseen"]) for s in sessions} == {
+        (name, unseen) for name in ("morning", "evening") for unseen in (False, True)
+    }
+    assert all(s["wrongly_ended"]["n"] == 8 for s in sessions if s["unseen"])
+    assert "as if never seen" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_merged_dataset_remembers_its_sessions(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
+    path = make_dataset("both")
+    (path / "meta" / "hiltk_sessions.json").write_text(json.dumps(["morning@d-0001", "evening@d-0002"] * 4))
+    cfg = conf(tmp_path / "out", path, steps=2, split=ClassifierSplit.episode, weights={"evening": 3.0})
+    data = train_classifier._load(cfg, inputs := train_classifier._resolve(cfg), dataset_spec(inputs[0].path))
+    assert {(o.session, o.weight) for o in data.origins} == {("morning@d-0001", 1.0), ("evening@d-0002", 3.0)}
+    report = json.loads((train_classifier.run(cfg).path / "metrics.json").read_text())
+    assert {s["session"] for s in report["sessions"]} == {"morning@d-0001", "evening@d-0002"}
+
+
+def test_false_positives_of_one_version_are_mended_by_the_next(
+    make_dataset: Callable[..., Path], dataset_dir: Callable[..., Path], make_episode: Callable[..., Episode],
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Bright frames were all it knew of success; now there are bright ones with a dark corner that are failures."""
+    fooled = [make_episode(seed=50 + i, success=False) for i in range(3)]
+    for episode in fooled:
+        for key in [k for k in episode.observations if "images" in k]:
+            frames = episode.observations[key]
+            frames[5:] = frames[5:] // 4 + 190
+            frames[5:, :6, :6] = 0
+    views, tricks = make_dataset("views"), dataset_dir("tricks", fooled)
+    first = train_classifier.run(conf(tmp_path / "out", views, steps=150))
+    assert "added" not in json.loads((first.path / "metrics.json").read_text())
+    second = train_classifier.run(conf(tmp_path / "out", views, steps=400, patience=20, add=[str(tricks)]))
+    report = json.loads((second.path / "metrics.json").read_text())
+    added = report["added"]
+    assert second.ref == "cube@c-0002" and added["before_version"] == "cube@c-0001"
+    assert added["episodes"] == 3 and added["before"]["false_positives"]["n"] == added["frames"]
+    assert added["before"]["false_positives"]["count"] > added["now"]["false_positives"]["count"]
+    assert report["episodes"] == {"train": 9, "held_out": 2}  # of the eight, two; the three added are all trained on
+    assert "added failure frames called success" in capsys.readouterr().out
+
+
+def test_a_dataset_is_not_both_learned_from_and_added(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
+    views = make_dataset("views")
+    with pytest.raises(ConfigError, match="both among the datasets and added"):
+        train_classifier.run(conf(tmp_path / "out", views, add=[str(views)]))

@@ -1,0 +1,143 @@
+"""Fitting one network of a success classifier: balanced batches, augmentation, early stopping."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from hiltk.agents.encoders import ResNetEncoder
+from hiltk.config import ClassifierConf
+from hiltk.rewards.augment import augmented
+from hiltk.rewards.calibration import balanced_loss
+from hiltk.rewards.classifier import Network, to_tensor
+from hiltk.rewards.frames import LabelledFrames, balanced_rows
+from hiltk.rewards.maps import cached
+
+EVALUATE_EVERY = 25
+See = Callable[[np.ndarray], dict[str, Tensor]]  # rows (B,) to what the network is shown of them
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How fitting went.
+
+    Attributes:
+        losses: (step, training loss, held-out loss) at each evaluation; both classes weighted equally.
+        best_step: whose weights were kept.
+    """
+
+    losses: list[tuple[int, float, float]]
+    best_step: int
+
+
+def fit(
+    network: Network, train: LabelledFrames, held_out: LabelledFrames, conf: ClassifierConf, *, seed: int, name: str
+) -> Fit:
+    """Train every parameter; leaves the weights with the lowest held-out loss in the network.
+
+    Args:
+        seed: of batches and augmentation.
+        name: what the progress bar says is trained.
+    """
+    losses: list[tuple[int, float, float]] = []
+    best, best_step, best_weights, recent = np.inf, 0, {}, []
+    update, plain = _updates(network, train, held_out, conf, seed)
+    bar = tqdm(range(1, conf.steps + 1), desc=f"training {name}", mininterval=0.5)
+    network.train()
+    for step in bar:
+        recent.append(update())
+        if step % EVALUATE_EVERY and step != conf.steps:
+            continue
+        logits = logits_of(network, held_out, see=plain)
+        losses.append((step, float(np.mean(recent)), balanced_loss(logits, held_out.success)))
+        recent = []
+        bar.set_postfix(loss=f"{losses[-1][1]:.4f}", held_out=f"{losses[-1][2]:.4f}")
+        if losses[-1][2] < best:
+            best, best_step, best_weights = (losses[-1][2], step, copy.deepcopy(network.state_dict()))
+        elif step - best_step >= conf.patience * EVALUATE_EVERY:
+            break
+    bar.close()
+    network.load_state_dict(best_weights)
+    network.eval()
+    return Fit(losses, best_step)
+
+
+def fit_for(network: Network, train: LabelledFrames, conf: ClassifierConf, *, steps: int, seed: int, name: str) -> None:
+    """Train for a number of steps known beforehand, with nothing held out."""
+    update, _ = _updates(network, train, train, conf, seed)
+    network.train()
+    for _ in tqdm(range(steps), desc=f"training {name}", mininterval=0.5):
+        update()
+    network.eval()
+
+
+def logits_of(model: nn.Module, frames: LabelledFrames, batch_size: int = 512, see: See | None = None) -> np.ndarray:
+    """Logits float64 of every frame, before the temperature and without dropout: (N,), of an ensemble (K, N).
+
+    Args:
+        model: a `Network` or a whole classifier.
+        see: gives the images of rows, or what an encoder has made of them.
+    """
+    was_training, see = model.training, see or _plain(frames, _device(model))
+    model.eval()
+    with torch.inference_mode():
+        every = np.arange(len(frames))
+        parts = [model(see(every[i : i + batch_size])) for i in range(0, len(frames), batch_size)]
+    model.train(was_training)
+    return torch.cat(parts, dim=-1).double().cpu().numpy()
+
+
+def _updates(
+    network: Network, train: LabelledFrames, held_out: LabelledFrames, conf: ClassifierConf, seed: int
+) -> tuple[Callable[[], float], See]:
+    """One gradient step on a batch with as many successes as failures, which returns its loss; and the plain view."""
+    rng = np.random.default_rng(seed)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=conf.lr, weight_decay=conf.weight_decay)
+    seen, plain = _eyes(network, train, held_out, conf, rng)
+    device = _device(network)
+
+    def update() -> float:
+        rows = balanced_rows(train.success, conf.batch_size, rng, train.weight)
+        target = torch.from_numpy(train.success[rows]).to(device, torch.float32)
+        loss = F.binary_cross_entropy_with_logits(network(seen(rows)), target)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return update, plain
+
+
+def _eyes(
+    network: Network, train: LabelledFrames, held_out: LabelledFrames, conf: ClassifierConf, rng: np.random.Generator
+) -> tuple[See, See]:
+    """What the network is shown of training frames, augmented, and of held-out ones, as they are."""
+    device = _device(network)
+
+    def augment(frames: np.ndarray) -> Tensor:
+        return augmented(frames, conf.augment, conf.encoder.shift_pad, rng, device)
+
+    if not conf.encoder.cache_shifts:
+        return lambda rows: {k: augment(v[rows]) for k, v in train.images.items()}, _plain(held_out, device)
+    assert isinstance(network.encoder, ResNetEncoder)  # as `check_encoder` demands
+    parts = [(train.images, conf.encoder.cache_shifts), (held_out.images, 1)]
+    seen, known = cached(network.encoder, parts)
+    return (
+        lambda rows: seen(rows, rng.integers(seen.versions, size=len(rows)), augment),
+        lambda rows: known(rows, np.zeros_like(rows), lambda frames: to_tensor(frames, device)),
+    )
+
+
+def _plain(frames: LabelledFrames, device: torch.device) -> See:
+    return lambda rows: {k: to_tensor(v[rows], device) for k, v in frames.images.items()}
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device

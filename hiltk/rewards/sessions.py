@@ -1,0 +1,98 @@
+"""A classifier session by session: on held-out episodes of each, and on each as if it had never been recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hiltk.data.episode import Episode
+from hiltk.rewards.calibration import Confusion, confusion
+from hiltk.rewards.frames import LabelledFrames, Origin, Split, split_episodes
+from hiltk.rewards.hold import EpisodeVerdict
+
+MOST_ROUNDS = 5  # trainings for sessions in turn; with more sessions than that, several are left out at once
+Judged = tuple[LabelledFrames, np.ndarray, list[EpisodeVerdict]]  # frames, their probabilities, a verdict per episode
+
+
+@dataclass(frozen=True)
+class SessionScore:
+    """What a classifier makes of one session.
+
+    Attributes:
+        unseen: no frame of the session was trained on; otherwise only these episodes were not.
+        confusion: of frames, at the classifier's threshold.
+        verdicts: per episode.
+    """
+
+    session: str
+    unseen: bool
+    confusion: Confusion
+    verdicts: list[EpisodeVerdict]
+
+
+def split_by_origin(episodes: Sequence[Episode], fraction: float, seed: int, origins: Sequence[Origin]) -> Split:
+    """Hold out episodes of every session, none of the added ones.
+
+    Raises:
+        UserError: there are too few episodes of one class for both parts to show it.
+    """
+    own = np.array([n for n, origin in enumerate(origins) if not origin.added])
+    split = split_episodes([episodes[n] for n in own], fraction, seed, [origins[n].session for n in own])
+    added = np.setdiff1d(np.arange(len(episodes)), own)
+    return Split(np.sort(np.r_[own[split.train], added]).astype(int), own[split.held_out])
+
+
+def score_sessions(
+    judged: Judged, numbers: np.ndarray, origins: Sequence[Origin], threshold: float, *, unseen: bool
+) -> list[SessionScore]:
+    """One score for each session among the episodes judged.
+
+    Args:
+        numbers: of the episodes judged, in the order of their verdicts.
+    """
+    frames, probabilities, verdicts = judged
+    sessions = np.array([origins[n].session for n in numbers])
+    scores = []
+    for session in dict.fromkeys(sessions.tolist()):
+        rows = np.isin(frames.episode, numbers[sessions == session])
+        counts = confusion(probabilities[rows], frames.success[rows], threshold)
+        own = [v for v, s in zip(verdicts, sessions, strict=True) if s == session]
+        scores.append(SessionScore(session, unseen, counts, own))
+    return scores
+
+
+def rounds(episodes: Sequence[Episode], origins: Sequence[Origin]) -> list[Split]:
+    """Whole sessions to leave out in turn: those that show both classes, and without which the others still do."""
+    sessions = [o.session for o in origins if not o.added]
+    names = [s for s in dict.fromkeys(sessions) if _shows_both(episodes, _of(origins, [s]))]
+    count = min(len(names), MOST_ROUNDS)
+    every = np.arange(len(episodes))
+    splits = [Split(np.setdiff1d(every, left), left) for left in (_of(origins, names[i::count]) for i in range(count))]
+    return [split for split in splits if _shows_both(episodes, split.train)]
+
+
+def judge_unseen(
+    splits: Sequence[Split], origins: Sequence[Origin], threshold: float, train_and_judge: Callable[[Split], Judged]
+) -> list[SessionScore]:
+    """Each session as a classifier sees it that was trained on the others.
+
+    Args:
+        train_and_judge: trains another classifier on one part of a split and judges the other.
+    """
+    return [
+        score
+        for split in splits
+        for score in score_sessions(train_and_judge(split), split.held_out, origins, threshold, unseen=True)
+    ]
+
+
+def _of(origins: Sequence[Origin], sessions: Sequence[str]) -> np.ndarray:
+    return np.array([n for n, o in enumerate(origins) if o.session in sessions and not o.added], int)
+
+
+def _shows_both(episodes: Sequence[Episode], numbers: np.ndarray) -> bool:
+    """Episodes that succeed and episodes that do not are among them, or at least frames of both."""
+    labels = np.concatenate([episodes[n].success for n in numbers]) if len(numbers) else np.zeros(0, bool)
+    return bool(labels.any() and not labels.all())

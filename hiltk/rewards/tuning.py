@@ -1,0 +1,122 @@
+"""Hold and minimum steps of the success rule, tuned by replaying whole held-out episodes through it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hiltk.rewards.hold import EpisodeVerdict, Verdict, first_hold, judge_episode
+
+LONGEST_HOLD = 10  # steps; the devlogs settled there
+
+
+@dataclass(frozen=True)
+class Replays:
+    """One held-out episode after the other: what the classifier says of each frame, and what the labels say.
+
+    Attributes:
+        positive: per episode (T+1,) bool, at the classifier's threshold.
+        success: per episode (T+1,) bool.
+        true_hold_steps: an episode succeeds where its labels hold for so long.
+    """
+
+    positive: Sequence[np.ndarray]
+    success: Sequence[np.ndarray]
+    true_hold_steps: int
+
+    def judge(self, hold_steps: int, min_steps: int) -> list[EpisodeVerdict]:
+        """Every episode under one rule."""
+        pairs = zip(self.positive, self.success, strict=True)
+        return [judge_episode(p, s, hold_steps, min_steps, true_hold_steps=self.true_hold_steps) for p, s in pairs]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What every rule of the grid does to every episode, and the rule that was chosen.
+
+    Attributes:
+        holds: (H,) hold_steps tried, rising.
+        earliest: (M,) min_steps tried, rising.
+        wrongly_ended: (H, M, E) bool.
+        missed: (H, M, E) bool.
+        chosen: place of the chosen rule in the grid.
+    """
+
+    holds: list[int]
+    earliest: list[int]
+    wrongly_ended: np.ndarray
+    missed: np.ndarray
+    chosen: tuple[int, int]
+
+    @property
+    def hold_steps(self) -> int:
+        return self.holds[self.chosen[0]]
+
+    @property
+    def min_steps(self) -> int:
+        return self.earliest[self.chosen[1]]
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether there was more than one rule to choose from."""
+        return len(self.holds) * len(self.earliest) > 1
+
+    def mistakes_apart(self) -> int:
+        """Episodes wrongly ended or missed by the rule that the other episodes alone would have chosen.
+
+        Without this, the number of mistakes would be that of the rule that makes fewest in these very episodes.
+        """
+        wrong, missed = self.wrongly_ended, self.missed
+        total_wrong, total_missed = wrong.sum(-1), missed.sum(-1)
+        found = 0
+        for e in range(wrong.shape[-1]):
+            rule = choose(total_wrong - wrong[..., e], total_missed - missed[..., e])
+            found += int(wrong[(*rule, e)] or missed[(*rule, e)])
+        return found
+
+
+def tune(replays: Replays, holds: list[int], earliest: list[int]) -> Tuning:
+    """Replay every episode under every rule of the grid and choose one."""
+    verdicts = [[[v.verdict for v in replays.judge(hold, first)] for first in earliest] for hold in holds]
+    wrong = np.array([[[v is Verdict.wrongly_ended for v in cell] for cell in row] for row in verdicts])
+    missed = np.array([[[v is Verdict.missed for v in cell] for cell in row] for row in verdicts])
+    return Tuning(holds, earliest, wrong, missed, choose(wrong.sum(-1), missed.sum(-1)))
+
+
+def choose(wrongly_ended: np.ndarray, missed: np.ndarray) -> tuple[int, int]:
+    """The rule with the fewest episodes wrongly ended or missed.
+
+    Of equally good ones those that wrongly end fewer; of these the one nearest to their middle, where neither a longer
+    nor a shorter hold does harm; then the longer hold and the later start.
+
+    Args:
+        wrongly_ended: (H, M) number of episodes.
+        missed: (H, M) number of episodes.
+    """
+    mistakes = wrongly_ended + missed
+    best = mistakes == mistakes.min()
+    best &= wrongly_ended == wrongly_ended[best].min()
+    cells = np.argwhere(best)
+    distance = ((cells - cells.mean(axis=0)) ** 2).sum(axis=1).round(9)
+    hold, start = cells[np.lexsort((-cells[:, 1], -cells[:, 0], distance))[0]].tolist()
+    return hold, start
+
+
+def hold_candidates(given: int | None) -> list[int]:
+    """The holds to try; only the one given, where one is."""
+    return list(range(1, LONGEST_HOLD + 1)) if given is None else [given]
+
+
+def min_candidates(given: int | None, success: Sequence[np.ndarray], true_hold_steps: int) -> list[int]:
+    """The first steps to try: from the start up to three quarters of the quickest success in the labels.
+
+    Args:
+        success: per episode (T+1,) bool, of all episodes.
+    """
+    if given is not None:
+        return [given]
+    ends = [first_hold(s, true_hold_steps) for s in success]
+    quickest = min((end for end in ends if end is not None), default=0)
+    return sorted({quickest * quarter // 4 for quarter in range(4)})
