@@ -9,10 +9,9 @@ import numpy as np
 from hiltk.arm.units import ARM_JOINTS
 from hiltk.checks.rule import Finding, Severity, rule
 from hiltk.checks.subject import Dataset
-from hiltk.data.repair import BROKEN_SHARE, LEAST_PATH_DEG, NOISE_DEG, last_rows
+from hiltk.data.repair import BROKEN_SHARE, LEAST_PATH_DEG, NOISE_DEG, ZERO_BELOW, last_rows
 from hiltk.spec import Semantics
 
-ZERO_BELOW = 1e-6
 SLACK = 1e-3  # rounding beyond an action's range
 LEAST_PATH_M, LEAST_ROWS = 0.03, 12  # less motion than this shows no direction
 LEAST_FIT, MOST_YAW_DEG = 0.7, 45.0

@@ -130,9 +130,10 @@ def _video_header(file: Path) -> tuple[int, tuple[int, int]]:
     try:
         with av.open(str(file)) as container:
             stream = container.streams.video[0]
-            return stream.frames, (stream.height, stream.width)
+            found = stream.frames, (stream.height, stream.width)
     except (av.FFmpegError, IndexError) as error:
         raise UserError(f"a video file is damaged: {error}", where=str(file), fix=RECORD_AGAIN) from error
+    return found
 
 
 def _require_whole(file: Path) -> None:

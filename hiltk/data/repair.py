@@ -16,6 +16,7 @@ from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.units import ARM_JOINTS
 from hiltk.spec import ActionSpec, GripperFormat
 
+ZERO_BELOW = 1e-6  # an action with smaller translations asks for nothing
 NOISE_DEG = 0.2  # two encoder ticks (360/4096 degrees each): smaller steps are no motion
 BROKEN_SHARE = 0.2  # of an episode's motion that happens under a zero action
 LEAST_PATH_DEG = 1.0  # an arm that moved less than this in all shows nothing either way

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from hiltk.arm.model import JOINTS
-from hiltk.data.repair import Rebuilt, fitting_scale, forward_difference, last_rows, replay_residual
+from hiltk.data.lerobot_files import LeRobotFiles
+from hiltk.data.repair import ZERO_BELOW, Rebuilt, fitting_scale, forward_difference, last_rows, replay_residual
 from hiltk.data.servo import Servo
 from hiltk.spec import Semantics, Spec
 
@@ -159,6 +160,20 @@ def make_report(
         servo=None if servo is None else {k: v for k, v in servo.items() if k != "strayed_mm"},
         pictured=Pictured(worst, *_paths(rebuilt, episode == worst, scale, servo), 1000 * np.abs(steps[acts]).max(1)),
     )
+
+
+def action_numbers(files: LeRobotFiles) -> dict[str, str | int]:
+    """What a dataset holds, in the numbers that a repair changes; the last row of an episode has no action."""
+    found: dict[str, str | int] = {"episodes": len(files.bounds), "frames": files.bounds[-1][1]}
+    if "action" not in files.features:
+        return found | {"action": "none"}
+    actions = files.column("action").reshape(files.bounds[-1][1], -1)
+    actions = np.delete(actions, [stop - 1 for _, stop in files.bounds], axis=0)
+    missing = ~np.isfinite(actions).all(1)
+    nothing = missing | (np.abs(np.nan_to_num(actions[:, :3])).max(1) < ZERO_BELOW)
+    low, high = (f(actions[~missing]) if not missing.all() else 0.0 for f in (np.min, np.max))
+    found["action"] = f"{actions.shape[1]} numbers from {low:.4g} to {high:.4g}"
+    return found | {"zero or missing actions": f"{nothing.mean():.1%}"}
 
 
 def _spread(values: np.ndarray) -> dict[str, float]:

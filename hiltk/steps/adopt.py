@@ -26,6 +26,7 @@ from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.lerobot_io import SPEC_FILE
 from hiltk.data.v21 import is_v21, to_v3
 from hiltk.errors import ConfigError, UserError
+from hiltk.reports.repair_report import action_numbers
 from hiltk.spec import Spec
 
 
@@ -141,6 +142,8 @@ def _write(
         "episodes": len(files.bounds),
         "frames": files.bounds[-1][1],
         "rebuilt_episodes": replaced,
+        "before": action_numbers(files),
+        "after": action_numbers(LeRobotFiles(draft.path)),
     }
 
 

@@ -24,7 +24,14 @@ from hiltk.data.rewrite import replace_columns
 from hiltk.data.servo import EXPLAINS, Servo, estimated_goals, fit_servo, replayed
 from hiltk.data.timeline import Timeline, timeline
 from hiltk.errors import ConfigError, UserError, nearest
-from hiltk.reports.repair_report import RepairReport, make_report, plot_report, print_report, servo_facts
+from hiltk.reports.repair_report import (
+    RepairReport,
+    action_numbers,
+    make_report,
+    plot_report,
+    print_report,
+    servo_facts,
+)
 from hiltk.spec import STATE_KEY, GripperFormat, Semantics, Spec
 
 JOINT_NAMES = tuple(f"{joint}.pos" for joint in JOINTS)
@@ -58,7 +65,8 @@ def run(cfg: FixActionsConf) -> Artifact:
         refuse(checked, "fix-actions")
         (draft.path / "repair.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n")
         plot_report(report, draft.path / "repair.png")
-        draft.notes = {"parent": source.ref, **report.summary(), **notes(checked)}
+        changed = {"before": action_numbers(files), "after": action_numbers(LeRobotFiles(draft.path))}
+        draft.notes = {"parent": source.ref, **changed, **report.summary(), **notes(checked)}
     print_report(report, draft.done.ref, Console())
     return draft.done
 

@@ -12,10 +12,19 @@ import pytest
 from rich.console import Console
 
 from hiltk.arm.state import action_spec
+from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.repair import Rebuilt
 from hiltk.data.servo import Servo
-from hiltk.reports.repair_report import RepairReport, make_report, plot_report, print_report, servo_facts
+from hiltk.reports.repair_report import (
+    RepairReport,
+    action_numbers,
+    make_report,
+    plot_report,
+    print_report,
+    servo_facts,
+)
 from hiltk.spec import GripperFormat, Spec
+from tests.data.handmade import handmade
 
 
 @pytest.fixture
@@ -94,3 +103,15 @@ def test_figure(report: RepairReport, tmp_path: Path) -> None:
     plot_report(report, tmp_path / "repair.png")
     image = cv2.imread(str(tmp_path / "repair.png"))
     assert image.shape[0] > 400 and image.std() > 5
+
+
+def test_what_a_repair_changed_by_hand(tmp_path: Path) -> None:
+    """Two episodes of two and three transitions; what the last rows hold is no action."""
+    actions = np.zeros((7, 4), np.float32)
+    actions[[2, 6]] = 90.0
+    actions[1, 0], actions[4, 1], actions[5] = 0.5, -0.25, np.nan
+    found = action_numbers(LeRobotFiles(handmade(tmp_path / "made", {"action": actions}, [3, 4])))
+    numbers = {"action": "4 numbers from -0.25 to 0.5", "zero or missing actions": "60.0%"}
+    assert found == {"episodes": 2, "frames": 7} | numbers
+    none = LeRobotFiles(handmade(tmp_path / "none", {"other": actions}, [3, 4]))
+    assert action_numbers(none) == {"episodes": 2, "frames": 7, "action": "none"}
