@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import omegaconf._utils
 import pytest
 import torch
 import torch.nn.functional as F
@@ -194,6 +195,21 @@ def test_code_in_a_snapshot_is_refused_and_not_run(tmp_path: Path) -> None:
     assert not touched.exists()
     torch.load(file, weights_only=False)  # the file is what it is meant to be
     assert touched.exists()
+
+
+class CallsOmegaConf:
+    """Calls a function of OmegaConf's when unpickled the ordinary way: a name that is let through."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return omegaconf._utils.is_int, ("1",)
+
+
+def test_nothing_of_omegaconf_is_called_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, called = save(tmp_path / "best.pt", robobase_state(), cfg=CallsOmegaConf()), []
+    monkeypatch.setattr(omegaconf._utils, "is_int", called.append)
+    assert len(read_snapshot(file)) == len(robobase_state()) and not called
+    torch.load(file, weights_only=False)
+    assert called == ["1"]
 
 
 def test_old_format_files_with_code_are_refused_too(tmp_path: Path) -> None:

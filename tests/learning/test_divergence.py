@@ -151,6 +151,18 @@ def test_the_dump_holds_the_state_from_before_the_step(tmp_path: Path) -> None:
     assert saved["updates"] == before["updates"] == 3
 
 
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("code from the file ran",)
+
+
+def test_code_in_a_dump_is_never_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"stage": Evil(), "batch": {}}, tmp_path / "diverged.pt")
+    with pytest.raises(UserError, match="not a step"):
+        replay_step(tmp_path / "diverged.pt")
+    assert "ran" not in capsys.readouterr().out
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.pt").write_bytes(b"nothing")
     with pytest.raises(UserError, match="cannot|not a step"):
