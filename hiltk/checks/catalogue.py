@@ -41,6 +41,7 @@ GUARDS = (
     ),
     Cover(("F8", "E2"), "long_interventions", "the human makes over half the steps, three episodes running"),
     Cover(("F7",), "imitation_inert", "the imitation term has a weight and no samples"),
+    Cover(("D10",), "drift", "live frames that are not like the reward classifier's training images"),
     Cover(("F9",), "_regression", "autonomous success falls by 40 points; best/ keeps the best weights"),
 )
 

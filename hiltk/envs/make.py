@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from hiltk.config import EnvConf, GymnasiumConf, RewardConf, So101SimConf, TaskConf
-from hiltk.envs.base import HilEnv
-from hiltk.envs.rewards import SuccessRule, check_rule, classifier_judge
+from hiltk.envs.base import HilEnv, Info
+from hiltk.envs.rewards import Judge, SuccessRule, check_rule, classifier_judge
 from hiltk.errors import ConfigError, nearest
+from hiltk.observation import Observation
 from hiltk.spec import SOURCES, RewardSpec
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from hiltk.artifacts.store import Artifact
     from hiltk.rewards.classifier import SuccessClassifier
+    from hiltk.rewards.drift import DriftMonitor
 
 ENVS: dict[str, type[EnvConf]] = {"so101_sim": So101SimConf, "gymnasium": GymnasiumConf}
 
@@ -134,8 +136,33 @@ def _with_rule(
 ) -> SuccessRule:
     check_rule(rule)
     _check_reachable(bare, task, rule)
-    judge = classifier_judge(classifier) if classifier else None
-    return SuccessRule(bare, rule, judge, true_hold_steps=task.hold_steps)
+    drift = _monitor(classifier) if classifier else None
+    judge = _watched(classifier, drift) if classifier else None
+    return SuccessRule(bare, rule, judge, true_hold_steps=task.hold_steps, drift=drift)
+
+
+def _monitor(classifier: SuccessClassifier) -> DriftMonitor | None:
+    """What compares frames with the classifier's training images; None, and a line, where it knows nothing of them."""
+    from hiltk.rewards.drift import UNWATCHED, DriftMonitor
+
+    if classifier.statistics:
+        return DriftMonitor(classifier.statistics)
+    Console().print(UNWATCHED, highlight=False, soft_wrap=True)
+    return None
+
+
+def _watched(classifier: SuccessClassifier, drift: DriftMonitor | None) -> Judge:
+    """The classifier's judge; what its encoder made of a frame is shown to the monitor."""
+    judge = classifier_judge(classifier)
+    if drift is None:
+        return judge
+
+    def watch(observation: Observation, info: Info) -> bool:
+        positive = judge(observation, info)
+        drift.see(observation, classifier.embedding[0].cpu().numpy())
+        return positive
+
+    return watch
 
 
 def _check_reachable(bare: HilEnv, task: TaskConf, rule: RewardSpec) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gymnasium as gym
 import numpy as np
@@ -14,6 +14,9 @@ from hiltk.errors import ConfigError, nearest
 from hiltk.observation import Observation, ObservationPipeline
 from hiltk.rewards.hold import Hold
 from hiltk.spec import SOURCES, STATE_KEY, TIMEOUTS, RewardSpec, Spec
+
+if TYPE_CHECKING:
+    from hiltk.rewards.drift import DriftMonitor
 
 Judge = Callable[[Observation, Info], bool]
 
@@ -73,6 +76,7 @@ class SuccessRule(HilEnv):
         end_on_success: False keeps the episode open after success, for recorders that want more positive frames.
             May be changed between steps.
         true_hold_steps: the task's own hold time in steps; 0: ``spec.hold_steps``.
+        drift: whom the judge shows every observation; told here when an episode begins.
 
     Raises:
         ConfigError: a value of the rule is unknown or out of range, or a classifier's judge is missing.
@@ -86,6 +90,7 @@ class SuccessRule(HilEnv):
         *,
         end_on_success: bool = True,
         true_hold_steps: int = 0,
+        drift: DriftMonitor | None = None,
     ) -> None:
         check_rule(spec)
         if judge is None and spec.source == "classifier":
@@ -94,6 +99,7 @@ class SuccessRule(HilEnv):
         self.rule = spec
         self.judge = judge or predicate_judge
         self.end_on_success = end_on_success
+        self.drift = drift
         self.io_spec = copy.deepcopy(env.io_spec)
         self.io_spec.reward = copy.deepcopy(spec)
         self.strata = env.strata
@@ -137,6 +143,8 @@ class SuccessRule(HilEnv):
         if "success_now" in info:
             self._true_hold.see(bool(info["success_now"]), last=ended)
         info["true_success"] = self._true_success(info)
+        if self.drift and (terminated or truncated):
+            self.drift.end()
         return observation, reward, *self._end(terminated, truncated, info), info
 
     def render(self) -> Any:
@@ -146,6 +154,8 @@ class SuccessRule(HilEnv):
         self.env.close()
 
     def _start_episode(self) -> None:
+        if self.drift:
+            self.drift.begin()
         self._hold = Hold(self.rule.hold_steps, self.rule.min_steps)
         self._true_hold = Hold(self._true_hold_steps)
 

@@ -259,6 +259,13 @@ class GuardLog:
         self.path = folder / FILE
         self.rows: list[dict[str, object]] = []
 
+    def keep(self, prefix: str, before: int) -> None:
+        """Take over what an earlier run of this folder found: codes with ``prefix``, in episodes ``before`` this."""
+        if self.path.is_file():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            self.rows += [r for r in rows if str(r["code"]).startswith(prefix) and int(r["episode"]) < before]
+
     def write(self, episode: int, findings: Sequence[Finding]) -> None:
         """Add findings; the file is replaced as a whole, so that it is never half written."""
         self.rows += [{"episode": episode, **asdict(f)} for f in findings]

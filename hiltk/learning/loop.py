@@ -24,9 +24,10 @@ from hiltk.humans.base import Human
 from hiltk.humans.schedules import InterventionSchedule
 from hiltk.learning import checkpoint, divergence
 from hiltk.learning.best import BestPolicy
-from hiltk.learning.guards import Expected, GuardLog, Guards
+from hiltk.learning.guards import Expected, Finding, GuardLog, Guards
 from hiltk.learning.metrics import COLUMNS, CsvLog, Row, TrainingDisplay
 from hiltk.observation import Observation
+from hiltk.rewards.drift import DriftMonitor
 
 
 @dataclass
@@ -93,7 +94,7 @@ class Trainer:
                 row = self._row(tally, elapsed)
                 log.write(row)
                 display.update(row)
-                findings = self.guards.check(row)
+                findings = self.guards.check(row) + self._drift()
                 for finding in findings:
                     display.announce(finding)
                 if findings:
@@ -221,8 +222,16 @@ class Trainer:
             sparse=self.conf.reward.source != "env",
         )
 
+    def _drift(self) -> list[Finding]:
+        """What the reward classifier's monitor has found in the newest episode, and no earlier part of the run."""
+        monitor: DriftMonitor | None = getattr(self.env, "drift", None)
+        known = {row["code"] for row in self.guard_log.rows}
+        return [Finding(d.code, d.message, d.fix) for d in monitor.take() if d.code not in known] if monitor else []
+
     def _guard_again(self, rows: list[Row]) -> None:
         """Bring the guards to where they were after these episodes, without saying anything twice."""
+        if rows:
+            self.guard_log.keep("drift_", self.episode)  # frames are seen once, metrics can be judged again
         self.guard_log.write(0, [])
         for row in rows:
             if findings := self.guards.check(row):

@@ -18,9 +18,11 @@ from yaml import YAMLError
 
 from hiltk.agents.encoders import Encoder, build_encoder, rebuildable
 from hiltk.config import EncoderConf
+from hiltk.data.frames import Frames
 from hiltk.errors import UserError, nearest
 from hiltk.observation import Observation
 from hiltk.rewards.calibration import sigmoid
+from hiltk.rewards.drift import Statistics
 from hiltk.spec import ImageSpec, Spec
 
 WEIGHTS, CONFIG = "classifier.safetensors", "classifier.yaml"
@@ -43,8 +45,8 @@ class Network(nn.Module):
 class SuccessClassifier(nn.Module):
     """One network, or an ensemble of several that differ by their random numbers (Lakshminarayanan et al. 2017).
 
-    The artifact carries the preprocessing (the image part of its spec), the calibration temperature, the threshold
-    and the hold rule; an environment takes them from here and from nowhere else.
+    The artifact carries the preprocessing (the image part of its spec), the calibration temperature, the threshold,
+    the hold rule and the statistics of its training images; an environment takes them from here and from nowhere else.
 
     Args:
         encoder: the encoder, as for policies.
@@ -72,6 +74,9 @@ class SuccessClassifier(nn.Module):
         self.encoder_conf = rebuildable(encoder, encoders[0])
         self.members = nn.ModuleList([Network(e, hidden, dropout) for e in encoders])
         self._frames = {image.key: (image.height, image.width, 3) for image in spec.images}
+        self.statistics: Statistics | None = None  # of the training images; None in artifacts that had none yet
+        self.embedding = torch.zeros(0)  # (B, F), what the encoder made of the newest frames, for who watches drift
+        self.encoder.register_forward_hook(self._remember)
 
     @property
     def encoder(self) -> Encoder:
@@ -139,6 +144,14 @@ class SuccessClassifier(nn.Module):
         ]
         return np.concatenate(parts, axis=1) if parts else np.zeros((len(self.members), 0))
 
+    def embeddings(self, images: Mapping[str, Frames], batch_size: int = 512) -> dict[str, np.ndarray]:
+        """What the encoder makes of N frames per camera (N, H, W, 3) uint8: by camera (N, D) float32."""
+        parts = []
+        for i in range(0, len(images[next(iter(self._frames))]), batch_size):
+            self._probabilities({k: images[k][i : i + batch_size] for k in self._frames})
+            parts.append(self.embedding.cpu().numpy())
+        return dict(zip(self.cameras, np.split(np.concatenate(parts), len(self.cameras), axis=1), strict=True))
+
     @torch.inference_mode()
     def _probabilities(self, frames: dict[str, np.ndarray]) -> np.ndarray:
         """(K, B). Doubles, so that confident scores stay apart and a threshold can lie between them."""
@@ -149,6 +162,9 @@ class SuccessClassifier(nn.Module):
         if was_training:
             self.train()
         return sigmoid(logits.double().cpu().numpy() / self.temperature)
+
+    def _remember(self, encoder: nn.Module, frames: Any, features: Tensor) -> None:
+        self.embedding = features.detach()
 
     @property
     def device(self) -> torch.device:
@@ -193,6 +209,8 @@ class SuccessClassifier(nn.Module):
             "spec": self.spec.to_dict(),
         }
         OmegaConf.save(OmegaConf.create(config), folder / CONFIG)
+        if self.statistics:
+            self.statistics.save(folder)
 
     @staticmethod
     def load(folder: Path) -> SuccessClassifier:
@@ -213,6 +231,7 @@ class SuccessClassifier(nn.Module):
             raise UserError(
                 f"the classifier's weights cannot be used: {reason}", where=str(folder / WEIGHTS)
             ) from error
+        classifier.statistics = Statistics.load(folder)
         return classifier.eval()
 
 

@@ -43,6 +43,7 @@ class Tally:
     frames: int = 0
     steps: int = 0
     strata: Counter[str] = field(default_factory=Counter)
+    drift: list[str] = field(default_factory=list)  # what the reward classifier's monitor said
 
     def count(self, episode: Episode, after: Episode | None, *, success: bool) -> None:
         self.kept += 1
@@ -128,6 +129,9 @@ def _record(
                 )
             episode, after, success = play(env, human, _seed(cfg.seed, tally.attempts), cfg.steps_after_success)
             tally.attempts += 1
+            for found in env.drift.take() if env.drift else []:
+                tally.drift.append(found.message)
+                bar.write(f"drift: {found.message}; {found.fix}")
             if cfg.keep == "all" or success:
                 interrupts.hold()
                 writer.add(_faulty(episode, cfg.fault), after=_faulty(after, cfg.fault))
@@ -221,7 +225,7 @@ def _notes(cfg: RecordConf, tally: Tally, *, interrupted: bool) -> dict[str, Any
         "frames": tally.frames,
         "interrupted": interrupted,
         "strata": dict(sorted(tally.strata.items())),
-    }
+    } | ({"drift": tally.drift} if tally.drift else {})
 
 
 def _print(artifact: Artifact, tally: Tally) -> None:

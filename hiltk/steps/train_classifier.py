@@ -21,6 +21,7 @@ from hiltk.data.lerobot_io import dataset_spec
 from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.rewards.added import judge_added
 from hiltk.rewards.classifier import SuccessClassifier
+from hiltk.rewards.drift import training_statistics
 from hiltk.rewards.figures import plot_curve, plot_hold, plot_mistakes
 from hiltk.rewards.frames import Origin, collect
 from hiltk.rewards.report import curve_table, metrics, session_table, table, warnings
@@ -56,6 +57,7 @@ def run(cfg: ClassifierConf) -> Artifact:
     data = _load(cfg, inputs, spec)
     before = _previous(cfg)
     result = train_classifier(data.episodes, spec, cfg, origins=data.origins, device=device)
+    result.classifier.statistics = training_statistics(result.classifier, result.train, result.held_out)
     report = metrics(result, data.names) | {"warnings": warnings(result, cfg)}
     report |= _added(result, data, spec, before)
     with create(

@@ -40,7 +40,7 @@ def test_what_construction_names_is_there(cover: catalogue.Cover) -> None:
 
 @pytest.mark.parametrize("cover", catalogue.GUARDS, ids=lambda c: c.by)
 def test_what_guards_name_is_there(cover: catalogue.Cover) -> None:
-    names = {guard.__name__ for guard in guards.GUARDS} | {"_regression"}
+    names = {guard.__name__ for guard in guards.GUARDS} | {"_regression", "drift"}
     assert cover.by in names
 
 
