@@ -479,6 +479,20 @@ class EvalConf(ComputeConf):
 
 
 @dataclass
+class PreviewConf(ComputeConf):
+    """`hiltk preview`."""
+
+    classifier: str = MISSING
+    dataset: str = ""  # empty: live episodes
+    env: EnvConf = MISSING
+    task: TaskConf = field(default_factory=TaskConf)
+    human: HumanConf = field(default_factory=HumanConf)
+    policy: str = ""  # acts instead of the human
+    episodes: int = 0  # 0: the whole dataset, or 5 live ones
+    films: int = 12  # that lie in the page; 0: none are made
+
+
+@dataclass
 class DiagnoseEncoderConf(ComputeConf):
     """`hiltk diagnose encoder`."""
 
@@ -595,6 +609,7 @@ def register() -> None:
         "bc_pretrain": BcConf,
         "train": TrainConf,
         "eval": EvalConf,
+        "preview": PreviewConf,
         "diagnose_encoder": DiagnoseEncoderConf,
         "export_policy": ExportPolicyConf,
         "export_replay": ExportReplayConf,

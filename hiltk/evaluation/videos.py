@@ -19,7 +19,7 @@ _CAPTION_PX = 32
 _RULE_PX = 4  # the coloured line below the caption
 _CODECS = ("libx264", "libopenh264", "mpeg4")
 INK, PAPER = (32, 33, 36), (250, 250, 250)
-_RUNNING, _SUCCESS, _FAILURE = (150, 155, 160), (0, 130, 90), (200, 60, 40)
+RUNNING, SUCCESS, FAILURE = (150, 155, 160), (0, 130, 90), (200, 60, 40)
 
 
 @dataclass
@@ -41,11 +41,11 @@ class Film:
         self.views.append(views)
         self.success = success
         time = f"{step / self.fps:.1f} s  step {step}"
-        self.frames.append(compose(views, f"{self.title}  {time}", _SUCCESS if success else _RUNNING))
+        self.frames.append(compose(views, f"{self.title}  {time}", SUCCESS if success else RUNNING))
 
     def finished(self, hold_s: float = 1.0) -> list[np.ndarray]:
         """The frames with the outcome written on the last one, which stays for ``hold_s``."""
-        outcome, color = ("success", _SUCCESS) if self.success else ("failure", _FAILURE)
+        outcome, color = ("success", SUCCESS) if self.success else ("failure", FAILURE)
         steps = len(self.frames) - 1
         last = compose(self.views[-1], f"{self.title}  {steps / self.fps:.1f} s  {outcome}", color)
         return [*self.frames[:-1], *[last] * max(1, round(hold_s * self.fps))]
@@ -57,12 +57,16 @@ def camera_views(observation: Observation) -> dict[str, np.ndarray]:
     return {key[prefix:]: frame for key, frame in observation.items() if key.startswith(IMAGE_PREFIX)}
 
 
-def compose(views: dict[str, np.ndarray], caption: str, color: tuple[int, int, int]) -> np.ndarray:
-    """Views side by side, enlarged to at least `VIEW_PX` by repeating pixels, below a caption; even in both sizes."""
+def compose(views: dict[str, np.ndarray], caption: str, color: tuple[int, int, int], least_px: int = 0) -> np.ndarray:
+    """Views side by side, enlarged to at least `VIEW_PX` by repeating pixels, below a caption; even in both sizes.
+
+    Args:
+        least_px: smallest width; what the views leave is empty.
+    """
     tallest = max(view.shape[0] for view in views.values())
     height = tallest * -(-VIEW_PX // tallest)
     enlarged = [_enlarge(view, height) for view in views.values()]
-    width = sum(view.shape[1] for view in enlarged)
+    width = max(least_px, sum(view.shape[1] for view in enlarged))
     top = _CAPTION_PX + _RULE_PX
     # Chroma is stored at half resolution: encoders refuse odd sizes.
     canvas = Image.new("RGB", (width + width % 2, top + height + height % 2), PAPER)
@@ -127,7 +131,7 @@ def _band(film: Film, columns: int, cell_px: int) -> np.ndarray:
     width = columns * (cell_px + gap) - gap
     canvas = Image.new("RGB", (width, heading + len(cameras) * (cell_px + gap) + times), PAPER)
     draw = ImageDraw.Draw(canvas)
-    outcome, color = ("success", _SUCCESS) if film.success else ("failure", _FAILURE)
+    outcome, color = ("success", SUCCESS) if film.success else ("failure", FAILURE)
     draw.text((0, 4), f"{outcome}: {film.title}", fill=color, font=ImageFont.load_default(15))
     for column, pick in enumerate(picks):
         x = column * (cell_px + gap)

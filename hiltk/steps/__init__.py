@@ -51,6 +51,7 @@ VERBS = {
         Verb("stats", "datasets", "Compute a dataset's statistics anew, with floors.", "dataset", many=False),
         Verb("inspect", "reports", "Show what is in a dataset, on one page.", "dataset", many=False),
         Verb("train-classifier", "classifiers", "Train a success classifier on images.", "datasets"),
+        Verb("preview", "reports", "Watch a success classifier at work.", "classifier", many=False),
         Verb("bc-pretrain", "policies", "Clone demonstrations into a policy.", "datasets"),
         Verb("train", "policies", "Train with human-in-the-loop reinforcement learning (HIL-SERL)."),
         Verb("eval", "evaluations", "Measure success rates of one or several policies.", "policies"),

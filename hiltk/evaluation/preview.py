@@ -1,0 +1,192 @@
+"""The success classifier on whole episodes, recorded or live: what it says of every frame, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hiltk.data.episode import Episode
+from hiltk.envs.base import Info
+from hiltk.envs.rewards import Hold, SuccessRule
+from hiltk.observation import Observation
+from hiltk.rewards.classifier import SuccessClassifier
+from hiltk.rewards.drift import Drift, DriftMonitor
+from hiltk.rewards.hold import EpisodeVerdict, Verdict, first_hold
+from hiltk.spec import IMAGE_PREFIX
+
+Act = Callable[[Observation], np.ndarray]
+# Wrong ones first: what somebody who looks at a classifier looks for.
+ORDER = (Verdict.wrongly_ended, Verdict.missed, Verdict.rightly_ended, Verdict.rightly_silent)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What makes an end of probabilities."""
+
+    threshold: float
+    hold_steps: int
+    min_steps: int
+
+
+@dataclass(frozen=True)
+class Look:
+    """One episode of T+1 frames as the classifier saw it.
+
+    Attributes:
+        name: for people, e.g. ``views 3 (far)``.
+        images: by camera (T+1, H, W, 3) uint8, as the network gets them.
+        probability: (T+1,) of success.
+        spread: (T+1,) standard deviation among the networks of an ensemble; 0 for a single one.
+        success: (T+1,) bool, the labels or the simulator's predicate; None where nobody knows.
+        ended_at: frame at which the rule ends the episode; None: never.
+        drift: what a monitor that knows no other episode said, and at which frame.
+    """
+
+    name: str
+    images: dict[str, np.ndarray]
+    probability: np.ndarray
+    spread: np.ndarray
+    success: np.ndarray | None
+    ended_at: int | None
+    rule: Rule
+    fps: float
+    drift: list[tuple[int, Drift]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.probability)
+
+    @property
+    def positive(self) -> np.ndarray:
+        """(T+1,) bool, judged success."""
+        return self.probability >= self.rule.threshold
+
+    @property
+    def run(self) -> np.ndarray:
+        """(T+1,) frames in a row judged success so far, as the rule counts them: the first observation does not."""
+        hold, runs = Hold(self.rule.hold_steps), [0]
+        for positive in self.positive[1:].tolist():
+            hold.see(positive)
+            runs.append(hold.run)
+        return np.array(runs)
+
+    @property
+    def first_positive(self) -> int | None:
+        return _first(self.positive)
+
+    @property
+    def first_label(self) -> int | None:
+        return None if self.success is None else _first(self.success)
+
+    @property
+    def verdict(self) -> EpisodeVerdict | None:
+        """The rule's end against the labels; None without labels."""
+        if self.success is None:
+            return None
+        should_end_at = first_hold(self.success, self.rule.hold_steps, self.rule.min_steps)
+        if self.ended_at is not None:
+            kind = Verdict.rightly_ended if self.success[self.ended_at] else Verdict.wrongly_ended
+        else:
+            kind = Verdict.rightly_silent if should_end_at is None else Verdict.missed
+        return EpisodeVerdict(kind, self.ended_at, should_end_at)
+
+    @property
+    def delay(self) -> int | None:
+        """Frames from where the labels would have ended the episode to where the rule did; None unless rightly."""
+        verdict = self.verdict
+        if verdict is None or verdict.verdict is not Verdict.rightly_ended:
+            return None
+        return None if verdict.should_end_at is None or self.ended_at is None else self.ended_at - verdict.should_end_at
+
+    @property
+    def wrong(self) -> bool:
+        return self.verdict is not None and self.verdict.verdict in (Verdict.wrongly_ended, Verdict.missed)
+
+    @property
+    def rank(self) -> tuple[int, int, int]:
+        """Wrong episodes first, then drifted and late ones."""
+        kind = ORDER.index(self.verdict.verdict) if self.verdict else (self.ended_at is None)
+        return kind, -len(self.drift), -(self.delay or 0)
+
+
+def look_at(classifier: SuccessClassifier, episode: Episode, name: str, fps: float) -> Look:
+    """A recorded episode, its frames already as the classifier takes them.
+
+    Raises:
+        UserError: a camera is missing, or its frames have another size or dtype than the classifier was trained on.
+    """
+    images = {key: np.asarray(episode.observations[key]) for key in classifier.spec.image_keys}
+    probability = classifier.probabilities(images)
+    rule = rule_of(classifier)
+    return Look(
+        name,
+        by_camera(images),
+        probability,
+        np.zeros_like(probability),
+        episode.success.astype(bool),
+        first_hold(probability >= rule.threshold, rule.hold_steps, rule.min_steps),
+        rule,
+        fps,
+        _drift(classifier, images),
+    )
+
+
+def play(env: SuccessRule, classifier: SuccessClassifier, act: Act, seed: int, name: str) -> Look:
+    """A live episode, to the environment's own end, judged frame by frame by the classifier in ``env``.
+
+    Args:
+        env: with the classifier's reward rule; success does not close an episode here.
+        act: gives the action for an observation.
+    """
+    env.end_on_success = False
+    observation, info = env.reset(seed=seed)
+    seen, infos, closed = [observation], [info], False
+    while not closed:
+        observation, _, terminated, truncated, info = env.step(act(observation))
+        seen.append(observation)
+        infos.append(info)
+        closed = terminated or truncated
+    images = {key: np.stack([o[key] for o in seen]) for key in classifier.spec.image_keys}
+    probability = np.array([i["success_probability"] for i in infos])
+    ended_at = _first(np.array([bool(i["success"]) for i in infos]))
+    return Look(
+        name,
+        by_camera(images),
+        probability,
+        np.zeros_like(probability),
+        _labels(infos),
+        ended_at,
+        rule_of(classifier),
+        env.fps,
+        _drift(classifier, images),
+    )
+
+
+def rule_of(classifier: SuccessClassifier) -> Rule:
+    return Rule(classifier.threshold, classifier.hold_steps, classifier.min_steps)
+
+
+def by_camera(images: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {key.removeprefix(IMAGE_PREFIX): frames for key, frames in images.items()}
+
+
+def _drift(classifier: SuccessClassifier, images: dict[str, np.ndarray]) -> list[tuple[int, Drift]]:
+    """What a monitor that has seen no other episode says of this one."""
+    if classifier.statistics is None:
+        return []
+    monitor, found = DriftMonitor(classifier.statistics), []
+    monitor.begin()
+    for t, embedding in enumerate(np.concatenate(list(classifier.embeddings(images).values()), axis=1)):
+        found += [(t, d) for d in monitor.see({key: frames[t] for key, frames in images.items()}, embedding)]
+    return found + [(t, d) for d in monitor.end()]
+
+
+def _labels(infos: list[Info]) -> np.ndarray | None:
+    if not all("success_now" in info for info in infos):
+        return None
+    return np.array([bool(info["success_now"]) for info in infos])
+
+
+def _first(values: np.ndarray) -> int | None:
+    return int(values.argmax()) if values.any() else None
