@@ -21,6 +21,7 @@ ALLOWED = {
     "checks/images.py": "numbers about brightness and sharpness",
     "checks/subject.py": "numbers about brightness, colour and likeness",
     "data/survey.py": "numbers about brightness",
+    "rewards/drift.py": "numbers about light, colour and likeness",
 }
 # Where pixels become floats: inside the encoder, once.
 ENCODERS = {"agents/encoders.py", "agents/resnet.py"}

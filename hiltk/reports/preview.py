@@ -151,19 +151,16 @@ def _picture(look: Look, file: Path) -> Picture:
 
 
 def _table_section(looks: Sequence[Look]) -> Section:
-    table = episode_table(looks).head(MOST_ROWS)
-    kept = [c for c in table if c == "episode" or table[c].astype(str).replace("<NA>", "").str.len().any()]
+    table = episode_table(looks).head(MOST_ROWS).drop(columns=["frames", "should_end_at", "highest_probability"])
+    table["drift"] = [", ".join(f"{d.camera} {d.quantity}" for _, d in look.drift) for look in looks[:MOST_ROWS]]
+    kept = [c for c in table if table[c].astype(str).replace("<NA>", "").str.len().any()]
     head = [[Cell(column.replace("_", " ")) for column in kept]]
     body = [
-        [
-            Cell("" if v is pd.NA else str(v), share=float(v) if c == "highest_probability" else None)
-            for c, v in zip(kept, row, strict=True)
-        ]
-        for row in table[kept].itertuples(index=False)
+        [Cell("" if value is pd.NA else str(value)) for value in row] for row in table[kept].itertuples(index=False)
     ]
     rest = f" The first {MOST_ROWS} of {len(looks)}." if len(looks) > MOST_ROWS else ""
     text = f"Wrong ones first. Frames count from 0; all numbers are in episodes.csv and frames.csv.{rest}"
-    return Section("Episode by episode", [text], [Table(head, body, words="drift" in kept)], folded=len(looks) > 60)
+    return Section("Episode by episode", [text], [Table(head, body)], folded=len(looks) > 60)
 
 
 # ---------------------------------------------------------------- a film strip
@@ -181,7 +178,7 @@ def strip_figure(look: Look, file: Path) -> None:
     top, end = total - TITLE, len(look) / look.fps
     for (camera, frames), height in zip(look.images.items(), heights, strict=True):
         top -= height
-        axis = figure.add_axes((LEFT / WIDTH, top / total, 1 - (LEFT + RIGHT) / WIDTH, height / total))
+        axis = figure.add_axes((LEFT / WIDTH, top / total, 1 - (LEFT + RIGHT) / WIDTH, (height - 0.02) / total))
         _draw_frames(axis, frames, camera, end)
     low = (top - 0.05 - STRIP) / total
     axis = figure.add_axes((LEFT / WIDTH, low, 1 - (LEFT + RIGHT) / WIDTH, STRIP / total))

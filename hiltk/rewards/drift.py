@@ -2,12 +2,14 @@
 
 A lamp, a bumped or exchanged camera, swapped colour channels or a hand before the lens change what a classifier sees,
 and it goes on judging (devlogs 076, 081, 082: success fell from 55 to 28 % by a change of light). Of every camera this
-follows six plain quantities and the distance of the classifier's own embedding.
+follows six plain quantities and two distances: of a thumbnail, and of the classifier's own embedding, which hardly
+notices what the task does not need.
 
 Neighbouring frames are near copies, so episodes are what is counted. Each gives two numbers per quantity: the mean of
 its first frames, when the arm is where episodes start and nothing depends on who acts, and the mean of all of them. The
-limits are chosen so that one of `FALSE_ALARMS` unseen episodes like the training episodes is called drifted, over all
-cameras and quantities together.
+limits are made for one false alarm in `FALSE_ALARMS` unseen episodes, over all cameras and quantities together, as far
+as episodes spread like a Gaussian. Their tails are heavier, so limits also keep a distance (`LEAST`) from what was
+seen; what rate that gives is for tests to measure.
 """
 
 from __future__ import annotations
@@ -40,14 +42,17 @@ UNWATCHED = (
 )
 COLOURS = ("red", "green", "blue")
 QUANTITIES = ("brightness", *COLOURS, "sharpness", "contrast")
-EMBEDDING = "embedding"
-# Less than this beyond what was seen is no drift however alike the episodes were: grey levels of 255, shares, ratio.
-LEAST = {"brightness": 4.0, "red": 0.01, "green": 0.01, "blue": 0.01, "contrast": 4.0, "sharpness": 0.05}
-LEAST_EMBEDDING = 1.1  # factor
+PLAIN = "plain"
+SCENE, EMBEDDING = DISTANCES = ("scene", "embedding")
+THUMBNAIL = 8  # pixels a side
+# Less than this beyond what was seen is no drift however alike the episodes were, as a part of their mean (of
+# distances: of the largest): who acts otherwise sees something else, without another lamp or camera.
+LEAST = {"brightness": 0.08, "red": 0.09, "green": 0.09, "blue": 0.09, "sharpness": 0.2, "contrast": 0.25}
+LEAST |= {SCENE: 1.0, EMBEDDING: 1.0}
 QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 STAGES = ("start", "whole")
 # What explains what: a lamp changes contrast and embedding, too. The first kind that is out of range is said.
-CAUSES = (("brightness", *COLOURS), ("sharpness",), ("contrast",), (EMBEDDING,))
+CAUSES = (("brightness", *COLOURS), ("sharpness",), ("contrast",), (SCENE,), (EMBEDDING,))
 
 
 def describe(frame: np.ndarray) -> np.ndarray:
@@ -65,6 +70,11 @@ def describe(frame: np.ndarray) -> np.ndarray:
     return np.array([channels.mean(), *shares, edges / max(contrast, 1.0), contrast])
 
 
+def thumbnail(frame: np.ndarray) -> np.ndarray:
+    """One frame (H, W, 3) at `THUMBNAIL` pixels a side, (192,) float32: what is where, roughly."""
+    return cv2.resize(frame, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
+
+
 @dataclass(frozen=True)
 class Known:
     """One quantity of one camera over the episodes known, of which each is one number.
@@ -72,7 +82,7 @@ class Known:
     Attributes:
         mean, spread: over episodes, and their standard deviation.
         quantiles: over episodes, by `QUANTILES`.
-        low_limit, high_limit: what lies outside is called drifted; of the embedding only what is above.
+        low_limit, high_limit: what lies outside is called drifted; of distances only what is above.
     """
 
     mean: float
@@ -99,8 +109,8 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Embeddings:
-    """How one camera's embeddings are spread: a Gaussian around each class, with one covariance (Lee et al. 2018).
+class Cloud:
+    """How embeddings or thumbnails of one camera are spread: a Gaussian per class, one covariance (Lee et al. 2018).
 
     Attributes:
         means: (K, D) float32, of frames that show success and of those that do not.
@@ -110,23 +120,23 @@ class Embeddings:
     means: np.ndarray
     whitening: np.ndarray
 
-    def distance(self, embeddings: np.ndarray) -> np.ndarray:
+    def distance(self, vectors: np.ndarray) -> np.ndarray:
         """From the nearer class, per dimension: about 1 for the frames it was fitted to. (N, D) to (N,)."""
-        away = (embeddings[:, None] - self.means) @ self.whitening
+        away = (vectors[:, None] - self.means) @ self.whitening
         return np.sqrt((away**2).mean(-1)).min(1)
 
 
-def fit_embeddings(embeddings: np.ndarray, success: np.ndarray, episodes: int) -> Embeddings:
+def fit_cloud(vectors: np.ndarray, success: np.ndarray, episodes: int) -> Cloud:
     """Class means and their common covariance, shrunk towards a multiple of the identity.
 
     The strength is the oracle approximating shrinkage (Chen et al. 2010, equation 23), with the number of episodes for
     that of samples: frames of one episode are near copies.
 
     Args:
-        embeddings: (N, D).
+        vectors: (N, D).
         success: (N,) bool.
     """
-    classes = [embeddings[success == kind] for kind in (False, True) if (success == kind).any()]
+    classes = [vectors[success == kind] for kind in (False, True) if (success == kind).any()]
     means = np.stack([c.mean(0) for c in classes])
     centred = np.concatenate([c - m for c, m in zip(classes, means, strict=True)])
     covariance = (centred.T @ centred) / len(centred)
@@ -136,7 +146,7 @@ def fit_embeddings(embeddings: np.ndarray, success: np.ndarray, episodes: int) -
     strength = min(1.0, ((1 - 2 / size) * square + trace**2) / spread) if spread > 0 else 1.0
     shrunk = (1 - strength) * covariance + np.eye(size) * max(strength * trace / size, 1e-12)
     values, vectors = np.linalg.eigh(shrunk)
-    return Embeddings(means.astype(np.float32), (vectors / np.sqrt(values)).astype(np.float32))
+    return Cloud(means.astype(np.float32), (vectors / np.sqrt(values)).astype(np.float32))
 
 
 # ---------------------------------------------------------------- statistics
@@ -147,16 +157,16 @@ class Statistics:
     """What is known of the training images.
 
     Attributes:
-        cameras: by camera, quantity (`QUANTITIES` and `EMBEDDING`) and stage (`STAGES`).
-        embeddings: by camera.
+        cameras: by camera, quantity (`QUANTITIES` and `DISTANCES`) and stage (`STAGES`).
+        clouds: by camera and distance.
         episodes, frames: how many were looked at.
-        held_out: episodes the network was not fitted to, from which the limits of embeddings are.
+        held_out: episodes the network was not fitted to, from which the limits of distances are.
         start: first frames that are averaged.
         false_alarms: unseen episodes of which one is called drifted.
     """
 
     cameras: dict[str, dict[str, dict[str, Known]]]
-    embeddings: dict[str, Embeddings]
+    clouds: dict[str, dict[str, Cloud]]
     episodes: int
     frames: int
     held_out: int
@@ -164,10 +174,15 @@ class Statistics:
     false_alarms: int = FALSE_ALARMS
 
     def save(self, folder: Path) -> None:
-        """Numbers a person can read to ``drift.json``, embeddings to ``drift.safetensors``."""
-        plain = {k: v for k, v in asdict(self).items() if k != "embeddings"}
+        """Numbers a person can read to ``drift.json``, clouds to ``drift.safetensors``."""
+        plain = {k: v for k, v in asdict(self).items() if k != "clouds"}
         (folder / SCALARS).write_text(json.dumps({"version": VERSION, **plain}, indent=2) + "\n")
-        tensors = {f"{c}.{k}": np.ascontiguousarray(v) for c, e in self.embeddings.items() for k, v in vars(e).items()}
+        tensors = {
+            f"{camera}.{name}.{part}": np.ascontiguousarray(values)
+            for camera, clouds in self.clouds.items()
+            for name, cloud in clouds.items()
+            for part, values in vars(cloud).items()
+        }
         save_file(tensors, folder / TENSORS)
 
     @staticmethod
@@ -188,8 +203,11 @@ class Statistics:
                 for camera, known in data.pop("cameras").items()
             }
             tensors = load_file(folder / TENSORS)
-            embeddings = {c: Embeddings(tensors[f"{c}.means"], tensors[f"{c}.whitening"]) for c in cameras}
-            return Statistics(cameras, embeddings, **data)
+            clouds = {
+                c: {n: Cloud(tensors[f"{c}.{n}.means"], tensors[f"{c}.{n}.whitening"]) for n in DISTANCES}
+                for c in cameras
+            }
+            return Statistics(cameras, clouds, **data)
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"the classifier's statistics of its training images cannot be used: {error!r}",
@@ -206,57 +224,59 @@ class Embeds(Protocol):
 
 def training_statistics(classifier: Embeds, train: LabelledFrames, held_out: LabelledFrames) -> Statistics:
     """`measure`, of all frames a classifier was made with; says how far it is."""
-    parts, plain = (train, held_out), []
+    parts = (train, held_out)
+    vectors: dict[str, dict[str, np.ndarray]] = {}
     bar = tqdm(total=sum(len(p) for p in parts) * len(train.images), desc="statistics of the images", mininterval=0.5)
-    with bar:
-        for part in parts:
-            plain.append({key.removeprefix(IMAGE_PREFIX): _described(v, bar) for key, v in part.images.items()})
     seen = [classifier.embeddings(part.images) for part in parts]
+    with bar:
+        for key in train.images:
+            camera = key.removeprefix(IMAGE_PREFIX)
+            plain, small = zip(*(_described(part.images[key], bar) for part in parts), strict=True)
+            embeddings = np.concatenate([s[camera] for s in seen])
+            vectors[camera] = {PLAIN: np.concatenate(plain), SCENE: np.concatenate(small), EMBEDDING: embeddings}
     return measure(
-        {camera: np.concatenate([p[camera] for p in plain]) for camera in plain[0]},
-        {camera: np.concatenate([s[camera] for s in seen]) for camera in seen[0]},
+        vectors,
         np.concatenate([part.success for part in parts]),
         np.concatenate([part.episode for part in parts]),
         np.repeat([False, True], [len(part) for part in parts]),
     )
 
 
-def _described(frames: Frames, bar: tqdm) -> np.ndarray:
-    values = np.empty((len(frames), len(QUANTITIES)))
+def _described(frames: Frames, bar: tqdm) -> tuple[np.ndarray, np.ndarray]:
+    """`describe` (N, 6) and `thumbnail` (N, 192) of each frame."""
+    plain = np.empty((len(frames), len(QUANTITIES)))
+    small = np.empty((len(frames), 3 * THUMBNAIL**2), np.float32)
     for i in range(len(frames)):
-        values[i] = describe(frames[i])
+        frame = frames[i]
+        plain[i], small[i] = describe(frame), thumbnail(frame)
         bar.update()
-    return values
+    return plain, small
 
 
 def measure(
-    plain: Mapping[str, np.ndarray],
-    embeddings: Mapping[str, np.ndarray],
-    success: np.ndarray,
-    episode: np.ndarray,
-    held_out: np.ndarray,
+    vectors: Mapping[str, Mapping[str, np.ndarray]], success: np.ndarray, episode: np.ndarray, held_out: np.ndarray
 ) -> Statistics:
     """The statistics of all frames a classifier was made with, those of held-out episodes included.
 
-    Plain quantities depend on no network, so every episode is as good as an unseen one. Embeddings are fitted to the
+    Plain quantities depend on nothing fitted, so every episode is as good as an unseen one. Clouds are fitted to the
     training episodes, as the network was; their limits come from the held-out ones.
 
     Args:
-        plain: by camera (N, 6), `describe` of each frame.
-        embeddings: by camera (N, D).
+        vectors: by camera: ``plain`` (N, 6), ``scene`` (N, 192) and ``embedding`` (N, D) of each frame.
         success: (N,) bool.
         episode: (N,) number of the episode, its frames in order.
         held_out: (N,) bool, of an episode the network was not fitted to.
     """
     episodes = [np.flatnonzero(episode == n) for n in np.unique(episode)]
     unseen = np.array([bool(held_out[rows[0]]) for rows in episodes])
-    # A camera has a high and a low limit for each quantity and stage; an embedding has no low ones.
-    probability = 1 / (FALSE_ALARMS * len(plain) * len(STAGES) * (2 * len(QUANTITIES) + 1))
-    cameras, fitted = {}, {}
-    for camera, values in plain.items():
-        fitted[camera] = fit_embeddings(embeddings[camera][~held_out], success[~held_out], int((~unseen).sum()))
-        distance = fitted[camera].distance(embeddings[camera])
-        series = dict(zip((*QUANTITIES, EMBEDDING), (*values.T, distance), strict=True))
+    # A camera has a high and a low limit for each quantity and stage; a distance has no low ones.
+    probability = 1 / (FALSE_ALARMS * len(vectors) * len(STAGES) * (2 * len(QUANTITIES) + len(DISTANCES)))
+    cameras: dict[str, dict[str, dict[str, Known]]] = {}
+    clouds: dict[str, dict[str, Cloud]] = {}
+    for camera, of in vectors.items():
+        clouds[camera] = {n: fit_cloud(of[n][~held_out], success[~held_out], int((~unseen).sum())) for n in DISTANCES}
+        series = dict(zip(QUANTITIES, of[PLAIN].T, strict=True))
+        series |= {name: cloud.distance(of[name]) for name, cloud in clouds[camera].items()}
         cameras[camera] = {
             quantity: {
                 "start": _known(quantity, np.array([v[rows[:START]].mean() for rows in episodes]), unseen, probability),
@@ -264,18 +284,18 @@ def measure(
             }
             for quantity, v in series.items()
         }
-    return Statistics(cameras, fitted, len(episodes), len(episode), int(unseen.sum()))
+    return Statistics(cameras, clouds, len(episodes), len(episode), int(unseen.sum()))
 
 
 def _known(quantity: str, values: np.ndarray, unseen: np.ndarray, probability: float) -> Known:
     """Limits that a new episode's number leaves with ``probability`` on each side, and never inside what was seen."""
     low, high = float(values.min()), float(values.max())
-    if quantity == EMBEDDING:
-        # Distances spread in proportion; those of episodes the network was fitted to are smaller than of unseen ones.
+    if quantity in DISTANCES:
+        # They spread in proportion; those of episodes that were fitted are smaller than of unseen ones.
         limit = prediction_limit(np.log(values), [g for g in (unseen, ~unseen) if g.any()], probability)
-        low_limit, high_limit = 0.0, max(float(np.exp(min(limit, 30.0))), high * LEAST_EMBEDDING)
+        low_limit, high_limit = 0.0, max(float(np.exp(min(limit, 30.0))), high * (1 + LEAST[quantity]))
     else:
-        every, least = [np.ones(len(values), bool)], LEAST[quantity]
+        every, least = [np.ones(len(values), bool)], LEAST[quantity] * float(values.mean())
         low_limit = min(-prediction_limit(-values, every, probability), low - least)
         high_limit = max(prediction_limit(values, every, probability), high + least)
     quantiles = [float(q) for q in np.quantile(values, QUANTILES)]
@@ -340,6 +360,7 @@ _WORDS = {
     "blue": (("is less blue", "is bluer"), ".0f", " %"),
     "sharpness": (("is more blurred", "is sharper or noisier"), ".2f", ""),
     "contrast": (("has less contrast", "has more contrast"), ".0f", ""),
+    SCENE: (("shows another scene", "shows another scene"), ".2f", ""),
     EMBEDDING: (("looks stranger", "looks stranger"), ".2f", ""),
 }
 _FIXES = {
@@ -349,7 +370,8 @@ _FIXES = {
     "blue": "check white balance, lamp and the order of the colour channels",
     "sharpness": "check the focus, dirt on the lens and the camera's resolution",
     "contrast": "check lamp, exposure and the lens",
-    EMBEDDING: "see whether the camera was moved, covered or exchanged, or the scene rearranged",
+    SCENE: "see whether the camera was moved, covered or exchanged, or the scene rearranged",
+    EMBEDDING: "see what is there that was not while recording, and whether the camera was moved or covered",
 }
 
 
@@ -384,8 +406,9 @@ class DriftMonitor:
         parts = np.split(embedding, len(self.statistics.cameras))
         values: list[np.ndarray] = []
         for camera, part in zip(self.statistics.cameras, parts, strict=True):
-            plain = describe(observation[IMAGE_PREFIX + camera])
-            values += [plain, self.statistics.embeddings[camera].distance(part[None])]
+            frame, clouds = observation[IMAGE_PREFIX + camera], self.statistics.clouds[camera]
+            scene = clouds[SCENE].distance(thumbnail(frame)[None])
+            values += [describe(frame), scene, clouds[EMBEDDING].distance(part[None])]
         self._sum += np.concatenate(values)
         self._frames += 1
         return self._judge("start") if self._frames == self.statistics.start else []

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, create, resolve
-from hiltk.config import PreviewConf, RewardConf
+from hiltk.config import PreviewConf, RewardConf, So101SimConf
 from hiltk.data.decoded import cached_episodes
 from hiltk.data.lerobot_io import dataset_spec
 from hiltk.envs.make import announce_renderer, make_env
@@ -86,6 +86,12 @@ def _check(cfg: PreviewConf) -> None:
             "a policy acts in live episodes; in a dataset everything has been done",
             where=f"dataset={cfg.dataset}, policy={cfg.policy}",
             fix="leave one of them out",
+        )
+    if not (cfg.dataset or cfg.policy) and cfg.human.name == "scripted" and not isinstance(cfg.env, So101SimConf):
+        raise ConfigError(
+            f"the scripted human knows only the simulated SO-101, not env={cfg.env.name}",
+            where="human=scripted",
+            fix="policy=NAME, human=wandering, or dataset=NAME",
         )
     for key in ("episodes", "films"):
         if getattr(cfg, key) < 0:

@@ -21,6 +21,7 @@ from hiltk.config import (
     ChecksConf,
     ClassifierConf,
     EncoderConf,
+    GymnasiumConf,
     HumanConf,
     InterventionConf,
     PreviewConf,
@@ -149,6 +150,7 @@ def test_images_made_otherwise_are_refused_by_name(root: Path, tmp_path: Path) -
     ("changes", "message"),
     [
         ({"dataset": "noise", "policy": "pi"}, "a policy acts in live episodes"),
+        ({"env": GymnasiumConf(id="Pendulum-v1")}, "the scripted human knows only the simulated SO-101"),
         ({"episodes": -1}, "episodes cannot be negative"),
         ({"films": -1}, "films cannot be negative"),
     ],
