@@ -9,11 +9,11 @@ import numpy as np
 
 from hiltk.data.episode import Episode
 from hiltk.envs.base import Info
-from hiltk.envs.rewards import Hold, SuccessRule
+from hiltk.envs.rewards import SuccessRule
 from hiltk.observation import Observation
 from hiltk.rewards.classifier import SuccessClassifier
 from hiltk.rewards.drift import Drift, DriftMonitor
-from hiltk.rewards.hold import EpisodeVerdict, Verdict, first_hold
+from hiltk.rewards.hold import EpisodeVerdict, Hold, Verdict, first_hold
 from hiltk.spec import IMAGE_PREFIX
 
 Act = Callable[[Observation], np.ndarray]
@@ -117,13 +117,13 @@ def look_at(classifier: SuccessClassifier, episode: Episode, name: str, fps: flo
         UserError: a camera is missing, or its frames have another size or dtype than the classifier was trained on.
     """
     images = {key: np.asarray(episode.observations[key]) for key in classifier.spec.image_keys}
-    probability = classifier.probabilities(images)
-    rule = rule_of(classifier)
+    opinions = classifier.opinions(images)
+    probability, rule = opinions.mean(0), rule_of(classifier)
     return Look(
         name,
         by_camera(images),
         probability,
-        np.zeros_like(probability),
+        opinions.std(0),
         episode.success.astype(bool),
         first_hold(probability >= rule.threshold, rule.hold_steps, rule.min_steps),
         rule,
@@ -154,7 +154,7 @@ def play(env: SuccessRule, classifier: SuccessClassifier, act: Act, seed: int, n
         name,
         by_camera(images),
         probability,
-        np.zeros_like(probability),
+        classifier.opinions(images).std(0),
         _labels(infos),
         ended_at,
         rule_of(classifier),

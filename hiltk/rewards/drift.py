@@ -414,8 +414,11 @@ class DriftMonitor:
         return self._judge("start") if self._frames == self.statistics.start else []
 
     def end(self) -> list[Drift]:
-        """The episode is over; what is newly found."""
-        new = self._judge("whole") if self._frames >= self.statistics.start else []
+        """The episode is over; what is newly found.
+
+        One that ends within its first frames is judged by those: drift may be what makes the classifier end it.
+        """
+        new = self._judge("whole" if self._frames >= self.statistics.start else "start") if self._frames else []
         self._frames = 0
         return new
 

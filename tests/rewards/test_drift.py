@@ -271,8 +271,9 @@ def test_one_odd_frame_is_no_drift_and_episodes_do_not_mix(known: Statistics) ->
     monitor.begin()
     for t in range(START - 1):
         assert monitor.see({f"observation.images.{c}": v[t] for c, v in dark.items()}, embeddings[t]) == []
-    monitor.begin()
-    assert watch(monitor, images) == []
+    # Drift may make the classifier end every episode at once: one that short is judged by what there is.
+    assert {d.code for d in monitor.end()} == {"drift_wrist_brightness_low", "drift_front_brightness_low"}
+    assert monitor.end() == [] and watch(monitor, images) == []
 
 
 def test_the_message_has_the_numbers() -> None:
