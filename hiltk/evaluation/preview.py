@@ -17,6 +17,7 @@ from hiltk.rewards.hold import EpisodeVerdict, Hold, Verdict, first_hold
 from hiltk.spec import IMAGE_PREFIX
 
 Act = Callable[[Observation], np.ndarray]
+AFTER = 10  # steps of a live episode after its end
 # Wrong ones first: what somebody who looks at a classifier looks for.
 ORDER = (Verdict.wrongly_ended, Verdict.missed, Verdict.rightly_ended, Verdict.rightly_silent)
 
@@ -133,7 +134,10 @@ def look_at(classifier: SuccessClassifier, episode: Episode, name: str, fps: flo
 
 
 def play(env: SuccessRule, classifier: SuccessClassifier, act: Act, seed: int, name: str) -> Look:
-    """A live episode, to the environment's own end, judged frame by frame by the classifier in ``env``.
+    """A live episode, judged frame by frame by the classifier in ``env``.
+
+    It goes on until the environment ends it, or for `AFTER` steps once the rule has ended it and nothing contradicts:
+    a success that comes later than the rule's end is to be seen.
 
     Args:
         env: with the classifier's reward rule; success does not close an episode here.
@@ -142,11 +146,13 @@ def play(env: SuccessRule, classifier: SuccessClassifier, act: Act, seed: int, n
     env.end_on_success = False
     observation, info = env.reset(seed=seed)
     seen, infos, closed = [observation], [info], False
-    while not closed:
+    left = AFTER
+    while not closed and left:
         observation, _, terminated, truncated, info = env.step(act(observation))
         seen.append(observation)
         infos.append(info)
         closed = terminated or truncated
+        left -= bool(info["success"] and info["true_success"] is not False)
     images = {key: np.stack([o[key] for o in seen]) for key in classifier.spec.image_keys}
     probability = np.array([i["success_probability"] for i in infos])
     ended_at = _first(np.array([bool(i["success"]) for i in infos]))
@@ -175,7 +181,8 @@ def _drift(classifier: SuccessClassifier, images: dict[str, np.ndarray]) -> list
     """What a monitor that has seen no other episode says of this one."""
     if classifier.statistics is None:
         return []
-    monitor, found = DriftMonitor(classifier.statistics), []
+    monitor = DriftMonitor(classifier.statistics)
+    found: list[tuple[int, Drift]] = []
     monitor.begin()
     for t, embedding in enumerate(np.concatenate(list(classifier.embeddings(images).values()), axis=1)):
         found += [(t, d) for d in monitor.see({key: frames[t] for key, frames in images.items()}, embedding)]

@@ -205,16 +205,18 @@ def _draw_probability(axis: Axes, look: Look, end: float) -> None:
         axis.fill_between(edges, 0, 1, where=shown, step="post", color=SUCCESS, alpha=0.16, lw=0)
     if look.spread.any():
         low, high = (np.clip(look.probability + s * look.spread, 0, 1) for s in (-1, 1))
-        band = (np.append(v, v[-1]) for v in (low, high))
-        axis.fill_between(edges, *band, step="post", color=INK, alpha=0.2, lw=0)
+        low, high = np.append(low, low[-1]), np.append(high, high[-1])
+        axis.fill_between(edges, low, high, step="post", color=INK, alpha=0.2, lw=0)
     axis.axhline(look.rule.threshold, color=INK, lw=0.8, ls="--")
     axis.step(edges, np.append(look.probability, look.probability[-1]), where="post", color=INK, lw=1.3)
     if look.ended_at is not None:
         right = look.success is None or look.success[look.ended_at]
         axis.axvline(look.ended_at / look.fps, color=RIGHT_END if right else WRONG_END, lw=3)
-    for frame, drift in look.drift:
+    for frame in {frame for frame, _ in look.drift}:
+        said = "\n".join(f"{d.camera} {d.quantity}" for t, d in look.drift if t == frame)
+        side = "right" if frame > 0.7 * len(look) else "left"
         axis.plot(frame / look.fps, 1.0, "v", color=WARNING, ms=7, clip_on=False, zorder=5)
-        axis.annotate(f"{drift.camera} {drift.quantity}", (frame / look.fps, 0.82), fontsize=7, color=WARNING, va="top")
+        axis.annotate(said, (frame / look.fps, 0.82), fontsize=7, color=WARNING, va="top", ha=side)
     axis.set(xlim=(0, end), ylim=(-0.03, 1.03), yticks=(0, 1))
     axis.tick_params(labelsize=7, length=2, colors=INK)
     axis.xaxis.set_major_formatter("{x:g} s")

@@ -144,7 +144,7 @@ class SuccessClassifier(nn.Module):
         ]
         return np.concatenate(parts, axis=1) if parts else np.zeros((len(self.members), 0))
 
-    def embeddings(self, images: Mapping[str, Frames], batch_size: int = 512) -> dict[str, np.ndarray]:
+    def embeddings(self, images: Mapping[str, Frames | np.ndarray], batch_size: int = 512) -> dict[str, np.ndarray]:
         """What the encoder makes of N frames per camera (N, H, W, 3) uint8: by camera (N, D) float32."""
         parts = []
         for i in range(0, len(images[next(iter(self._frames))]), batch_size):

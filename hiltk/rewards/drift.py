@@ -219,7 +219,7 @@ class Statistics:
 class Embeds(Protocol):
     """What is needed of `hiltk.rewards.classifier.SuccessClassifier`."""
 
-    def embeddings(self, images: Mapping[str, Frames]) -> dict[str, np.ndarray]: ...
+    def embeddings(self, images: Mapping[str, Frames | np.ndarray]) -> dict[str, np.ndarray]: ...
 
 
 def training_statistics(classifier: Embeds, train: LabelledFrames, held_out: LabelledFrames) -> Statistics:
