@@ -496,16 +496,18 @@ class PreviewConf(ComputeConf):
 class DiagnoseEncoderConf(ComputeConf):
     """`hiltk diagnose encoder`."""
 
-    policy: str = ""
+    policies: list[str] = field(default_factory=list)
     env: EnvConf = MISSING
     task: TaskConf = field(default_factory=TaskConf)
-    encoder: EncoderConf = field(default_factory=EncoderConf)  # where no policy is given
+    encoder: EncoderConf = field(default_factory=EncoderConf)  # a pretrained one beside the policies, or alone
     dataset: str = ""
     sets: list[str] = field(default_factory=list)
     camera: str = ""  # empty: all
     frames: str = "first"  # first | all, of the episodes of a dataset
     positions: str = ""  # sim
     images: int = 200  # of each set with positions=sim
+    changes: int = 60  # pictures in which one thing at a time is changed; 0: none
+    saliency: int = 4  # pictures of each camera to be mapped; 0: none
 
 
 @dataclass

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from hiltk.agents.divergence import Stage, descend
 from hiltk.agents.encoders import CnnEncoder, Encoder, FrameByFrame, build_encoder
-from hiltk.agents.networks import Torso
+from hiltk.agents.networks import Observations, Torso
 from hiltk.agents.policy import Policy, quantise, to_tensors
 from hiltk.agents.sac import Metrics, q_bounds
 from hiltk.agents.schedules import imitation_weight, parse_schedule
@@ -217,10 +217,13 @@ class DrqPolicy(Policy):
         """The action (A,) float32 for the newest observation of the episode and those seen before it."""
         self.observe(observation)
         stacked = {k: np.concatenate([f[k] for f in self._frames], axis=-1)[None] for k in self.keys}
-        action = self.actor.mode(self.torso(to_tensors(stacked, self.device)))
-        if not deterministic:
-            action = torch.rand_like(action) * 2 - 1 if self.uniform else truncated_noise(action, self.std)
-        return quantise(action[0].cpu().numpy(), self.spec.action)
+        return quantise(self.decide(to_tensors(stacked, self.device), deterministic)[0].cpu().numpy(), self.spec.action)
+
+    def decide(self, observations: Observations, deterministic: bool = True) -> Tensor:
+        action = self.actor.mode(self.torso(observations))
+        if deterministic:
+            return action
+        return torch.rand_like(action) * 2 - 1 if self.uniform else truncated_noise(action, self.std)
 
 
 def stacked_stats(stats: Stats, conf: DrqConf) -> Stats:

@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from hiltk.agents.checks import check_learner
 from hiltk.agents.encoders import build_encoder, rebuildable
@@ -74,10 +74,14 @@ class Policy(nn.Module):
     @torch.no_grad()
     def act(self, observation: Observation, deterministic: bool = True) -> np.ndarray:
         """The action (A,) float32 for one observation as the observation pipeline returns it."""
-        features = self.torso(to_tensors({k: v[None] for k, v in observation.items()}, self.device))
-        action = self.actor.mode(features) if deterministic else self.actor.sample(features)[0]
-        action = greedy(self.gripper, action, features)
+        action = self.decide(to_tensors({k: v[None] for k, v in observation.items()}, self.device), deterministic)
         return quantise(action[0].cpu().numpy(), self.spec.action)
+
+    def decide(self, observations: Observations, deterministic: bool = True) -> Tensor:
+        """Actions (B, A) for a batch, each observation with its stack of frames, before `quantise`."""
+        features = self.torso(observations)
+        action = self.actor.mode(features) if deterministic else self.actor.sample(features)[0]
+        return greedy(self.gripper, action, features)
 
     @property
     def device(self) -> torch.device:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.stats import entropy
 
+from hiltk.diagnostics.saliency import GAZE
 from hiltk.errors import UserError
 
 FOLDS = 5
@@ -59,6 +61,12 @@ class Diagnosis:
     Attributes:
         embeddings: of both sets, (N, D) and (M, D).
         probe: None where positions are not known.
+        subject: whose encoder.
+        moved: by what was changed in a picture, how far its embedding moves on average.
+        wanted: the change among them that an encoder should answer to; empty where nothing was changed.
+        misled_mm: by nuisance, how far it moves the answer of a probe that was fitted without it; empty where positions
+            are not known.
+        gaze: what the answer hangs on, see `hiltk.diagnostics.saliency`; NaN where that is not known.
     """
 
     camera: str
@@ -66,6 +74,28 @@ class Diagnosis:
     embeddings: tuple[np.ndarray, np.ndarray]
     comparison: Comparison
     probe: Probe | None
+    subject: str = ""
+    moved: Mapping[str, float] = field(default_factory=dict)
+    wanted: str = ""
+    misled_mm: Mapping[str, float] = field(default_factory=dict)
+    gaze: float = float("nan")
+
+    @property
+    def effective_rank(self) -> float:
+        return effective_rank(np.concatenate(self.embeddings))
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """By nuisance, how many times as far the wanted change moves the embedding; infinite where it moves nothing."""
+        return {
+            name: self.moved[self.wanted] / by if by else float("inf")
+            for name, by in self.moved.items()
+            if name != self.wanted
+        }
+
+    @property
+    def title(self) -> str:
+        return ", ".join(filter(None, (self.subject, self.camera, self.layer)))
 
 
 def compare(a: np.ndarray, b: np.ndarray) -> Comparison:
@@ -82,6 +112,26 @@ def compare(a: np.ndarray, b: np.ndarray) -> Comparison:
         spread_a=_spread(a),
         spread_b=_spread(b),
     )
+
+
+def effective_rank(x: np.ndarray) -> float:
+    """Along how many directions embeddings (N, D) spread: exp of the entropy of their normalised singular values.
+
+    Roy & Vetterli 2007, "The effective rank", definition 1, of the centred embeddings: 1 where they lie on a line,
+    min(N - 1, D) where they fill all directions alike; 0 where they are all the same, NaN of none.
+    """
+    if not x.size:
+        return float("nan")
+    x = x.astype(np.float64)
+    values = np.linalg.svd(x - x.mean(axis=0), compute_uv=False)
+    values = values[values > 1e-7 * max(1.0, float(np.abs(x).max()))]  # rounding of float32 is no direction
+    return float(np.exp(entropy(values))) if len(values) else 0.0
+
+
+def misled(fitted: np.ndarray, positions_mm: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
+    """How far (mm) a change from embeddings ``before`` to ``after`` (M, D) moves the answer of a linear probe."""
+    answers = ridge(fitted, positions_mm, np.concatenate([before, after]).astype(np.float64))
+    return _distance(answers[: len(before)], answers[len(before) :])
 
 
 def probe(embeddings: np.ndarray, positions_mm: np.ndarray, seed: int = 0) -> Probe:
@@ -133,10 +183,61 @@ def _distance(a: np.ndarray, b: np.ndarray) -> float:
 
 # ---------------------------------------------------------------- in words
 
+COLLAPSED = 3.0  # effective rank below which not even a position and a turn fit in
+
 
 def verdict(found: Sequence[Diagnosis], names: tuple[str, str]) -> str:
-    """What the numbers say, in one paragraph."""
-    return " ".join(f"{d.camera}, {d.layer}: {_apart(d.comparison, names)}{_found(d.probe)}." for d in found)
+    """What the numbers say, in one paragraph: one sentence for each subject, camera and layer, and what to do."""
+    several = len({d.subject for d in found}) > 1
+    sentences = [
+        f"{f'{d.subject}, ' if several else ''}{d.camera}, {d.layer}: {_apart(d.comparison, names)}{_found(d.probe)}"
+        f"{_rank(d)}{_nuisances(d)}{_gaze(d)}."
+        for d in found
+    ]
+    return " ".join([*sentences, *filter(None, [_best(found) if several else ""])])
+
+
+def _best(found: Sequence[Diagnosis]) -> str:
+    probed = [d for d in found if d.probe]
+    if not probed:
+        return ""
+    best = min(probed, key=lambda d: d.probe.error_mm if d.probe else 0.0)
+    assert best.probe
+    return f"The position is best read from {best.title}: {best.probe.error_mm:.1f} mm."
+
+
+def _rank(d: Diagnosis) -> str:
+    few = d.comparison.images_a + d.comparison.images_b < 20
+    if few or not d.effective_rank < COLLAPSED:
+        return ""
+    return (
+        f"; it has collapsed: its {d.comparison.dimension} numbers vary along {d.effective_rank:.1f} directions, so "
+        "train it on more images, or start from a pretrained one (encoder=resnet10)"
+    )
+
+
+def _nuisances(d: Diagnosis) -> str:
+    worst = min(d.ratios, key=lambda name: d.ratios[name], default="")
+    if not worst:
+        return ""
+    what = "moving the cube" if d.wanted == "cube" else f"the {d.wanted}"
+    cause = worst if worst in ("brightness", "shift") else f"another {worst}"
+    text = f"; {what} moves it {d.ratios[worst]:.2g} times as far as {cause}"
+    if d.ratios[worst] < 1:
+        text += (
+            ", so it answers to that nuisance first: keep it fixed on the robot, or vary it in training "
+            f"({'encoder.shift_pad' if worst == 'shift' else 'env.jitter'})"
+        )
+    if worst in d.misled_mm:
+        text += f", which takes a probe {d.misled_mm[worst]:.0f} mm astray"
+    return text
+
+
+def _gaze(d: Diagnosis) -> str:
+    if np.isnan(d.gaze):
+        return ""
+    seen = "it looks at the cube" if d.gaze >= GAZE else "its answer does not hang on the cube"
+    return f"; covering the cube matters {d.gaze:.1f} times as much as covering anything: {seen}"
 
 
 def _apart(c: Comparison, names: tuple[str, str]) -> str:
@@ -180,7 +281,8 @@ def _draw_sets(axis: Axes, diagnosis: Diagnosis, names: tuple[str, str]) -> None
         flat = (embeddings - centre) @ directions.T
         axis.scatter(flat[:, 0], flat[:, -1] if flat.shape[1] > 1 else 0 * flat[:, 0], s=10, c=color, label=name)
     c = diagnosis.comparison
-    axis.set_title(f"{diagnosis.camera}, {diagnosis.layer} ({c.dimension}-d): cosine {c.cosine:.3f}, L2 {c.l2:.3g}")
+    numbers = f"{c.dimension}-d: cosine {c.cosine:.3f}, L2 {c.l2:.3g}, effective rank {diagnosis.effective_rank:.1f}"
+    axis.set_title(f"{diagnosis.title}\n{numbers}", fontsize=9)
     axis.set_xlabel("first principal direction")
     axis.set_ylabel("second")
     axis.legend()
@@ -191,8 +293,30 @@ def _draw_probe(axis: Axes, result: Probe) -> None:
         axis.plot(*np.stack([position, guess]).T, color="#bbbbbb", lw=0.6, zorder=1)
     axis.scatter(result.positions[:, 0], result.positions[:, 1], s=10, c="#33383d", label="position", zorder=2)
     axis.scatter(result.predictions[:, 0], result.predictions[:, 1], s=10, c="#009E73", label="linear probe", zorder=2)
-    axis.set_title(f"error {result.error_mm:.1f} mm, by chance {result.chance_mm:.1f} mm")
+    axis.set_title(f"error {result.error_mm:.1f} mm, by chance {result.chance_mm:.1f} mm", fontsize=9)
     axis.set_xlabel("x, mm")
     axis.set_ylabel("y, mm")
     axis.set_aspect("equal", "datalim")
     axis.legend()
+
+
+def changes_figure(found: Sequence[Diagnosis], path: Path) -> None:
+    """How far each change moves the embeddings of each subject, camera and layer, the wanted change being 1."""
+    found = [d for d in found if d.moved.get(d.wanted)]
+    names = list(found[0].moved) if found else []
+    sheet = Figure(figsize=(7, 1.2 + 0.32 * (len(names) + 1) * max(1, len(found))), layout="constrained")
+    axis = sheet.subplots()
+    for i, name in enumerate(names):
+        places = np.arange(len(found)) * (len(names) + 1) + i
+        lengths = [d.moved[name] / d.moved[d.wanted] for d in found]
+        color = "#009E73" if name == found[0].wanted else ("#D55E00", "#E69F00", "#CC79A7")[i % 3]
+        axis.barh(places, lengths, color=color, label=f"another place of the {name}" if name == "cube" else name)
+        for place, length in zip(places, lengths, strict=True):
+            axis.annotate(f" {length:.2f}", (length, place), va="center", fontsize=8)
+    axis.set_yticks(np.arange(len(found)) * (len(names) + 1) + (len(names) - 1) / 2, [d.title for d in found])
+    axis.invert_yaxis()
+    axis.margins(x=0.12)
+    axis.axvline(1, color="#33383d", lw=0.8)
+    axis.set_xlabel("mean displacement of the embedding; above 1 is bad")
+    sheet.legend(loc="outside upper center", ncols=max(1, len(names)), fontsize=8)
+    sheet.savefig(path, dpi=130)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-from tqdm import trange
+from tqdm import tqdm
 
 from hiltk.artifacts.store import Artifact
 from hiltk.config import So101SimConf, TaskConf
@@ -17,7 +18,7 @@ from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import iter_episodes
 from hiltk.errors import UserError
 from hiltk.observation import ObservationPipeline, fit_image
-from hiltk.spec import ImageSpec, Spec
+from hiltk.spec import STATE_KEY, ImageSpec, Spec
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -29,11 +30,16 @@ class Pictures:
     Attributes:
         frames: per image key (N, H, W, 3) uint8, as networks get them.
         positions_m: where the object is, (N, 2) in the base frame; None where it is not known.
+        states: of the robot, (N, D); None where they are not known.
     """
 
     name: str
     frames: dict[str, np.ndarray]
     positions_m: np.ndarray | None = None
+    states: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.frames.values())))
 
 
 # ---------------------------------------------------------------- folders
@@ -94,17 +100,20 @@ def from_dataset(
         UserError: no episode is chosen, or the dataset does not fit the spec.
     """
     name = f"{artifact.name}:{which}" if which else artifact.name
-    episodes = _chosen(iter_episodes(artifact.path, replace(spec, images=list(images))), which)
-    parts: dict[str, list[np.ndarray]] = {image.key: [] for image in images}
+    episodes = chosen(iter_episodes(artifact.path, replace(spec, images=list(images))), which)
+    parts: dict[str, list[np.ndarray]] = {key: [] for key in [STATE_KEY, *(image.key for image in images)]}
     for episode in episodes:
         for key, frames in parts.items():
             frames.append(episode.observations[key][: 1 if first_only else None].copy())
     if not parts[images[0].key]:
         raise UserError(f"there are no episodes '{which}'", where=artifact.ref, fix="e.g. NAME:0-9 or NAME:near")
-    return Pictures(name, {key: np.concatenate(frames) for key, frames in parts.items()})
+    together = {key: np.concatenate(values) for key, values in parts.items()}
+    states = together.pop(STATE_KEY)
+    return Pictures(name, together, states=states)
 
 
-def _chosen(episodes: Iterator[Episode], which: str) -> Iterator[Episode]:
+def chosen(episodes: Iterable[Episode], which: str) -> Iterator[Episode]:
+    """Those episodes of a dataset that ``which`` names: numbers, a stratum, or nothing for all."""
     first, _, last = which.partition("-")
     for number, episode in enumerate(episodes):
         if first.isdigit() and number > int(last or first):
@@ -131,17 +140,35 @@ def from_simulator(
         UserError: the environment's observations are not what the spec says.
         ConfigError: a stratum does not exist.
     """
-    from hiltk.envs.so101_sim import So101SimEnv
+    with Photographer(env, task, spec, images, seed) as photographer:
+        return [
+            photographer.take(stratum, [({"stratum": stratum}, None)] * count, f"images, {stratum}")
+            for stratum in strata
+        ]
 
-    simulator, pipeline = So101SimEnv(env, task, seed), ObservationPipeline(spec)
-    sets = []
-    for stratum in strata:
+
+class Photographer:
+    """Takes pictures of the simulated scene at the start of episodes, through a spec's observation pipeline."""
+
+    def __init__(
+        self, env: So101SimConf, task: TaskConf, spec: Spec, images: Sequence[ImageSpec], seed: int = 0
+    ) -> None:
+        from hiltk.envs.so101_sim import So101SimEnv
+
+        self.simulator, self.pipeline, self.images = So101SimEnv(env, task, seed), ObservationPipeline(spec), images
+
+    def __enter__(self) -> Photographer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.simulator.close()
+
+    def take(self, name: str, scenes: Sequence[tuple[dict[str, Any], int | None]], about: str) -> Pictures:
+        """A picture of each scene, given as the options and the seed of `So101SimEnv.reset`."""
         observations, positions = [], []
-        for _ in trange(count, desc=f"images, {stratum}", mininterval=0.5):
-            raw, _ = simulator.reset(options={"stratum": stratum})
-            observations.append(pipeline(raw))
-            positions.append(simulator.cube_position()[:2])
-        frames = {image.key: np.stack([o[image.key] for o in observations]) for image in images}
-        sets.append(Pictures(stratum, frames, np.stack(positions)))
-    simulator.close()
-    return sets
+        for options, seed in tqdm(scenes, about, mininterval=0.5):
+            raw, _ = self.simulator.reset(seed=seed, options=options)
+            observations.append(self.pipeline(raw))
+            positions.append(self.simulator.cube_position()[:2])
+        frames = {image.key: np.stack([o[image.key] for o in observations]) for image in self.images}
+        return Pictures(name, frames, np.stack(positions), np.stack([o[STATE_KEY] for o in observations]))

@@ -5,7 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hiltk.diagnostics.encoder import Comparison, Diagnosis, Probe, compare, figure, probe, ridge, verdict
+from hiltk.diagnostics.encoder import (
+    Comparison,
+    Diagnosis,
+    Probe,
+    changes_figure,
+    compare,
+    effective_rank,
+    figure,
+    misled,
+    probe,
+    ridge,
+    verdict,
+)
 from hiltk.errors import UserError
 
 
@@ -135,3 +147,60 @@ def test_the_verdict_by_hand() -> None:
     assert "no spread to compare" in says(single)
     assert says(alike, (20.0, 60.0)).endswith("to 20.0 mm, by guessing 60.0 mm: the position is there to be read.")
     assert says(alike, (40.0, 60.0)).endswith("little of the position.")
+
+
+# ---------------------------------------------------------------- rank, nuisances, several subjects
+
+
+def test_effective_rank_by_hand() -> None:
+    """Singular values 3 and 1 are shares of 3/4 and 1/4: exp of their entropy is 1.755; equal ones count as many."""
+    x = np.zeros((4, 6))
+    x[0, 0], x[1, 0] = 3 / np.sqrt(2), -3 / np.sqrt(2)
+    x[2, 1], x[3, 1] = 1 / np.sqrt(2), -1 / np.sqrt(2)
+    shares = np.array([0.75, 0.25])
+    assert effective_rank(x + 7) == pytest.approx(np.exp(-(shares * np.log(shares)).sum()))
+    rng = np.random.default_rng(0)
+    q = np.linalg.qr(np.c_[np.ones(9), rng.normal(size=(9, 5))])[0][:, 1:]  # centred, orthonormal columns
+    assert effective_rank(q) == pytest.approx(5)
+    assert effective_rank(np.outer(rng.normal(size=9), rng.normal(size=5)).astype(np.float32)) == pytest.approx(1)
+    assert effective_rank(np.full((5, 3), 0.1, np.float32)) == 0
+    assert np.isnan(effective_rank(np.zeros((0, 3))))
+
+
+def test_a_nuisance_leads_a_probe_astray_by_what_it_adds() -> None:
+    positions, rng = scene()
+    embeddings = np.c_[positions, rng.normal(size=(200, 4))]
+    before, after = embeddings[:20], embeddings[:20].copy()
+    after[:, 0] += 30  # reads as 30 mm further in x
+    after[:, 4] += 5  # of no interest
+    assert misled(embeddings, positions, before, after) == pytest.approx(30, rel=0.02)
+    assert misled(embeddings, positions, before, before) == 0
+
+
+def nuisance_diagnosis(name: str, light: float, gaze: float = 3.0) -> Diagnosis:
+    x = np.random.default_rng(0).normal(size=(30, 6))
+    known = Probe(np.zeros((0, 2)), np.zeros((0, 2)), 10.0 if name == "a" else 30.0, 60.0)
+    return Diagnosis(
+        "wrist", "trunk", (x, x + 1), compare(x, x + 1), known,
+        subject=name, moved={"cube": 2.0, "light": light}, wanted="cube", misled_mm={"light": 12.0}, gaze=gaze,
+    )  # fmt: skip
+
+
+def test_the_verdict_names_nuisances_gaze_and_the_best(tmp_path: Path) -> None:
+    good, bad = nuisance_diagnosis("a", 0.5), nuisance_diagnosis("b", 8.0, gaze=0.9)
+    assert good.ratios == {"light": 4.0} and bad.ratios == {"light": 0.25}
+    words = verdict([good, bad], ("near", "far"))
+    assert "a, wrist, trunk: the means" in words and "b, wrist, trunk: the means" in words
+    assert "moving the cube moves it 4 times as far as another light, which takes a probe 12 mm astray" in words
+    assert "0.25 times as far as another light, so it answers to that nuisance first" in words
+    assert "3.0 times as much as covering anything: it looks at the cube" in words
+    assert "its answer does not hang on the cube" in words and "collapsed" not in words
+    assert words.endswith("The position is best read from a, wrist, trunk: 10.0 mm.")
+    changes_figure([good, bad], tmp_path / "c.png")
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_collapsed_encoder_is_named() -> None:
+    line = np.outer(np.arange(30.0), np.ones(8))
+    d = Diagnosis("wrist", "features", (line, line + 1), compare(line, line + 1), None)
+    assert "collapsed: its 8 numbers vary along 1.0 directions" in verdict([d], ("near", "far"))

@@ -41,18 +41,20 @@ AGENT = AgentConf(hidden=[16, 16])
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Demonstrations, and a policy cloned from them over a frozen encoder whose features are cached."""
+    """Demonstrations, a policy cloned from them over a frozen encoder whose features are cached, and one over a CNN."""
     root = tmp_path_factory.mktemp("outputs")
     record.run(RecordConf(root=str(root), name="demos", env=ENV, task=TASK, episodes=4, keep="all"))
     encoder = resnet_conf(resnet10_folder(root / "resnet10"), cache_shifts=2)
     bc_pretrain.run(
         BcConf(root=str(root), name="bc", datasets=["demos"], agent=AGENT, encoder=encoder, steps=30, held_out=0.25)
     )
+    small = EncoderConf(channels=[4], kernels=[3], strides=[4], features=8)
+    bc_pretrain.run(BcConf(root=str(root), name="cnn", datasets=["demos"], agent=AGENT, encoder=small, steps=5))
     return root
 
 
 def conf(root: Path, **changes: object) -> DiagnoseEncoderConf:
-    base = DiagnoseEncoderConf(root=str(root), name="look", policy="bc", env=ENV, task=TASK)
+    base = DiagnoseEncoderConf(root=str(root), name="look", policies=["bc"], env=ENV, task=TASK)
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
@@ -139,12 +141,13 @@ def test_a_report_shows_the_diagnosis(root: Path, capsys: pytest.CaptureFixture[
     html = (page.path / "index.html").read_text()
     section = html[html.index("<h2>Diagnosis: near against far (evaluations/where@e-0001)</h2>") :]
     section = section[: section.index("</section>")]
-    assert words in section and section.count("data:image/png") == 1
+    assert words in section and section.count("data:image/png") == 3
     cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", section)
     columns = list(table(found.path))
     assert cells[: len(columns)] == [c.replace("_", " ") for c in columns]
     rows = table(found.path)
-    assert cells[len(columns) : len(columns) + 3] == ["wrist", "trunk", "32"] and len(cells) == 3 * len(columns)
+    assert cells[len(columns) : len(columns) + 4] == ["bc@p-0001", "wrist", "trunk", "32"]
+    assert len(cells) == 3 * len(columns)
     assert f"{rows.probe_mm[0]:.4g}" in cells
     (found.path / "diagnosis.json").write_text("{}")
     with pytest.raises(UserError, match="the diagnosis cannot be read"):
@@ -155,19 +158,37 @@ def test_a_report_shows_the_diagnosis(root: Path, capsys: pytest.CaptureFixture[
 def test_a_pretrained_encoder_without_a_policy(root: Path, tmp_path: Path) -> None:
     encoder = resnet_conf(resnet10_folder(tmp_path / "resnet10"))
     sets = ["demos:0-1", "demos:2-3"]
-    rows = table(diagnose_encoder.run(conf(root, policy="", encoder=encoder, sets=sets)).path)
+    rows = table(diagnose_encoder.run(conf(root, policies=[], encoder=encoder, sets=sets)).path)
     assert rows.layer.tolist() == ["trunk"]  # the neck is untrained
     by_policy = table(diagnose_encoder.run(conf(root, sets=sets)).path)
     assert rows.l2[0] == pytest.approx(by_policy.l2[0], rel=1e-6)
-    sim = table(diagnose_encoder.run(conf(root, policy="", encoder=encoder, positions="sim", images=10)).path)
+    sim = table(diagnose_encoder.run(conf(root, policies=[], encoder=encoder, positions="sim", images=10)).path)
     assert sim.probe_mm.notna().all()
 
 
 def test_a_trained_cnn(root: Path) -> None:
-    small = EncoderConf(channels=[4], kernels=[3], strides=[4], features=8)
-    bc_pretrain.run(BcConf(root=str(root), name="cnn", datasets=["demos"], agent=AGENT, encoder=small, steps=5))
-    rows = table(diagnose_encoder.run(conf(root, policy="cnn", sets=["demos:0-1", "demos:2-3"])).path)
+    rows = table(diagnose_encoder.run(conf(root, policies=["cnn"], sets=["demos:0-1", "demos:2-3"])).path)
     assert rows.layer.tolist() == ["features"] and rows.dimension.tolist() == [8]
+
+
+def test_several_side_by_side_and_a_pretrained_one(root: Path, tmp_path: Path) -> None:
+    encoder = resnet_conf(resnet10_folder(tmp_path / "resnet10"))
+    found = diagnose_encoder.run(
+        conf(root, policies=["bc", "cnn"], encoder=encoder, positions="sim", images=12, changes=6, saliency=2)
+    )
+    rows = table(found.path)
+    assert rows.subject.tolist() == ["bc@p-0001", "bc@p-0001", "cnn@p-0001", encoder.weights]
+    assert rows.layer.tolist() == ["trunk", "features", "features", "trunk"]
+    np.testing.assert_allclose(rows.l2[0], rows.l2[3], rtol=1e-6)  # the same frozen weights
+    for column in ("effective_rank", "cube_over_light", "cube_over_camera", "light_misleads_mm", "gaze"):
+        assert rows[column].gt(0).all()
+    assert set(load(found.path).pictures) == {"encoder.png", "changes.png", "saliency.png"}
+    assert "The position is best read from" in load(found.path).verdict
+
+
+def test_nothing_changed_and_nothing_mapped(root: Path) -> None:
+    found = diagnose_encoder.run(conf(root, positions="sim", images=12, changes=0, saliency=0))
+    assert set(load(found.path).pictures) == {"encoder.png"} and "gaze" not in table(found.path)
 
 
 # ---------------------------------------------------------------- what is refused
@@ -181,9 +202,10 @@ def test_a_trained_cnn(root: Path) -> None:
         ({"positions": "guess"}, "is not a choice"),
         ({"positions": "sim", "env": GymnasiumConf(id="x")}, "env=so101_sim"),
         ({"sets": ["demos", "demos"], "frames": "some"}, "frames=first or frames=all"),
-        ({"sets": ["demos", "demos"], "policy": ""}, "has learned nothing yet"),
+        ({"sets": ["demos", "demos"], "policies": []}, "has learned nothing yet"),
         ({"sets": ["demos", "demos"], "camera": "wrisst"}, "did you mean 'wrist'"),
         ({"positions": "sim", "images": 0}, "images must be at least 1"),
+        ({"positions": "sim", "saliency": -1}, "cannot be negative"),
     ],
 )
 def test_contradictions(root: Path, changes: dict[str, object], message: str) -> None:
@@ -194,7 +216,7 @@ def test_contradictions(root: Path, changes: dict[str, object], message: str) ->
 def test_folders_need_a_pipeline(root: Path, tmp_path: Path) -> None:
     encoder = resnet_conf(root / "resnet10")
     with pytest.raises(ConfigError, match="size and crop of the images are not known"):
-        diagnose_encoder.run(conf(root, policy="", encoder=encoder, sets=[str(tmp_path), str(tmp_path)]))
+        diagnose_encoder.run(conf(root, policies=[], encoder=encoder, sets=[str(tmp_path), str(tmp_path)]))
 
 
 def test_names_that_do_not_exist(root: Path) -> None:
