@@ -59,14 +59,12 @@ def moved(frames: np.ndarray, strength: float, shift_pad: int, rng: np.random.Ge
         strength: 1 turns by up to `TURN_DEG` and zooms by up to `ZOOM`, either way.
     """
     height, width = frames.shape[1:3]
-    turn, zoom = (
-        TURN_DEG * strength * rng.uniform(-1, 1, len(frames)),
-        1 + ZOOM * strength * rng.uniform(-1, 1, len(frames)),
-    )
+    turn = TURN_DEG * strength * rng.uniform(-1, 1, len(frames))
+    zoom = 1 + ZOOM * strength * rng.uniform(-1, 1, len(frames))
     shift = shift_pad * rng.uniform(-1, 1, (len(frames), 2))
-    out = np.empty_like(frames)
+    out, centre = np.empty_like(frames), ((width - 1) / 2, (height - 1) / 2)
     for i, frame in enumerate(frames):
-        matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), turn[i], zoom[i])
+        matrix = np.asarray(cv2.getRotationMatrix2D(centre, turn[i], zoom[i]), np.float64)
         matrix[:, 2] += shift[i]
         cv2.warpAffine(frame, matrix, (width, height), out[i], borderMode=cv2.BORDER_REPLICATE)
     return out

@@ -125,7 +125,7 @@ def choose_threshold(
     if allowed >= len(negatives):
         return floor
     highest_refused = float(negatives[allowed])
-    recalled = probabilities[success & (probabilities > highest_refused)]
+    recalled = probabilities[success & (probabilities > highest_refused) & (probabilities >= floor)]
     if not len(recalled):
         above = negatives[negatives > highest_refused]
         return max(floor, (highest_refused + (float(above.min()) if len(above) else 1.0)) / 2)

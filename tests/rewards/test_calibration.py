@@ -31,8 +31,8 @@ SUCCESS = np.array([False] * 10 + [True] * 5)
         (0.05, (0.90 + 0.95) / 2),  # 0.05 * 10 = 0.5: none allowed
         (0.1, (0.70 + 0.80) / 2),  # one allowed (0.90): above 0.70; next score 0.80
         (0.2, (0.55 + 0.60) / 2),  # two allowed (0.90, 0.70): above 0.55; next score 0.60
-        (0.3, 0.5),  # three allowed: 0.425 would do, the floor holds
-        (0.9, 0.5),
+        (0.3, (0.55 + 0.60) / 2),  # three allowed, but with two every success is recalled already
+        (0.9, (0.55 + 0.60) / 2),
     ],
 )
 def test_threshold_by_hand(rate: float, threshold: float) -> None:
@@ -40,7 +40,9 @@ def test_threshold_by_hand(rate: float, threshold: float) -> None:
 
 
 def test_threshold_floor_is_an_option() -> None:
-    assert choose_threshold(P, SUCCESS, 0.3, floor=0.1) == pytest.approx((0.30 + 0.55) / 2)
+    p, success = np.array([0.10, 0.30, 0.55]), np.array([False, False, True])
+    assert choose_threshold(p, success, 0.0) == 0.5
+    assert choose_threshold(p, success, 0.0, floor=0.1) == pytest.approx((0.30 + 0.55) / 2)
 
 
 def test_separated_classes_get_the_floor_or_the_middle_of_the_gap() -> None:
@@ -93,6 +95,8 @@ def test_threshold_keeps_the_promised_rate_with_the_best_recall(
     others = [confusion(p, success, t) for t in np.append(p[p >= floor], floor)]
     allowed = [o.recall for o in others if o.false_positive_rate <= rate + 1e-9]
     assert chosen.recall >= max(allowed, default=0.0)
+    as_good = [o.false_positives for o in others if o.recall >= chosen.recall > 0]
+    assert chosen.false_positives <= min(as_good, default=len(p))
 
 
 def test_confusion_by_hand() -> None:

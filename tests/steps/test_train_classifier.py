@@ -178,9 +178,9 @@ def test_false_positives_of_one_version_are_mended_by_the_next(
             frames[5:] = frames[5:] // 4 + 190
             frames[5:, :6, :6] = 0
     views, tricks = make_dataset("views"), dataset_dir("tricks", fooled)
-    first = train_classifier.run(conf(tmp_path / "out", views, steps=150))
+    first = train_classifier.run(conf(tmp_path / "out", views))
     assert "added" not in json.loads((first.path / "metrics.json").read_text())
-    second = train_classifier.run(conf(tmp_path / "out", views, steps=400, patience=20, add=[str(tricks)]))
+    second = train_classifier.run(conf(tmp_path / "out", views, steps=120, add=[str(tricks)]))
     report = json.loads((second.path / "metrics.json").read_text())
     added = report["added"]
     assert second.ref == "cube@c-0002" and added["before_version"] == "cube@c-0001"
