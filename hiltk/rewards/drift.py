@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -37,6 +38,7 @@ SCALARS, TENSORS = "drift.json", "drift.safetensors"
 VERSION = 1
 FALSE_ALARMS = 1000  # unseen episodes of the training distribution, of which one is called drifted
 START = 5  # first frames of an episode: half a second at 10 Hz
+EVERY = 4  # of the frames after those one is looked at: their neighbours are near copies, and looking takes time
 UNWATCHED = (
     "the classifier has no statistics of its training images: drift is not watched (train it again to have them)"
 )
@@ -65,7 +67,7 @@ def describe(frame: np.ndarray) -> np.ndarray:
     channels = np.array(cv2.mean(frame)[:3])
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
     contrast = float(cv2.meanStdDev(grey)[1][0, 0])
-    edges = float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))[1][0, 0])
+    edges = float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))[1][0, 0])
     shares = (channels + 1) / (channels.sum() + 3)  # grey where there is no light
     return np.array([channels.mean(), *shares, edges / max(contrast, 1.0), contrast])
 
@@ -120,9 +122,14 @@ class Cloud:
     means: np.ndarray
     whitening: np.ndarray
 
+    @cached_property
+    def centres(self) -> np.ndarray:
+        """The means (K, D), whitened."""
+        return self.means @ self.whitening
+
     def distance(self, vectors: np.ndarray) -> np.ndarray:
         """From the nearer class, per dimension: about 1 for the frames it was fitted to. (N, D) to (N,)."""
-        away = (vectors[:, None] - self.means) @ self.whitening
+        away = (vectors @ self.whitening)[:, None] - self.centres
         return np.sqrt((away**2).mean(-1)).min(1)
 
 
@@ -181,7 +188,7 @@ class Statistics:
             f"{camera}.{name}.{part}": np.ascontiguousarray(values)
             for camera, clouds in self.clouds.items()
             for name, cloud in clouds.items()
-            for part, values in vars(cloud).items()
+            for part, values in asdict(cloud).items()
         }
         save_file(tensors, folder / TENSORS)
 
@@ -388,21 +395,24 @@ class DriftMonitor:
         self.statistics = statistics
         self.found: list[Drift] = []
         self._said: set[tuple[str, ...]] = set()
-        self._taken = self._frames = 0
-        self._sum = np.zeros(0)
+        self._taken = self._frames = self._looked = 0
+        self._sum = np.zeros(sum(len(known) for known in statistics.cameras.values()))
 
     def begin(self) -> None:
         """An episode begins; one that nobody ended, ends."""
         self.end()
-        self._frames, self._sum = 0, np.zeros(sum(len(known) for known in self.statistics.cameras.values()))
+        self._frames, self._looked, self._sum = 0, 0, np.zeros_like(self._sum)
 
     def see(self, observation: Observation, embedding: np.ndarray) -> list[Drift]:
-        """Take in one observation of an episode that has begun; what is newly found.
+        """Take in one observation; what is newly found.
 
         Args:
             observation: as the observation pipeline returns it.
             embedding: (F,) what the classifier's encoder made of it, its cameras side by side.
         """
+        self._frames += 1
+        if self._frames > self.statistics.start and self._frames % EVERY:
+            return []
         parts = np.split(embedding, len(self.statistics.cameras))
         values: list[np.ndarray] = []
         for camera, part in zip(self.statistics.cameras, parts, strict=True):
@@ -410,7 +420,7 @@ class DriftMonitor:
             scene = clouds[SCENE].distance(thumbnail(frame)[None])
             values += [describe(frame), scene, clouds[EMBEDDING].distance(part[None])]
         self._sum += np.concatenate(values)
-        self._frames += 1
+        self._looked += 1
         return self._judge("start") if self._frames == self.statistics.start else []
 
     def end(self) -> list[Drift]:
@@ -428,7 +438,7 @@ class DriftMonitor:
         return new
 
     def _judge(self, stage: str) -> list[Drift]:
-        means, new = iter((self._sum / self._frames).tolist()), []
+        means, new = iter((self._sum / self._looked).tolist()), []
         for camera, known in self.statistics.cameras.items():
             stages = {quantity: of[stage] for quantity, of in known.items()}
             found = self._first_cause(camera, stage, stages, {quantity: next(means) for quantity in known})
