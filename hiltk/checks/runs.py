@@ -15,6 +15,7 @@ from hiltk.data.consistency import require_consistent
 from hiltk.data.curate import open_dataset
 from hiltk.data.lerobot_files import read_stats
 from hiltk.data.lerobot_io import require_finite
+from hiltk.data.statistics import floors
 from hiltk.errors import UserError
 from hiltk.spec import STATE_KEY, refusals
 
@@ -105,7 +106,8 @@ def false_statistics(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  LeRobot normalises by numbers that nobody measured: states of 600 million, or actions of 0.
     Cause:    statistics pasted into a config or edited by hand after episodes were removed, merged or repaired.
-    Detected: minimum and maximum of state and action against the columns, off by more than 1 % of the data's range.
+    Detected: minimum and maximum of state and action against the columns, off by more than 1 % of the data's range. A
+              dimension that hardly moved may be given the width of its floor, as `hiltk stats` and merging do.
     Mend:     compute them anew; every step of hiltk writes them from the data.
     Source:   the workflow this project replaces: hand-pasted dataset_stats, hand-fixed stats.
     """
@@ -116,6 +118,9 @@ def false_statistics(d: Dataset) -> Iterator[Finding]:
             continue
         low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
         slack = 0.01 * (high - low) + 1e-4 + 1e-3 * np.maximum(np.abs(low), np.abs(high))
+        dims = [] if d.spec is None else d.spec.state.dims if column == STATE_KEY else d.spec.action.dims
+        if len(dims) == values.shape[1]:
+            slack += np.maximum(floors(values, dims) - (high - low), 0.0) / 2
         off = np.maximum(np.abs(np.ravel(said["min"]) - low), np.abs(np.ravel(said["max"]) - high)) > slack
         if off.any():
             i = int(np.flatnonzero(off)[0])

@@ -17,7 +17,6 @@ from hiltk.config import (
     DropConf,
     Fault,
     FixActionsConf,
-    GymnasiumConf,
     HumanConf,
     JitterConf,
     LabelConf,
@@ -109,16 +108,6 @@ def test_what_adopt_makes_of_lerobots_own_recorder(good: Good, tmp_path: Path) -
     for method in (Semantics.achieved, Semantics.commanded):
         conf = StatedConf(**foreign, commands="action" if method is Semantics.commanded else "")
         clean(fix_actions.run(FixActionsConf(name=method.name, foreign=conf, method=method, **paths)))
-
-
-def test_another_environment(tmp_path: Path) -> None:
-    """One that is no arm: no joints, no end effector, a reward of its own."""
-    env = GymnasiumConf(id="Pendulum-v1")
-    cfg = RecordConf(
-        root=str(tmp_path), name="pendulum", env=env, human=HumanConf(name="wandering"), keep="all", episodes=2,
-        reward=RewardConf(source="env"), task=TaskConf(time_limit_s=2.0),
-    )  # fmt: skip
-    clean(record.run(cfg))
 
 
 def test_record_refuses_but_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,8 +104,10 @@ def test_a_frame_that_is_missing_is_told_and_masked(without_spec: Path, tmp_path
     path = without_row(without_spec, tmp_path / "gap", 5)
     result = hiltk("adopt", str(path), "name=mine", f"root={tmp_path}", DEGREES, "foreign.gripper_step=15")
     assert result.exit_code == 0, result.output
-    assert "1 frames are missing" in result.output
-    valid = [e.action_valid for e in load_episodes(tmp_path / "datasets/mine/d-0001", after_end=True)]
+    made = tmp_path / "datasets" / "mine" / "d-0001"
+    seen = json.loads((made / "adopt.json").read_text())["seen"]
+    assert "1 frames are missing; the steps across the gaps are masked" in [fact["evidence"] for fact in seen]
+    valid = [e.action_valid for e in load_episodes(made, after_end=True)]
     assert not valid[0][4] and valid[0].sum() == len(valid[0]) - 1 and all(v.all() for v in valid[1:])
 
 
