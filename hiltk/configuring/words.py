@@ -12,7 +12,7 @@ from hiltk.steps import Verb
 _WITH_VALUE = {"-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"}
 _WITH_VALUE |= {"-i", "--info", "--experimental-rerun"}
 # Settings that hold free mappings: Hydra wants `++` for new keys even there, which nobody should have to know.
-MAPPINGS = ("env.kwargs", "foreign.cameras", "foreign.locked")
+MAPPINGS = ("env.kwargs", "foreign.cameras", "foreign.locked", "weights")
 
 
 def words_to_overrides(verb: Verb, words: list[str]) -> list[str]:

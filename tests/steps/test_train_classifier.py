@@ -13,12 +13,14 @@ import pandas as pd
 import pytest
 
 from hiltk.config import AugmentConf, ChecksConf, ClassifierConf, ClassifierSplit, EncoderConf
+from hiltk.configuring.typed import compose
+from hiltk.configuring.words import words_to_overrides
 from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import dataset_spec
 from hiltk.errors import ConfigError, UserError
 from hiltk.rewards.classifier import SuccessClassifier
 from hiltk.spec import ImageSpec, Spec
-from hiltk.steps import train_classifier
+from hiltk.steps import VERBS, train_classifier
 
 WRIST = "observation.images.wrist"
 FILES = {"classifier.safetensors", "classifier.yaml", "metrics.json", "curve.csv", "curve.png", "mistakes.png"}
@@ -194,3 +196,10 @@ def test_a_dataset_is_not_both_learned_from_and_added(make_dataset: Callable[...
     views = make_dataset("views")
     with pytest.raises(ConfigError, match="both among the datasets and added"):
         train_classifier.run(conf(tmp_path / "out", views, add=[str(views)]))
+
+
+def test_weights_are_given_on_the_command_line() -> None:
+    words = ["views", "old-views", "name=cube", "weights={old-views: 0.5, views@d-0001: 2}"]
+    cfg = compose(VERBS["train-classifier"], words_to_overrides(VERBS["train-classifier"], words))
+    assert isinstance(cfg, ClassifierConf)
+    assert cfg.weights == {"old-views": 0.5, "views@d-0001": 2.0} and cfg.split is ClassifierSplit.auto
