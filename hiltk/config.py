@@ -511,6 +511,23 @@ class DiagnoseEncoderConf(ComputeConf):
 
 
 @dataclass
+class DiagnoseBufferConf(StepConf):
+    """`hiltk diagnose buffer`."""
+
+    policy: str = MISSING
+    demos: list[str] = field(default_factory=list)  # empty: those of its run.yaml
+    seed: int = 0
+
+
+@dataclass
+class DiagnoseRunConf(ComputeConf):
+    """`hiltk diagnose run`."""
+
+    policy: str = MISSING
+    samples: int = 256  # stored observations the policy is asked about
+
+
+@dataclass
 class ExportPolicyConf(StepConf):
     """`hiltk export-policy`."""
 
@@ -613,6 +630,8 @@ def register() -> None:
         "eval": EvalConf,
         "preview": PreviewConf,
         "diagnose_encoder": DiagnoseEncoderConf,
+        "diagnose_buffer": DiagnoseBufferConf,
+        "diagnose_run": DiagnoseRunConf,
         "export_policy": ExportPolicyConf,
         "export_replay": ExportReplayConf,
         "label": LabelConf,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
+
+from hiltk.spec import RewardSpec
 
 
 class Source(IntEnum):
@@ -47,3 +49,16 @@ class Episode:
 
     def __len__(self) -> int:
         return len(self.actions)
+
+
+def paid(episode: Episode, reward: RewardSpec) -> Episode:
+    """A demonstration as a run's reward rule pays and ends it: one batch must not mix two rules (failures, S9)."""
+    if reward.source == "env":
+        return episode
+    rewards = np.full(len(episode), reward.step_value, np.float32)
+    # A time-out may be recorded as terminal, too; only success is paid.
+    if episode.terminated and (episode.success[-1] or episode.rewards[-1] > 0):
+        rewards[-1] = reward.success_value
+    if reward.timeout == "terminal" and episode.truncated:
+        episode = replace(episode, terminated=True, truncated=False)
+    return replace(episode, rewards=rewards)

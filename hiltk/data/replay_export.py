@@ -52,15 +52,34 @@ def export_store(source: Path | FrameStore, spec: Spec, out: Path) -> int:
     return len(rows)
 
 
-def stored_episodes(source: Path | FrameStore) -> Iterator[Episode]:
-    """The whole episodes of a replay store, oldest first.
+def stored_episodes(source: Path | FrameStore, *, images: bool = True) -> Iterator[Episode]:
+    """The whole episodes of a replay store, oldest first; without ``images`` with no camera's frames.
 
     Raises:
         UserError: there is no store.
     """
     arrays, ring = _opened(source)
-    keys = [k for k in arrays if k.startswith("observation.")]
+    keys = [k for k in arrays if k.startswith("observation." if images else STATE_KEY)]
     yield from (_episode(arrays, own, keys) for own in _episode_rows(arrays, ring)[0])
+
+
+def stored_observations(source: Path | FrameStore, count: int, seed: int = 0, stack: int = 1) -> dict[str, np.ndarray]:
+    """At most ``count`` observations that something was done from, drawn evenly over a store, as a batch (B, ...).
+
+    Frame stacks are the policy's own: newest last, an episode's first observation standing for those before it.
+
+    Raises:
+        UserError: there is no store, or no whole episode in it.
+    """
+    arrays, ring = _opened(source)
+    acts = [(rows, t) for rows in _episode_rows(arrays, ring)[0] for t in range(len(rows) - 1)]
+    if not acts:
+        raise UserError("the replay store holds no whole episode", where=str(source), fix="train for longer first")
+    chosen = np.random.default_rng(seed).choice(len(acts), min(count, len(acts)), replace=False)
+    picks = [acts[i] for i in np.sort(chosen)]
+    places = [np.array([rows[max(0, t - back)] for rows, t in picks]) for back in reversed(range(stack))]
+    keys = [k for k in arrays if k.startswith("observation.")]
+    return {k: np.concatenate([arrays[k][at] for at in places], axis=-1) for k in keys}
 
 
 def _opened(source: Path | FrameStore) -> tuple[Arrays, dict[str, int]]:

@@ -1,0 +1,240 @@
+"""What a training run left behind, and what its policy answers when asked: the ground that causes are judged on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from hiltk.agents.drqv2 import DrqPolicy, truncated_noise
+from hiltk.agents.policy import Policy, to_tensors
+from hiltk.agents.resnet import FrozenResNet
+from hiltk.artifacts.store import Artifact, names, resolve, versions
+from hiltk.checks.engine import examine, gather
+from hiltk.checks.rule import Finding, Severity
+from hiltk.checks.subject import Dataset
+from hiltk.data.replay_export import stored_observations
+from hiltk.diagnostics import experience
+from hiltk.diagnostics.buffer import Takeovers, interventions, shifts, summary
+from hiltk.diagnostics.experience import Experience
+from hiltk.errors import UserError
+from hiltk.evaluation.tables import TOTAL
+from hiltk.learning.guards import FILE as GUARDS_FILE
+from hiltk.spec import IMAGE_PREFIX, STATE_KEY, Spec
+
+RECENT = 20  # episodes that "at the end" means
+FRAMES = 60  # of each side, for the brightness of cameras
+
+
+@dataclass
+class Evidence:
+    """One run of `hiltk train`.
+
+    Attributes:
+        inputs: datasets and classifier that it used.
+        config: its settings, as plain containers.
+        metrics: a row per episode; what was never measured is missing or NaN.
+        policy: as it ended.
+        samples, seed: stored observations that the policy is asked about.
+    """
+
+    run: Artifact
+    inputs: list[Artifact]
+    config: dict[str, Any]
+    spec: Spec
+    metrics: pd.DataFrame
+    guards: pd.DataFrame
+    demos: Experience
+    online: Experience
+    policy: Policy
+    root: Path
+    samples: int = 256
+    seed: int = 0
+
+    @staticmethod
+    def of(run: Artifact, root: str | Path, samples: int = 256, seed: int = 0) -> Evidence:
+        """Read everything that a run names.
+
+        Raises:
+            UserError: it is no run of `hiltk train`, or something it needs is gone or damaged.
+        """
+        record, spec = experience.require_training(run), run.spec()
+        datasets = experience.demo_artifacts(record, root, [])
+        classifiers = [
+            resolve(experience.reference(i), "classifiers", root)
+            for i in record.get("inputs") or []
+            if i["kind"] == "classifiers"
+        ]
+        return Evidence(
+            run=run,
+            inputs=[*datasets, *classifiers],
+            config=record.get("config") or {},
+            spec=spec,
+            metrics=_table(run.path / "metrics.csv"),
+            guards=_table(run.path / GUARDS_FILE),
+            demos=experience.demonstrations(datasets, spec),
+            online=experience.online(run, spec),
+            policy=Policy.load(run.path),
+            root=Path(root),
+            samples=samples,
+            seed=seed,
+        )
+
+    # ------------------------------------------------------------------ settings and metrics
+
+    def setting(self, dotted: str, default: Any = None) -> Any:
+        """A setting of the run; the default where it has none."""
+        node: Any = self.config
+        for part in dotted.split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        return default if node is None else node
+
+    def metric(self, name: str, last: int = 0) -> float:
+        """Mean of a metric over the last episodes that have it, or over all; NaN where none has."""
+        values = self.metrics[name].dropna() if name in self.metrics else pd.Series(dtype=float)
+        return float(values.tail(last or len(values)).mean()) if len(values) else float("nan")
+
+    @cached_property
+    def headroom(self) -> float:
+        """What there is left to hold back: 1 up to half of the last episodes succeeding unaided, 0 from 95 %."""
+        alone = self.metric("autonomous", RECENT)
+        return float(np.clip((0.95 - alone) / 0.45, 0, 1)) if np.isfinite(alone) else 1.0
+
+    def tripped(self, code: str) -> str:
+        """What a guard said during training; empty where it was silent."""
+        rows = self.guards[self.guards.code == code] if len(self.guards) else self.guards
+        return str(rows.message.iloc[0]) if len(rows) else ""
+
+    # ------------------------------------------------------------------ rules
+
+    @cached_property
+    def refusals(self) -> list[Finding]:
+        """What the gate of `hiltk train` finds in the inputs now, ignored or not."""
+        all_ = gather(self.inputs)
+        all_.step, all_.config, all_.target = "train", self.config, self.spec
+        with torch.random.fork_rng(devices=[]):
+            return examine(all_, step="train").findings
+
+    def refused(self, *codes: str) -> Finding | None:
+        """The first finding of these rules, errors before warnings."""
+        own = [f for f in self.refusals if not codes or f.code in codes]
+        return min(own, key=lambda f: f.severity is not Severity.error) if own else None
+
+    # ------------------------------------------------------------------ experience
+
+    @cached_property
+    def takeovers(self) -> Takeovers:
+        return summary(interventions(self.online, self.spec))
+
+    @cached_property
+    def shifts(self) -> pd.DataFrame:
+        return shifts(self.demos, self.online, self.spec, self.seed)
+
+    @cached_property
+    def steps_to_success(self) -> float:
+        """Median steps from an episode's start to its reward, over demonstrations and experience; NaN without one."""
+        steps = [e.step[e.positive(self.spec)] + 1 for e in (self.demos, self.online)]
+        every = np.concatenate(steps)
+        return float(np.median(every)) if len(every) else float("nan")
+
+    @cached_property
+    def strata(self) -> pd.DataFrame:
+        """Success by stratum in the newest evaluation of this very policy; empty where there is none."""
+        found = pd.DataFrame(columns=["stratum", "n", "rate"])
+        for evaluation in self._evaluations():
+            table = _table(evaluation.path / "summary.csv")
+            own = table[table.policy.isin([self.run.name, self.run.ref])] if len(table) else table
+            found = own[own.stratum != TOTAL] if len(own) else found
+        return found
+
+    def _evaluations(self) -> Iterator[Artifact]:
+        for name in names("evaluations", self.root):
+            for version in versions("evaluations", name, self.root):
+                one = resolve(f"{name}@{version}", "evaluations", self.root)
+                record = one.run()
+                inputs = [i.get("fingerprint") for i in record.get("inputs") or []]
+                if record.get("step") == "eval" and self.run.fingerprint in inputs:
+                    yield one
+
+    # ------------------------------------------------------------------ cameras
+
+    @cached_property
+    def brightness(self) -> dict[str, tuple[float, float]]:
+        """Mean brightness (0 to 1) of demonstrated and of experienced frames, by camera of the policy."""
+        out: dict[str, tuple[float, float]] = {}
+        datasets = [Dataset(a.path, a.ref, a) for a in self.inputs if a.kind == "datasets"]
+        for key in (k for k in self.observations if k.startswith(IMAGE_PREFIX)):
+            shown = [_frames(d, key) for d in datasets if key in d.files.cameras]
+            if shown:
+                demos = np.concatenate([frames.mean((1, 2, 3)) for frames in shown])
+                out[key.removeprefix(IMAGE_PREFIX)] = (demos.mean() / 255, self.observations[key].mean() / 255)
+        return out
+
+    # ------------------------------------------------------------------ the policy
+
+    @cached_property
+    def observations(self) -> dict[str, np.ndarray]:
+        """Stored observations (B, ...) as the policy takes them."""
+        wanted = {STATE_KEY, *self.policy.spec.image_keys}
+        stored = stored_observations(self.run.path, self.samples, self.seed, self.policy.frame_stack)
+        if missing := wanted - stored.keys():
+            raise UserError(f"the replay store lacks '{min(missing)}'", where=str(self.run.path))
+        return {k: v for k, v in stored.items() if k in wanted}
+
+    @torch.no_grad()
+    def act(self, observations: dict[str, np.ndarray]) -> Tensor:
+        """The policy's deterministic actions (B, A) of the arm."""
+        return self.policy.actor.mode(self._features(observations))
+
+    def _features(self, observations: dict[str, np.ndarray]) -> Tensor:
+        return self.policy.torso(to_tensors(observations, self.policy.device))
+
+    def sensitivity(self, *keys: str) -> float:
+        """How much of its actions a policy reads from these inputs: 0 nothing, 1 everything.
+
+        The root mean square change of the action when these inputs are taken from another observation, over what a
+        change of everything makes.
+        """
+        order = np.random.default_rng(self.seed).permutation(len(self.observations[STATE_KEY]))
+        actions = self.act(self.observations)
+        mixed = {k: v[order] if k in keys else v for k, v in self.observations.items()}
+        whole = (actions[order] - actions).square().mean().sqrt().item()
+        return (self.act(mixed) - actions).square().mean().sqrt().item() / whole if whole > 1e-6 else 0.0
+
+    @cached_property
+    @torch.no_grad()
+    def noise(self) -> tuple[float, float]:
+        """Root mean square of exploration around the policy's actions as the run ended, and of those actions."""
+        mode = self.act(self.observations)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            if isinstance(self.policy, DrqPolicy):
+                sample = truncated_noise(mode, self.policy.std)
+            else:
+                sample = self.policy.actor.sample(self._features(self.observations))[0]
+        return (sample - mode).square().mean().sqrt().item(), mode.square().mean().sqrt().item()
+
+    @cached_property
+    def frozen(self) -> FrozenResNet | None:
+        """The part of the encoder that training cannot change."""
+        return next((m for m in self.policy.modules() if isinstance(m, FrozenResNet)), None)
+
+
+def _frames(dataset: Dataset, key: str) -> np.ndarray:
+    """Frames of one camera (N, H, W, 3), evenly spread over a dataset."""
+    rows = np.linspace(0, len(dataset) - 1, min(FRAMES, len(dataset))).astype(int)
+    return dataset.files.frames_at(key, rows)
+
+
+def _table(file: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(file) if file.is_file() else pd.DataFrame()
+    except (ValueError, pd.errors.ParserError) as error:
+        raise UserError(f"the table cannot be read: {error}", where=str(file)) from error

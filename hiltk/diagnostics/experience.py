@@ -1,0 +1,169 @@
+"""What a training run learned from, as plain columns: its own replay, and the demonstrations it names. No frames."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hiltk.artifacts.store import Artifact, resolve
+from hiltk.data.episode import Episode, Source, paid
+from hiltk.data.lerobot_io import DatasetReader
+from hiltk.data.replay_export import stored_episodes
+from hiltk.errors import UserError
+from hiltk.spec import STATE_KEY, Spec
+
+
+@dataclass(frozen=True)
+class Experience:
+    """N transitions of E whole episodes, in order.
+
+    Attributes:
+        episode: (N,) number of each transition's episode, from 0.
+        step: (N,) its place in the episode, from 0.
+        state, next_state: (N, D) in the spec's units.
+        action: (N, A), as executed.
+        reward: (N,) under the run's own reward rule.
+        source: (N,) `Source`.
+        terminated, truncated: (N,) bool, as stored: no bootstrapping after the former.
+        shown: (N,) bool, success shows in the observation that the transition led to.
+        valid: (N,) bool, the action is known.
+    """
+
+    episode: np.ndarray
+    step: np.ndarray
+    state: np.ndarray
+    next_state: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    source: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    shown: np.ndarray
+    valid: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.episode)
+
+    @cached_property
+    def episodes(self) -> int:
+        return len(np.unique(self.episode))
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """(E,) transitions of each episode."""
+        return np.bincount(self.episode)
+
+    @property
+    def last(self) -> np.ndarray:
+        """(N,) bool: the last transition of its episode."""
+        return np.r_[self.episode[1:] != self.episode[:-1], True] if len(self) else np.zeros(0, bool)
+
+    def of(self, source: Source) -> np.ndarray:
+        """(N,) bool: transitions that this source chose."""
+        return self.source == source
+
+    def positive(self, spec: Spec) -> np.ndarray:
+        """(N,) bool: transitions that are paid more than an ordinary step."""
+        usual = spec.reward.step_value if spec.reward.source != "env" else 0.0
+        return self.reward > usual + 1e-6
+
+
+def of_episodes(episodes: Iterable[Episode], spec: Spec) -> Experience:
+    """Columns of episodes; their frames, if any, are left alone."""
+    parts = [_columns(number, episode) for number, episode in enumerate(episodes)]
+    if not parts:
+        parts = [_nothing(spec)]
+    return Experience(**{f.name: np.concatenate([part[f.name] for part in parts]) for f in fields(Experience)})
+
+
+def _columns(number: int, episode: Episode) -> dict[str, np.ndarray]:
+    count, state = len(episode), episode.observations[STATE_KEY]
+    last = np.arange(count) == count - 1
+    return {
+        "episode": np.full(count, number),
+        "step": np.arange(count),
+        "state": state[:-1],
+        "next_state": state[1:],
+        "action": episode.actions,
+        "reward": episode.rewards,
+        "source": episode.source,
+        "terminated": last & episode.terminated,
+        "truncated": last & episode.truncated,
+        "shown": episode.success[1:],
+        "valid": episode.action_valid,
+    }
+
+
+def _nothing(spec: Spec) -> dict[str, np.ndarray]:
+    state, action = np.zeros((0, len(spec.state.dims))), np.zeros((0, len(spec.action.dims)))
+    none, never = np.zeros(0, np.int64), np.zeros(0, bool)
+    return {
+        "episode": none, "step": none, "state": state, "next_state": state, "action": action, "reward": np.zeros(0),
+        "source": none, "terminated": never, "truncated": never, "shown": never, "valid": never,
+    }  # fmt: skip
+
+
+# ---------------------------------------------------------------- where it lies
+
+
+def require_training(run: Artifact) -> dict[str, Any]:
+    """The record of a run of `hiltk train`.
+
+    Raises:
+        UserError: the artifact is something else, or training is not over.
+    """
+    record = run.run()
+    if record.get("step") != "train":
+        raise UserError(
+            f"this is no training run: it was made by {record.get('step') or 'something else'}",
+            where=str(run.path),
+            fix="name a policy of `hiltk train`",
+        )
+    return record
+
+
+def online(run: Artifact, spec: Spec) -> Experience:
+    """What a run of `hiltk train` experienced, from the replay it stored.
+
+    Raises:
+        UserError: there is no replay store, or it is damaged.
+    """
+    return of_episodes(stored_episodes(run.path, images=False), spec)
+
+
+def demonstrations(datasets: list[Artifact], spec: Spec) -> Experience:
+    """All episodes of datasets, paid by the run's reward rule as training pays them.
+
+    Raises:
+        UserError: a dataset is damaged, or has another state or action.
+    """
+    blind = copy.copy(spec)
+    blind.images = []  # no frame is decoded
+    episodes = [e for d in datasets for e in DatasetReader(d.path, blind).episodes(after_end=False)]
+    for episode in episodes:
+        if episode.actions.shape[1] != len(spec.action.dims):
+            raise UserError("actions have another size than the run's", where=", ".join(d.ref for d in datasets))
+    return of_episodes((paid(e, spec.reward) for e in episodes), spec)
+
+
+def demo_artifacts(record: dict[str, Any], root: str | Path, said: list[str]) -> list[Artifact]:
+    """The datasets a run learned from, in the very versions it used; or those ``said``.
+
+    Raises:
+        UserError: one is not there any more.
+    """
+    if said:
+        return [resolve(name, "datasets", root) for name in said]
+    inputs = [i for i in record.get("inputs") or [] if i.get("kind") == "datasets"]
+    return [resolve(reference(i), "datasets", root) for i in inputs]
+
+
+def reference(noted: dict[str, str]) -> str:
+    """How an input noted in ``run.yaml`` is found again."""
+    return f"{noted['artifact']}@{noted['version']}" if noted.get("version") else noted["artifact"]
