@@ -420,10 +420,10 @@ def _draw_time(axis: Axes, table: pd.DataFrame) -> None:
     axis.bar(table.episode + 1, 100 * table.rate, color="#f2c9a8", width=1.0, label="steps by the human, %")
     smooth = 100 * table.rate.rolling(window, min_periods=1).mean()
     axis.plot(table.episode + 1, smooth, color=COLORS["human"], lw=2, label=f"mean of {window} episodes")
-    axis.set(title="interventions over time", xlabel="episode", ylabel="%", ylim=(0, 103))
+    axis.set(title="interventions over time", xlabel="episode", ylabel="%", ylim=(0, 140), yticks=range(0, 101, 20))
     other = axis.twinx()
     other.plot(table.episode + 1, table.mean_length, ".", color="#33383d", label="length of a takeover, steps")
-    other.set(ylim=(0, max(12.0, 1.15 * float(np.nanmax(table.longest, initial=0)))), ylabel="steps")
+    other.set(ylim=(0, 1.4 * max(12.0, float(np.nanmax(table.mean_length, initial=0)))), ylabel="steps")
     lines = [axis.get_legend_handles_labels(), other.get_legend_handles_labels()]
     handles, labels = ([*a, *b] for a, b in zip(*lines, strict=True))
     axis.legend(handles, labels, fontsize=8, loc="upper right")

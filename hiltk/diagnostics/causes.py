@@ -349,13 +349,13 @@ def too_much_noise(e: Evidence) -> Suspect | None:
     noise, signal = e.noise
     scheduled, alpha = e.metric("noise", RECENT), e.metric("alpha", RECENT)
     noise = max(noise, min(scheduled, 1.0)) if np.isfinite(scheduled) else noise
-    # Uniform noise over the whole range has 0.58; what a sound policy ends with is 0.1 to 0.2. A young one that merely
-    # has not narrowed down yet explores as much: only where the settings ask for it is the noise itself the cause.
+    # Uniform noise over the whole range has 0.58; what a sound policy ends with is 0.1 to 0.2. One that is merely young
+    # explores as much: where the settings do not ask for it, noise becomes suspicious only after many updates.
     asked = scheduled > NOISE if np.isfinite(scheduled) else _asks_for_entropy(e)
     return Suspect(
         "too much exploration noise",
         ramp(noise, NOISE, 0.6) * e.headroom,
-        0.9 if asked else 0.4,
+        0.9 if asked else 0.25 + 0.35 * ramp(e.metric("update", 1), 2_000, 10_000),
         f"exploration deviates from the policy's action by {noise:.2f} of a full action, the actions themselves are "
         f"{signal:.2f}: what the policy knows drowns, and its own experience is shaking",
         "drqv2: agent.noise=linear(0.2,0.05,5000) agent.explore_steps=0; sac: agent.temperature=0.01 and "
@@ -532,12 +532,12 @@ def uneven(e: Evidence) -> Suspect | None:
     return Suspect(
         "easy positions only",
         ramp(gap, 0.3, 0.9),
-        0.8,
+        sure(int(min(best.n, worst.n))),
         f"evaluated at {best.stratum} it succeeds in {best.rate:.0%}, at {worst.stratum} in {worst.rate:.0%}: a local "
         "optimum that serves the easy positions",
         "demonstrate and correct at the hard positions (task.stratum=, practice=strata)",
         "F8 (devlog 072)",
-        {"best": float(best.rate), "worst": float(worst.rate)},
+        {"best": float(best.rate), "worst": float(worst.rate), "episodes_each": float(min(best.n, worst.n))},
     )
 
 

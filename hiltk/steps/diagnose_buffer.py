@@ -52,7 +52,7 @@ def run(cfg: DiagnoseBufferConf) -> Artifact:
 def _print(found: Found, words: str, name: str) -> None:
     console = Console()
     table = Table(title=f"replay of {name}", title_justify="left")
-    columns = ("part", "episodes", "transitions", "share", "rewarded", "terminated", "truncated", "time-outs terminal")
+    columns = ("part", "episodes", "steps", "share", "rewarded", "terminal", "cut off", "terminal,\nunpaid")
     for column in columns:
         table.add_column(column, justify="left" if column == "part" else "right")
     for row in found.composition.itertuples():

@@ -54,7 +54,7 @@ def _print(ranked: list[Suspect], words: str, name: str) -> None:
     if top:
         shown = Table(title=f"what holds back {name}", title_justify="left")
         for column in ("score", "cause", "what was seen", "what to do"):
-            shown.add_column(column, justify="right" if column == "score" else "left")
+            shown.add_column(column, justify="right" if column == "score" else "left", overflow="fold")
         for s in top:
             shown.add_row(f"{s.score:.2f}", f"{s.cause}\n[{s.link}]", s.words, s.cure, end_section=True)
         console.print(shown, markup=False)

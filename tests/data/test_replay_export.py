@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hiltk.data.episode import Source
 from hiltk.data.lerobot_io import dataset_spec, load_episodes
 from hiltk.data.replay import FrameStore, example_observation, store_episodes
-from hiltk.data.replay_export import export_store, stored_episodes
+from hiltk.data.replay_export import export_store, stored_episodes, stored_observations
 from hiltk.errors import UserError
 from hiltk.spec import STATE_KEY, Dimension, ImageSpec, Spec, StateSpec
 from tests.conftest import build_spec
@@ -185,3 +185,23 @@ def test_other_cameras_and_no_store_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="damaged"):
         export_store(tmp_path, blind, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_observations_are_drawn_once_each_and_stacked_within_their_episode() -> None:
+    store = FrameStore(40, seen(0), 4)
+    fill(store, [([(Source.policy, 1)] * 5, "success"), ([(Source.human, 1)] * 4, "timeout")])
+    everything = stored_observations(store, 100, stack=2)
+    rows = store.transitions()
+    wanted = store.gather(rows, stack=2)["observation"]
+    for key, values in wanted.items():
+        np.testing.assert_array_equal(everything[key], values)
+    few = stored_observations(store, 3, seed=1)[STATE_KEY]
+    among = [any(np.array_equal(state, store.frames[STATE_KEY][r]) for r in rows) for state in few]
+    assert few.shape == (3, 18) and all(among) and len(np.unique(few, axis=0)) == 3
+
+
+def test_episodes_without_frames() -> None:
+    store = FrameStore(40, seen(0), 4)
+    fill(store, [([(Source.policy, 1)] * 5, "success")])
+    [episode] = stored_episodes(store, images=False)
+    assert set(episode.observations) == {STATE_KEY} and len(episode) == 5

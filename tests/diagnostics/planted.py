@@ -92,7 +92,7 @@ class World:
     def train(self, name: str, **changes: Any) -> Artifact:
         base = TrainConf(
             root=self.root, name=name, env=ENV, task=TASK, agent=AGENT, encoder=ENCODER, demos=[self.demos.name],
-            episodes=14, batch_size=64, utd=1.0, learning_starts=30, capacity=2000, checkpoint_every=7, seed=self.seed,
+            episodes=10, batch_size=64, utd=1.0, learning_starts=30, capacity=2000, checkpoint_every=5, seed=self.seed,
             checks=IGNORED,
         )  # fmt: skip
         return train.run(replace(base, **changes))

@@ -100,12 +100,12 @@ def test_equal_values_are_one_step() -> None:
 def test_near_copies_are_no_evidence() -> None:
     """Episodes from one distribution: a test of frames calls them different nearly always, one of episodes rarely."""
     naive, ours = [], []
-    for seed in range(12):
+    for seed in range(8):
         demos, online = noise(6, 12, seed=seed), noise(6, 12, seed=100 + seed)
         table = shifts(demos, online, SPEC, seed)
         ours.append(bool((table[table.column == "state"].q < 0.05).any()))
         naive.append(ks_2samp(demos.state[:, 0], online.state[:, 0]).pvalue < 0.05)
-    assert sum(naive) >= 10 and sum(ours) <= 2
+    assert sum(naive) >= 7 and sum(ours) <= 1
 
 
 def test_a_real_difference_is_found() -> None:
@@ -152,7 +152,7 @@ def test_interventions_by_hand() -> None:
     assert whole.rate_first == pytest.approx(12 / 16) and whole.rate_last == 0 and whole.trend < 0
 
 
-@given(st.lists(st.text("ph", min_size=1, max_size=30), min_size=1, max_size=6))
+@given(st.lists(st.text("ph", min_size=3, max_size=30), min_size=1, max_size=6))
 @settings(max_examples=40, deadline=None)
 def test_takeovers_add_up(patterns: list[str]) -> None:
     table = interventions(of(*(online_episode(p) for p in patterns)), SPEC)
