@@ -423,7 +423,7 @@ def _draw_time(axis: Axes, table: pd.DataFrame) -> None:
     axis.set(title="interventions over time", xlabel="episode", ylabel="%", ylim=(0, 140), yticks=range(0, 101, 20))
     other = axis.twinx()
     other.plot(table.episode + 1, table.mean_length, ".", color="#33383d", label="length of a takeover, steps")
-    other.set(ylim=(0, 1.4 * max(12.0, float(np.nanmax(table.mean_length, initial=0)))), ylabel="steps")
+    other.set(ylim=(0, 1.4 * max(12.0, float(table.mean_length.fillna(0).max()))), ylabel="steps")
     lines = [axis.get_legend_handles_labels(), other.get_legend_handles_labels()]
     handles, labels = ([*a, *b] for a, b in zip(*lines, strict=True))
     axis.legend(handles, labels, fontsize=8, loc="upper right")

@@ -6,10 +6,12 @@ A score is ``severity * certainty``, both from 0 to 1, so that causes can be ran
   spoilt. 1: nothing of it is left. Mostly a measured share; where a number has no natural share, a ramp between a value
   that sound runs stay below and one where nothing worked.
 - *Certainty*: 1 where the fault itself was read or measured; 0.8 where the measurement needs an assumption; 0.5 to 0.6
-  where a symptom was seen that other causes share.
+  where a symptom was seen that other causes share. A share of few cases counts by the lower end of its 95 % Wilson
+  interval.
 
 Faults that only slow learning down are scaled by what there is left to learn (`Evidence.headroom`): they do not hold
-back a policy that succeeds. Spoilt data and false rewards are not: a success rate says nothing about them.
+back a policy that succeeds. Spoilt data are not, and false rewards only by an evaluation: the success rate of training
+says nothing about them.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from hiltk.checks.rule import RULES, Severity
 from hiltk.data.episode import Source
 from hiltk.diagnostics.evidence import RECENT, Evidence
 from hiltk.diagnostics.experience import Experience
+from hiltk.evaluation.intervals import wilson
 from hiltk.spec import STATE_KEY
 
 STANDS_OUT = 0.3
@@ -78,9 +81,14 @@ def ramp(value: float, sound: float, spoilt: float) -> float:
     return float(np.clip((value - sound) / (spoilt - sound), 0, 1)) if np.isfinite(value) else 0.0
 
 
-def sure(count: int) -> float:
-    """Certainty of a share measured on so few cases: 0.5 of two, 0.8 of eight."""
-    return count / (count + 2)
+def grown(e: Evidence) -> float:
+    """Certainty of what a policy shows that may simply not have learned yet: 0.25 up to 2000 updates, 0.6 from 10000."""
+    return 0.25 + 0.35 * ramp(e.metric("update", 1), 2_000, 10_000)
+
+
+def at_least(count: int, of: int) -> float:
+    """What a share is at least, by its 95 % Wilson interval; 0 of none."""
+    return wilson(count, of).low if of else 0.0
 
 
 # ---------------------------------------------------------------- data
@@ -209,22 +217,23 @@ def false_successes(e: Evidence) -> Suspect | None:
     """[E5, E6, devlogs 072, 075]"""
     if e.setting("reward.source") != "classifier":
         return None
-    known = e.metrics[e.metrics.true_success.notna()] if "true_success" in e.metrics else e.metrics.head(0)
-    paid = known[known.success > 0]
-    false = float((paid.true_success == 0).mean()) if len(paid) else float("nan")
+    known = "true_success" in e.metrics and e.metrics.true_success.notna().any()
+    # The simulator judges the observation in which the episode was ended; that its hold had not yet run out is no lie.
+    paid = e.online.positive(e.spec) & e.online.last
+    false = int((paid & ~e.online.shown).sum()) if known else 0
     blind = e.refused("REW007", "LRN003")
-    severity, certainty = false, sure(len(paid))
-    if not len(known):  # nobody knows the truth on a real arm
-        severity, certainty = (0.7, 0.6) if blind else (0.0, 0.6)
-    seen = f"{false:.0%} of {len(paid)} rewarded episodes were no success" if len(known) else "the truth is not known"
+    severity, certainty = at_least(false, int(paid.sum())), 1.0
+    if not known:  # as on a real arm
+        severity, certainty = (0.7 if blind else 0.0), 0.6
+    seen = f"{false} of {paid.sum()} rewarded episodes did not end in success" if known else "the truth is not known"
     return Suspect(
         "false successes of the reward classifier",
-        severity if np.isfinite(severity) else 0.0,
+        severity * (e.headroom if np.isfinite(e.evaluated) else 1.0),  # an evaluation is not the classifier's word
         certainty,
         f"{seen}{f'; {blind.message}' if blind else ''}: the policy learns to please the classifier",
         "train the classifier on such failures too (human=wandering keep=all), look at mistakes.png and its threshold",
         "REW007",
-        {"false_share": false, "rewarded_episodes": float(len(paid))},
+        {"false": float(false), "rewarded_episodes": float(paid.sum())},
     )
 
 
@@ -233,15 +242,15 @@ def missed_successes(e: Evidence) -> Suspect | None:
     if e.setting("reward.source") != "classifier" or "true_success" not in e.metrics:
         return None
     true = e.metrics[e.metrics.true_success > 0]
-    missed = float((true.success == 0).mean()) if len(true) else 0.0
+    missed = int((true.success == 0).sum())
     return Suspect(
         "successes that the reward classifier misses",
-        missed,
-        sure(len(true)),
-        f"{missed:.0%} of {len(true)} true successes were not rewarded: what was done right looks like failure",
+        at_least(missed, len(true)),
+        1.0,
+        f"{missed} of {len(true)} true successes were not rewarded: what was done right looks like failure",
         "train the classifier on frames of this camera and light; a lower threshold only if false successes stay rare",
         "REW007",
-        {"missed_share": missed, "true_successes": float(len(true))},
+        {"missed": float(missed), "true_successes": float(len(true))},
     )
 
 
@@ -355,7 +364,7 @@ def too_much_noise(e: Evidence) -> Suspect | None:
     return Suspect(
         "too much exploration noise",
         ramp(noise, NOISE, 0.6) * e.headroom,
-        0.9 if asked else 0.25 + 0.35 * ramp(e.metric("update", 1), 2_000, 10_000),
+        0.9 if asked else grown(e),
         f"exploration deviates from the policy's action by {noise:.2f} of a full action, the actions themselves are "
         f"{signal:.2f}: what the policy knows drowns, and its own experience is shaking",
         "drqv2: agent.noise=linear(0.2,0.05,5000) agent.explore_steps=0; sac: agent.temperature=0.01 and "
@@ -495,7 +504,7 @@ def blind(e: Evidence) -> Suspect | None:
     return Suspect(
         "a policy that does not look",
         (1 - ramp(sees, 0.02, 0.1)) * e.headroom,
-        0.6,
+        grown(e),
         f"exchanging the images changes the action by {sees:.0%} of what exchanging everything does, exchanging the "
         f"state by {feels:.0%}",
         "hiltk diagnose encoder says whether the images tell positions apart; more demonstrations from other positions",
@@ -512,7 +521,7 @@ def numb(e: Evidence) -> Suspect | None:
     return Suspect(
         "a policy that ignores its own state",
         (1 - ramp(feels, 0.02, 0.1)) * e.headroom,
-        0.5,
+        grown(e),
         f"exchanging the state changes the action by {feels:.0%} of what exchanging everything does",
         "look at the statistics of the state and for columns that stand still",
         "LRN001",
@@ -531,8 +540,8 @@ def uneven(e: Evidence) -> Suspect | None:
     gap = float(best.rate - worst.rate)
     return Suspect(
         "easy positions only",
-        ramp(gap, 0.3, 0.9),
-        sure(int(min(best.n, worst.n))),
+        at_least(round(gap * best.n), int(best.n)),
+        0.8,
         f"evaluated at {best.stratum} it succeeds in {best.rate:.0%}, at {worst.stratum} in {worst.rate:.0%}: a local "
         "optimum that serves the easy positions",
         "demonstrate and correct at the hard positions (task.stratum=, practice=strata)",
@@ -598,6 +607,7 @@ def verdict(ranked: list[Suspect], e: Evidence) -> str:
     """What most likely holds the run back, in one paragraph."""
     alone, played = e.metric("autonomous", RECENT), len(e.metrics)
     state = f"Of the last {min(RECENT, played)} of {played} episodes {alone:.0%} succeeded without help."
+    state += f" Evaluated, it succeeds in {e.evaluated:.0%}." if np.isfinite(e.evaluated) else ""
     few = f" {played} episodes are few to judge by." if played < FEW_EPISODES else ""
     top = [s for s in ranked if s.score >= STANDS_OUT]
     if not top:
@@ -620,4 +630,6 @@ def figure(ranked: list[Suspect], path: Path) -> None:
     axis.axvline(STANDS_OUT, color="#33383d", lw=0.8, ls="--")
     axis.set(xlim=(0, 1), xlabel=f"evidence; what stands out is beyond {STANDS_OUT:g}")
     axis.tick_params(axis="y", labelsize=9)
+    axis.margins(y=0.01)
+    axis.legend(loc="lower right")
     sheet.savefig(path, dpi=130)

@@ -103,9 +103,17 @@ class Evidence:
 
     @cached_property
     def headroom(self) -> float:
-        """What there is left to hold back: 1 up to half of the last episodes succeeding unaided, 0 from 95 %."""
-        alone = self.metric("autonomous", RECENT)
-        return float(np.clip((0.95 - alone) / 0.45, 0, 1)) if np.isfinite(alone) else 1.0
+        """What there is left to hold back: 1 up to half of the episodes succeeding unaided, 0 from 95 %.
+
+        By the evaluation where there is one, else by the last episodes of training.
+        """
+        rate = self.evaluated if np.isfinite(self.evaluated) else self.metric("autonomous", RECENT)
+        return float(np.clip((0.95 - rate) / 0.45, 0, 1)) if np.isfinite(rate) else 1.0
+
+    @property
+    def evaluated(self) -> float:
+        """Success over all episodes of the newest evaluation; NaN where there is none."""
+        return float(self.strata.successes.sum() / self.strata.n.sum()) if len(self.strata) else float("nan")
 
     def tripped(self, code: str) -> str:
         """What a guard said during training; empty where it was silent."""
@@ -147,7 +155,7 @@ class Evidence:
     @cached_property
     def strata(self) -> pd.DataFrame:
         """Success by stratum in the newest evaluation of this very policy; empty where there is none."""
-        found = pd.DataFrame(columns=["stratum", "n", "rate"])
+        found = pd.DataFrame(columns=["stratum", "n", "successes", "rate"])
         for evaluation in self._evaluations():
             table = _table(evaluation.path / "summary.csv")
             own = table[table.policy.isin([self.run.name, self.run.ref])] if len(table) else table
