@@ -82,7 +82,7 @@ def ramp(value: float, sound: float, spoilt: float) -> float:
 
 
 def grown(e: Evidence) -> float:
-    """Certainty of what a policy shows that may simply not have learned yet: 0.25 up to 2000 updates, 0.6 from 10000."""
+    """Certainty of what a policy may show merely because it is young: 0.25 up to 2000 updates, 0.6 from 10000."""
     return 0.25 + 0.35 * ramp(e.metric("update", 1), 2_000, 10_000)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
@@ -12,7 +14,7 @@ from hiltk.agents.resnet import FrozenResNet
 from hiltk.checks.catalogue import IDS
 from hiltk.checks.rule import RULES
 from hiltk.config import TrunkConf
-from hiltk.diagnostics.causes import CAUSES, STANDS_OUT, Suspect, filter_spread, ramp, rank
+from hiltk.diagnostics.causes import CAUSES, STANDS_OUT, Suspect, filter_spread, ramp, rank, verdict
 from hiltk.diagnostics.evidence import Evidence
 from tests.diagnostics.planted import HEALTHY, PLANTED, World, healthy
 
@@ -53,14 +55,52 @@ def test_trained_filters_are_unequal(trained: bool) -> None:
         assert (filter_spread(net) > 2) if trained else (0.8 < filter_spread(net) < 1.25)
 
 
-def test_a_sound_run_stays_clean_and_every_cause_says_where_it_is_explained(world: World) -> None:
-    found = rank(Evidence.of(healthy(world), world.folder, samples=128))
+@pytest.fixture(scope="module")
+def sound(world: World) -> Evidence:
+    return Evidence.of(healthy(world), world.folder, samples=128)
+
+
+def test_a_sound_run_stays_clean_and_every_cause_says_where_it_is_explained(sound: Evidence) -> None:
+    found = rank(sound)
     assert [s.cause for s in found if s.score >= STANDS_OUT] == []
+    assert "Nothing stands out" in verdict(found, sound) and "10 episodes are few" in verdict(found, sound)
     assert len(found) >= len(CAUSES) - 4  # the others need a classifier, a frozen encoder or an evaluation
     for s in found:
         assert 0 <= s.severity <= 1 and 0 <= s.certainty <= 1 and s.words and (s.cure or s.cause.startswith("inputs"))
         assert s.rule in RULES or s.rule.startswith("hiltk check") or any(id_ in s.rule for id_ in [*IDS, "Pardo"])
     assert max(Counter(s.cause for s in found).values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("metrics", "cause"),
+    [
+        ({"q_mean": 3.0, "q_max": 4.0}, "values beyond any reward"),
+        ({"saturation": 0.96}, "actions pinned at their limit"),
+        ({"alpha": 0.004, "action_size": 0.03}, "a timid policy"),
+        ({"utd": 0.05}, "too few updates"),  # configured: 1
+    ],
+)
+def test_what_metrics_show(sound: Evidence, metrics: dict[str, float], cause: str) -> None:
+    first = rank(replace(sound, metrics=sound.metrics.assign(autonomous=0.0, **metrics)))[0]
+    assert first.cause == cause and first.score >= STANDS_OUT
+
+
+@pytest.mark.parametrize(("code", "cause"), [("critic_loss", "explode"), ("regression", "lost again")])
+def test_what_guards_said(sound: Evidence, code: str, cause: str) -> None:
+    guards = pd.DataFrame([{"episode": 3, "code": code, "message": "as the guard said", "fix": ""}])
+    first = rank(replace(sound, guards=guards))[0]
+    assert cause in first.cause and first.words == "as the guard said" and first.score >= STANDS_OUT
+
+
+def test_an_evaluation_decides_what_is_left_to_hold_back(sound: Evidence) -> None:
+    """Easy positions only; and where all is solved, settings that merely slow learning down are no matter."""
+    evaluated = replace(sound, metrics=sound.metrics.assign(autonomous=0.0, saturation=0.96))
+    table = pd.DataFrame({"stratum": ["near", "far"], "n": [40, 40], "successes": [40, 4], "rate": [1.0, 0.1]})
+    evaluated.__dict__["strata"] = table
+    assert rank(evaluated)[0].cause == "easy positions only" and evaluated.evaluated == pytest.approx(0.55)
+    solved = replace(evaluated)
+    solved.__dict__["strata"] = table.assign(successes=[40, 39], rate=[1.0, 39 / 40])
+    assert solved.headroom == 0 and rank(solved)[0].score < STANDS_OUT
 
 
 @pytest.mark.parametrize("name", QUICK)
