@@ -24,6 +24,7 @@ from hiltk.config import (
     BcConf,
     ChecksConf,
     ClassifierConf,
+    ClassifierSplit,
     DrqConf,
     EncoderConf,
     HumanConf,
@@ -87,9 +88,10 @@ class World:
 
     def classify(self, name: str, datasets: list[str], steps: int = 300) -> Artifact:
         conf = ClassifierConf(
-            root=self.root, name=name, datasets=datasets, encoder=ENCODER, steps=steps, seed=self.seed
-        )
-        return train_classifier.run(replace(conf, lr=3e-3, checks=IGNORED))
+            root=self.root, name=name, datasets=datasets, encoder=ENCODER, steps=steps, lr=3e-3, seed=self.seed,
+            split=ClassifierSplit.episode, hold_steps=2, min_steps=0, checks=IGNORED,
+        )  # fmt: skip
+        return train_classifier.run(conf)
 
     def train(self, name: str, **changes: Any) -> Artifact:
         base = TrainConf(
