@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from hiltk import cli
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.config import DiagnoseBufferConf, DiagnoseRunConf, ReportConf
 from hiltk.data.episode import Source
@@ -93,8 +92,13 @@ def test_what_is_no_training_run_is_refused(world: World) -> None:
     assert not (world.folder / "evaluations" / "x").exists()
 
 
-def test_help_teaches() -> None:
-    for verb, words in (("run", "severity times certainty"), ("buffer", "shuffling whole")):
-        command = [sys.executable, "-m", "hiltk.cli", "diagnose", verb, "--help"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=True)
-        assert words in done.stdout
+@pytest.mark.parametrize(("verb", "words"), [("run", "Severity"), ("buffer", "whole episodes")])
+def test_help_teaches(verb: str, words: str) -> None:
+    assert words in CliRunner().invoke(cli.app, ["diagnose", verb, "--help"], terminal_width=200).output
+
+
+def test_the_command_itself(world: World) -> None:
+    done = CliRunner().invoke(cli.app, ["diagnose", "buffer", "no-demonstrations", f"root={world.root}", "name=typed"])
+    assert done.exit_code == 0 and (world.folder / "evaluations" / "typed" / "e-0001" / "buffer.png").is_file()
+    wrong = CliRunner().invoke(cli.app, ["diagnose", "run", "no-such-run", f"root={world.root}"])
+    assert wrong.exit_code == 1 and "no-such-run" in wrong.output
