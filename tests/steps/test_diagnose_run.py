@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
 from hiltk import cli
@@ -75,21 +78,26 @@ def test_the_run_is_judged_and_reported(world: World, capsys: pytest.CaptureFixt
     assert "Diagnosis: the replay of no-demonstrations@p-0001" in html
 
 
-def test_the_same_diagnosis_twice_says_the_same(world: World) -> None:
-    conf = DiagnoseRunConf(root=world.root, name="twice", policy="no-demonstrations", samples=64)
-    one, two = (load(diagnose_run.run(conf).path).table for _ in range(2))
-    pd.testing.assert_frame_equal(one, two)
-
-
-def test_what_is_no_training_run_is_refused(world: World) -> None:
-    world.bc  # noqa: B018 (made here)
+def test_what_is_no_training_run_is_refused(world: World, tmp_path: Path) -> None:
+    cloned = tmp_path / "bc"
+    shutil.copytree(resolve("no-demonstrations", "policies", world.folder).path, cloned)
+    record = OmegaConf.load(cloned / "run.yaml")
+    record.step = "bc-pretrain"
+    OmegaConf.save(record, cloned / "run.yaml")
     for step, conf in ((diagnose_run, DiagnoseRunConf), (diagnose_buffer, DiagnoseBufferConf)):
         with pytest.raises(UserError, match="no training run: it was made by bc-pretrain") as caught:
-            step.run(conf(root=world.root, name="x", policy="bc"))  # type: ignore[attr-defined]
+            step.run(conf(root=world.root, name="x", policy=str(cloned)))  # type: ignore[attr-defined]
         assert "hiltk train" in caught.value.fix
     with pytest.raises(ConfigError, match="at least 10 observations"):
         diagnose_run.run(DiagnoseRunConf(root=world.root, name="x", policy="no-demonstrations", samples=3))
     assert not (world.folder / "evaluations" / "x").exists()
+
+
+def test_a_run_whose_demonstrations_are_gone(world: World, tmp_path: Path) -> None:
+    moved = tmp_path / "outputs"
+    shutil.copytree(world.folder / "policies", moved / "policies")
+    with pytest.raises(UserError, match="demos"):
+        diagnose_buffer.run(DiagnoseBufferConf(root=str(moved), name="x", policy="no-demonstrations"))
 
 
 @pytest.mark.parametrize(("verb", "words"), [("run", "Severity"), ("buffer", "whole episodes")])
