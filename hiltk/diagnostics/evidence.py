@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
-from hiltk.agents.drqv2 import DrqPolicy, truncated_noise
-from hiltk.agents.policy import Policy, to_tensors
+from hiltk.agents.policy import Policy
 from hiltk.agents.resnet import FrozenResNet
 from hiltk.artifacts.store import Artifact, names, resolve, versions
 from hiltk.checks.engine import examine, gather
@@ -24,6 +22,7 @@ from hiltk.data.replay_export import stored_observations
 from hiltk.diagnostics import experience
 from hiltk.diagnostics.buffer import Takeovers, interventions, shifts, summary
 from hiltk.diagnostics.experience import Experience
+from hiltk.diagnostics.subjects import decide
 from hiltk.errors import UserError
 from hiltk.evaluation.tables import TOTAL
 from hiltk.learning.guards import FILE as GUARDS_FILE
@@ -196,14 +195,6 @@ class Evidence:
             raise UserError(f"the replay store lacks '{min(missing)}'", where=str(self.run.path))
         return {k: v for k, v in stored.items() if k in wanted}
 
-    @torch.no_grad()
-    def act(self, observations: dict[str, np.ndarray]) -> Tensor:
-        """The policy's deterministic actions (B, A) of the arm."""
-        return self.policy.actor.mode(self._features(observations))
-
-    def _features(self, observations: dict[str, np.ndarray]) -> Tensor:
-        return self.policy.torso(to_tensors(observations, self.policy.device))
-
     def sensitivity(self, *keys: str) -> float:
         """How much of its actions a policy reads from these inputs: 0 nothing, 1 everything.
 
@@ -211,28 +202,30 @@ class Evidence:
         change of everything makes.
         """
         order = np.random.default_rng(self.seed).permutation(len(self.observations[STATE_KEY]))
-        actions = self.act(self.observations)
         mixed = {k: v[order] if k in keys else v for k, v in self.observations.items()}
-        whole = (actions[order] - actions).square().mean().sqrt().item()
-        return (self.act(mixed) - actions).square().mean().sqrt().item() / whole if whole > 1e-6 else 0.0
+        whole = _rms(self._actions[order] - self._actions)
+        return _rms(decide(self.policy, mixed) - self._actions) / whole if whole > 1e-6 else 0.0
 
     @cached_property
-    @torch.no_grad()
+    def _actions(self) -> np.ndarray:
+        return decide(self.policy, self.observations)
+
+    @cached_property
     def noise(self) -> tuple[float, float]:
         """Root mean square of exploration around the policy's actions as the run ended, and of those actions."""
-        mode = self.act(self.observations)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            if isinstance(self.policy, DrqPolicy):
-                sample = truncated_noise(mode, self.policy.std)
-            else:
-                sample = self.policy.actor.sample(self._features(self.observations))[0]
-        return (sample - mode).square().mean().sqrt().item(), mode.square().mean().sqrt().item()
+            explored = decide(self.policy, self.observations, deterministic=False)
+        return _rms(explored - self._actions), _rms(self._actions)
 
     @cached_property
     def frozen(self) -> FrozenResNet | None:
         """The part of the encoder that training cannot change."""
         return next((m for m in self.policy.modules() if isinstance(m, FrozenResNet)), None)
+
+
+def _rms(change: np.ndarray) -> float:
+    return float(np.sqrt(np.square(change.astype(np.float64)).mean()))
 
 
 def _frames(dataset: Dataset, key: str) -> np.ndarray:
