@@ -108,5 +108,5 @@ def test_help_teaches(verb: str, words: str) -> None:
 def test_the_command_itself(world: World) -> None:
     done = CliRunner().invoke(cli.app, ["diagnose", "buffer", "no-demonstrations", f"root={world.root}", "name=typed"])
     assert done.exit_code == 0 and (world.folder / "evaluations" / "typed" / "e-0001" / "buffer.png").is_file()
-    wrong = CliRunner().invoke(cli.app, ["diagnose", "run", "no-such-run", f"root={world.root}"])
+    wrong = CliRunner().invoke(cli.app, ["diagnose", "run", "no-such-run", f"root={world.root}", "name=x"])
     assert wrong.exit_code == 1 and "no-such-run" in wrong.output
