@@ -167,8 +167,8 @@ def action_numbers(files: LeRobotFiles) -> dict[str, str | int]:
     found: dict[str, str | int] = {"episodes": len(files.bounds), "frames": files.bounds[-1][1]}
     if "action" not in files.features:
         return found | {"action": "none"}
-    actions = files.column("action").reshape(files.bounds[-1][1], -1)
-    actions = np.delete(actions, [stop - 1 for _, stop in files.bounds], axis=0)
+    stored = files.column("action").reshape(files.bounds[-1][1], -1)
+    actions = np.delete(stored, [stop - 1 for _, stop in files.bounds], axis=0)
     missing = ~np.isfinite(actions).all(1)
     nothing = missing | (np.abs(np.nan_to_num(actions[:, :3])).max(1) < ZERO_BELOW)
     low, high = (f(actions[~missing]) if not missing.all() else 0.0 for f in (np.min, np.max))
