@@ -511,6 +511,19 @@ class DiagnoseEncoderConf(ComputeConf):
 
 
 @dataclass
+class DiagnosePolicyConf(ComputeConf):
+    """`hiltk diagnose policy`."""
+
+    policies: list[str] = MISSING
+    env: EnvConf = MISSING
+    task: TaskConf = field(default_factory=TaskConf)
+    sets: list[str] = field(default_factory=list)  # empty: what each policy learned from
+    frames: int = 512  # moments of the datasets at which the policy is asked
+    positions: str = ""  # sim
+    scenes: int = 60  # with positions=sim
+
+
+@dataclass
 class ExportPolicyConf(StepConf):
     """`hiltk export-policy`."""
 
@@ -613,6 +626,7 @@ def register() -> None:
         "eval": EvalConf,
         "preview": PreviewConf,
         "diagnose_encoder": DiagnoseEncoderConf,
+        "diagnose_policy": DiagnosePolicyConf,
         "export_policy": ExportPolicyConf,
         "export_replay": ExportReplayConf,
         "label": LabelConf,

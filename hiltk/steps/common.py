@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,7 +18,7 @@ from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import dataset_spec
 from hiltk.data.statistics import vector_stats
 from hiltk.errors import ConfigError, UserError
-from hiltk.spec import JOINT_PARTS, STATE_KEY, Spec, require_compatible
+from hiltk.spec import JOINT_PARTS, STATE_KEY, RewardSpec, Spec, require_compatible
 from hiltk.steps.checks import check_process
 
 
@@ -72,6 +73,25 @@ def load_datasets(references: list[str], root: Path) -> tuple[list[Episode], Spe
 def frame_cache(root: str | Path) -> Path:
     """Where decoded frames of datasets are kept; may be deleted at any time."""
     return Path(root) / "cache"
+
+
+def learned_from(artifact: Artifact) -> list[str]:
+    """The datasets that a policy's own step read, as references."""
+    inputs = artifact.run().get("inputs") or []
+    return [f"{i['artifact']}@{i['version']}" for i in inputs if i.get("kind") == "datasets"]
+
+
+def paid(episode: Episode, reward: RewardSpec) -> Episode:
+    """The demonstration as this run's reward rule pays and ends it: one batch must not mix two rules (failures, S9)."""
+    if reward.source == "env":
+        return episode
+    rewards = np.full(len(episode), reward.step_value, np.float32)
+    # A time-out may be recorded as terminal, too; only success is paid.
+    if episode.terminated and (episode.success[-1] or episode.rewards[-1] > 0):
+        rewards[-1] = reward.success_value
+    if reward.timeout == "terminal" and episode.truncated:
+        episode = replace(episode, terminated=True, truncated=False)
+    return replace(episode, rewards=rewards)
 
 
 def warm_start(policy: Policy, reference: str, root: Path) -> Artifact:

@@ -40,13 +40,12 @@ from hiltk.learning.metrics import Row
 from hiltk.spec import (
     JOINT_PARTS,
     STATE_KEY,
-    RewardSpec,
     Spec,
     StateSpec,
     Stats,
     require_compatible,
 )
-from hiltk.steps.common import load_datasets, set_up_torch, warm_start
+from hiltk.steps.common import load_datasets, paid, set_up_torch, warm_start
 
 
 def run(cfg: TrainConf) -> Artifact:
@@ -222,7 +221,7 @@ def _demo_store(demos: list[Episode], spec: Spec) -> FrameStore:
     wanted = example_observation(spec)
     if not demos:
         return FrameStore(1, wanted, len(spec.action.dims))
-    store = store_episodes([_paid(_seen(episode, list(wanted)), spec.reward) for episode in demos])
+    store = store_episodes([paid(_seen(episode, list(wanted)), spec.reward) for episode in demos])
     mapped = sum(frames.mapped_bytes for frames in store.frames.values() if isinstance(frames, Frames))
     cached = f", and {human_size(mapped)} of frames mapped from the cache" if mapped else ""
     _say(f"demonstrations: {store.end:,} frames, {human_size(store.nbytes() - mapped)} of memory{cached}")
@@ -231,19 +230,6 @@ def _demo_store(demos: list[Episode], spec: Spec) -> FrameStore:
 
 def _seen(episode: Episode, keys: list[str]) -> Episode:
     return replace(episode, observations={k: episode.observations[k] for k in keys})
-
-
-def _paid(episode: Episode, reward: RewardSpec) -> Episode:
-    """The demonstration as this run's reward rule pays and ends it: one batch must not mix two rules (failures, S9)."""
-    if reward.source == "env":
-        return episode
-    rewards = np.full(len(episode), reward.step_value, np.float32)
-    # A time-out may be recorded as terminal, too; only success is paid.
-    if episode.terminated and (episode.success[-1] or episode.rewards[-1] > 0):
-        rewards[-1] = reward.success_value
-    if reward.timeout == "terminal" and episode.truncated:
-        episode = replace(episode, terminated=True, truncated=False)
-    return replace(episode, rewards=rewards)
 
 
 def _summary(rows: list[Row]) -> dict[str, float]:
