@@ -524,6 +524,15 @@ class DiagnosePolicyConf(ComputeConf):
 
 
 @dataclass
+class DiagnoseCriticConf(ComputeConf):
+    """`hiltk diagnose critic`."""
+
+    policies: list[str] = MISSING
+    episodes: int = 30  # newest of each policy's training
+    demos: bool = True  # also the demonstrations it learned from
+
+
+@dataclass
 class ExportPolicyConf(StepConf):
     """`hiltk export-policy`."""
 
@@ -627,6 +636,7 @@ def register() -> None:
         "preview": PreviewConf,
         "diagnose_encoder": DiagnoseEncoderConf,
         "diagnose_policy": DiagnosePolicyConf,
+        "diagnose_critic": DiagnoseCriticConf,
         "export_policy": ExportPolicyConf,
         "export_replay": ExportReplayConf,
         "label": LabelConf,

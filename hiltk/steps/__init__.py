@@ -57,6 +57,7 @@ VERBS = {
         Verb("eval", "evaluations", "Measure success rates of one or several policies.", "policies"),
         Verb("diagnose encoder", "evaluations", "What an encoder can see.", "policies"),
         Verb("diagnose policy", "evaluations", "What a policy's action hangs on.", "policies"),
+        Verb("diagnose critic", "evaluations", "Whether values agree with what was paid.", "policies"),
         Verb("export-policy", "exports", "Write a policy as a folder that LeRobot loads.", "policy", many=False),
         Verb("export-replay", "datasets", "Write a policy's training experience as a dataset.", "policy", many=False),
         Verb("report", "reports", "Put figures and tables of several artifacts on one page.", "artifacts"),
