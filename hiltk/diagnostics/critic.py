@@ -484,7 +484,7 @@ def _draw_episode(part: Any, r: Ratings, episode: Episode, number: int, key: str
     if np.isfinite(r.bounds).all():
         curve.set_ylim(r.bounds[0] - 0.05 * r.span, max(r.bounds[1], q.max()) + 0.05 * r.span)
     curve.set_xlabel("step")
-    curve.legend(fontsize=7, loc="upper left")
+    curve.legend(fontsize=7, loc="lower right")
     whose = "policy" if (episode.source == Source.policy).any() else "demonstration"
     outcome = "success" if episode.terminated else "no success"
     part.suptitle(f"{whose}, {outcome}, {len(rows)} steps", fontsize=9)

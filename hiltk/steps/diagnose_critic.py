@@ -141,6 +141,6 @@ def _print(record: Record) -> None:
             table.add_column(name, justify="left" if name == "source" else "right")
         for row in rows.to_dict("records"):
             values = [row[key] for key in names]
-            table.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in values))
+            table.add_row(*(f"{v:.3g}" if isinstance(v, float) else str(v) for v in values))
         Console().print(table)
     Console().print(record.verdict, highlight=False, markup=False)
