@@ -457,8 +457,13 @@ def examples(episodes: Sequence[Episode]) -> list[int]:
         if not episode.action_valid.all():
             continue
         acted = (episode.source == Source.policy).any()
-        kinds[f"policy {episode.terminated}" if acted else "demo"] = number
+        kinds[f"policy {_succeeded(episode)}" if acted else "demo"] = number
     return sorted(kinds.values())[-FILMED:]
+
+
+def _succeeded(episode: Episode) -> bool:
+    """A time-out may be terminal, too."""
+    return bool(episode.success[-1] or (episode.terminated and episode.rewards[-1] > 0))
 
 
 def _draw_episode(part: Any, r: Ratings, episode: Episode, number: int, key: str) -> None:
@@ -486,5 +491,5 @@ def _draw_episode(part: Any, r: Ratings, episode: Episode, number: int, key: str
     curve.set_xlabel("step")
     curve.legend(fontsize=7, loc="lower right")
     whose = "policy" if (episode.source == Source.policy).any() else "demonstration"
-    outcome = "success" if episode.terminated else "no success"
+    outcome = "success" if _succeeded(episode) else "no success"
     part.suptitle(f"{whose}, {outcome}, {len(rows)} steps", fontsize=9)
