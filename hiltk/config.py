@@ -528,6 +528,28 @@ class DiagnoseRunConf(ComputeConf):
 
 
 @dataclass
+class DiagnosePolicyConf(ComputeConf):
+    """`hiltk diagnose policy`."""
+
+    policies: list[str] = MISSING
+    env: EnvConf = MISSING
+    task: TaskConf = field(default_factory=TaskConf)
+    sets: list[str] = field(default_factory=list)  # empty: what each policy learned from
+    frames: int = 512  # moments of the datasets at which the policy is asked
+    positions: str = ""  # sim
+    scenes: int = 60  # with positions=sim
+
+
+@dataclass
+class DiagnoseCriticConf(ComputeConf):
+    """`hiltk diagnose critic`."""
+
+    policies: list[str] = MISSING
+    episodes: int = 30  # newest of each policy's training
+    demos: bool = True  # also the demonstrations it learned from
+
+
+@dataclass
 class ExportPolicyConf(StepConf):
     """`hiltk export-policy`."""
 
@@ -632,6 +654,8 @@ def register() -> None:
         "diagnose_encoder": DiagnoseEncoderConf,
         "diagnose_buffer": DiagnoseBufferConf,
         "diagnose_run": DiagnoseRunConf,
+        "diagnose_policy": DiagnosePolicyConf,
+        "diagnose_critic": DiagnoseCriticConf,
         "export_policy": ExportPolicyConf,
         "export_replay": ExportReplayConf,
         "label": LabelConf,

@@ -222,14 +222,12 @@ def _nuisances(d: Diagnosis) -> str:
         return ""
     what = "moving the cube" if d.wanted == "cube" else f"the {d.wanted}"
     cause = worst if worst in ("brightness", "shift") else f"another {worst}"
-    text = f"; {what} moves it {d.ratios[worst]:.2g} times as far as {cause}"
-    if d.ratios[worst] < 1:
-        text += (
-            ", so it answers to that nuisance first: keep it fixed on the robot, or vary it in training "
-            f"({'encoder.shift_pad' if worst == 'shift' else 'env.jitter'})"
-        )
-    if worst in d.misled_mm:
-        text += f", which takes a probe {d.misled_mm[worst]:.0f} mm astray"
+    text, astray = f"; {what} moves it {d.ratios[worst]:.2g} times as far as {cause}", d.misled_mm.get(worst, 0.0)
+    if astray:
+        text += f", which takes a probe {astray:.0f} mm astray"
+    if d.ratios[worst] < 1 or (d.probe and astray > d.probe.chance_mm / 2):
+        setting = "encoder.shift_pad" if worst == "shift" else "env.jitter"
+        text += f": keep it fixed on the robot, or vary it in training ({setting})"
     return text
 
 

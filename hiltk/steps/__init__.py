@@ -58,6 +58,8 @@ VERBS = {
         Verb("diagnose encoder", "evaluations", "What an encoder can see.", "policies"),
         Verb("diagnose buffer", "evaluations", "What a training run learned from.", "policy", many=False),
         Verb("diagnose run", "evaluations", "What most likely holds a training run back.", "policy", many=False),
+        Verb("diagnose policy", "evaluations", "What a policy's action hangs on.", "policies"),
+        Verb("diagnose critic", "evaluations", "Whether values agree with what was paid.", "policies"),
         Verb("export-policy", "exports", "Write a policy as a folder that LeRobot loads.", "policy", many=False),
         Verb("export-replay", "datasets", "Write a policy's training experience as a dataset.", "policy", many=False),
         Verb("report", "reports", "Put figures and tables of several artifacts on one page.", "artifacts"),

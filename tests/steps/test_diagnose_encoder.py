@@ -54,7 +54,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def conf(root: Path, **changes: object) -> DiagnoseEncoderConf:
-    base = DiagnoseEncoderConf(root=str(root), name="look", policies=["bc"], env=ENV, task=TASK)
+    base = DiagnoseEncoderConf(root=str(root), name="look", policies=["bc"], env=ENV, task=TASK, changes=4, saliency=1)
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
