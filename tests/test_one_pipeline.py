@@ -15,7 +15,7 @@ ROOT = Path(hiltk.__file__).parent
 ALLOWED = {
     "observation.py": "the pipeline",
     "envs/renderers.py": "a simulated camera: what a driver delivers, before the pipeline",
-    "rewards/training.py": "colour augmentation while the classifier trains",
+    "rewards/augment.py": "augmentation while the classifier trains",
     "evaluation/videos.py": "films for people",
     "humans/labeller.py": "a preview for people",
     "checks/images.py": "numbers about brightness and sharpness",

@@ -135,7 +135,7 @@ CONSTRUCTION = (
     Cover(("S4",), "hiltk.agents.bc.BehaviorCloning", "the loss is on tanh(mean), the action that is executed"),
     Cover(
         ("S5",),
-        "hiltk.rewards.training._fit",
+        "hiltk.rewards.fit.fit",
         "every parameter of the classifier that can learn is given to the optimiser",
     ),
     Cover(("S6",), "hiltk.data.replay.to_batch", "random shifts happen once, in one place, also with cached features"),
