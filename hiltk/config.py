@@ -139,7 +139,8 @@ class TaskConf:
 class HumanConf:
     """Who demonstrates and corrects (group ``human``)."""
 
-    name: str = "scripted"  # scripted (solves the task) | wandering (plays about: failures for a reward classifier)
+    # scripted: solves the task; clumsy: near misses; wandering: plays about (both: failures for a reward classifier)
+    name: str = "scripted"
     noise: float = 0.2  # standard deviation of the action noise at full speed, in action units
     skill: float = 1.0  # 1: as good as the script gets; lower: slower and sloppier
 
@@ -297,7 +298,7 @@ class RecordConf(ComputeConf):
     human: HumanConf = field(default_factory=HumanConf)
     reward: RewardConf = field(default_factory=RewardConf)
     episodes: int = 20
-    keep: str = "successes"  # successes | all
+    keep: str = "successes"  # successes | failures | all
     steps_after_success: int = 0  # keep recording: more positive frames for a reward classifier
     fault: Fault = Fault.none
     video: bool = False  # store cameras as video (small, lossy) instead of exact images
@@ -393,6 +394,9 @@ class ClassifierConf(ComputeConf):
     add: list[str] = field(default_factory=list)  # datasets of an earlier classifier's false positives, never held out
     add_weight: float = 4.0  # how often their frames are drawn, relative to the others
     weights: dict[str, float] = field(default_factory=dict)  # the same by session or dataset; 1 where not named
+    unseen: list[str] = field(
+        default_factory=list
+    )  # datasets the finished classifier is judged on; they decide nothing
     cameras: list[str] = field(default_factory=list)  # empty: all
     encoder: EncoderConf = field(default_factory=EncoderConf)
     hidden: int = 64  # width of the head

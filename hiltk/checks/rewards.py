@@ -13,6 +13,7 @@ from hiltk.checks.rule import Finding, Reads, Severity, rule
 from hiltk.checks.subject import Dataset, Together
 from hiltk.data.repair import NOISE_DEG, last_rows
 from hiltk.observation import fit_image
+from hiltk.rewards.hacking import payoff
 from hiltk.spec import RewardSpec
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ LEAST_POSITIVE = 0.02
 MOST_IDLE = 0.2
 IDLE_ACTION = 0.05
 TOLERANCE = 1e-4
+TIME_LIMIT_S = 5.0  # of a dataset whose task's limit is not known
 SAMPLE = 60  # frames of each class that a classifier is tried on
 LEAST_SAMPLE = 10
 REWARD_COLUMNS = ("next.reward", "next.done", "success")
@@ -98,26 +100,31 @@ def unpaid_success(d: Dataset) -> Iterator[Finding]:
 
 
 @rule("REW003", covers=("E5",), steps=("train",), reads=Reads.together)
-def hovering_pays(all_: Together) -> Iterator[Finding]:
-    """Never finishing pays more than success.
+def flicker_pays(all_: Together) -> Iterator[Finding]:
+    """Playing with the success signal pays more than finishing.
 
     Symptom:  the policy hovers at the brink of success: 348 of return in 70 steps, where a clean grasp paid 119 in 30.
     Cause:    every positive frame was paid, so flicker beat finishing; or a step is rewarded.
-    Detected: step_value / (1 - discount), what going on for ever is worth, is at least success_value. Discount: the
-              learner's, or 0.97. Success itself is paid once, by construction.
+    Detected: the best return of a policy that decides in every frame whether success shows, by dynamic programming over
+              the reward rule (hold, earliest step, values, time-outs), against the return of finishing at once. More,
+              or as much without ever finishing, is an error. Discount: the learner's, or 0.97. hiltk's rule pays
+              success once, so this comes down to step_value above (1 - discount) * success_value.
     Mend:     reward.step_value=0 or below it.
     Source:   devlog 072.
     """
     discount = float((all_.config.get("agent") or {}).get("discount") or 0.97)
     specs = [("the environment", all_.target)] if all_.target else [(d.name, d.spec) for d in all_.datasets]
     for name, spec in specs:
-        if spec is None or spec.reward.source == "env" or spec.reward.step_value <= 0:
+        if spec is None or spec.reward.source == "env":
             continue
-        for_ever = spec.reward.step_value / (1 - discount)
-        if for_ever >= spec.reward.success_value:
+        seconds = float((all_.config.get("task") or {}).get("time_limit_s") or TIME_LIMIT_S)
+        paid = payoff(spec.reward, discount, max(1, round(seconds * spec.fps)))
+        if paid.hackable:
             yield Finding(
-                f"going on for ever is worth {for_ever:.3g}, success {spec.reward.success_value:g}",
-                where=f"reward.step_value={spec.reward.step_value:g} of {name}, discount {discount:g}",
+                f"finishing at once returns {paid.finishing:.3g}, never finishing {paid.flickering:.3g}, "
+                f"the best of all {paid.best:.3g}",
+                where=f"reward.step_value={spec.reward.step_value:g}, success_value={spec.reward.success_value:g}, "
+                f"timeout={spec.reward.timeout} of {name}, discount {discount:g}",
                 fix="reward.step_value=0, or a small penalty such as -0.05",
             )
 

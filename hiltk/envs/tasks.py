@@ -47,10 +47,12 @@ class Situation:
         return self.fixed_jaw and self.moving_jaw
 
 
+LIFTED_M = {"grasp": 0.01, "lift": 0.05}  # how far above the table the held cube must be
+
 PREDICATES: dict[str, Callable[[Situation], bool]] = {
     "reach": lambda now: now.tcp_distance_m < 0.02,
-    "grasp": lambda now: now.held and now.lifted_m > 0.01,
-    "lift": lambda now: now.held and now.lifted_m > 0.05,
+    "grasp": lambda now: now.held and now.lifted_m > LIFTED_M["grasp"],
+    "lift": lambda now: now.held and now.lifted_m > LIFTED_M["lift"],
 }
 
 # In order of priority: a turned cube is "yaw" wherever it lies, an edge wins over near and far.

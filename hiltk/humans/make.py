@@ -9,10 +9,11 @@ from hiltk.envs.base import HilEnv
 from hiltk.envs.so101_sim import So101SimEnv
 from hiltk.errors import ConfigError, nearest
 from hiltk.humans.base import Human
+from hiltk.humans.clumsy import ClumsyHuman
 from hiltk.humans.scripted import ScriptedExpert
 from hiltk.humans.wandering import Wanderer
 
-HUMANS = ("scripted", "wandering")
+HUMANS = ("scripted", "clumsy", "wandering")
 
 
 def make_human(conf: HumanConf, env: gym.Env) -> Human:
@@ -32,8 +33,8 @@ def make_human(conf: HumanConf, env: gym.Env) -> Human:
         return Wanderer(bare, conf)
     if not isinstance(bare, So101SimEnv):
         raise ConfigError(
-            f"the scripted human only knows the simulated SO-101, not {type(bare).__name__}",
-            where="human=scripted",
+            f"the {conf.name} human only knows the simulated SO-101, not {type(bare).__name__}",
+            where=f"human={conf.name}",
             fix="use env=so101_sim, or train without a human: intervention=never",
         )
-    return ScriptedExpert(bare, conf)
+    return ClumsyHuman(bare, conf) if conf.name == "clumsy" else ScriptedExpert(bare, conf)

@@ -21,7 +21,7 @@ from hiltk.data.episode import Episode, Source
 from hiltk.data.lerobot_io import DatasetWriter
 from hiltk.envs.make import announce_renderer, make_env
 from hiltk.envs.rewards import SuccessRule
-from hiltk.errors import ConfigError, UserError
+from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.humans.base import Human
 from hiltk.humans.make import make_human
 from hiltk.observation import Observation
@@ -30,6 +30,7 @@ from hiltk.steps.common import set_up_torch
 from hiltk.steps.interrupts import Interrupts
 
 FAULTY = ("ACT001", "GRP002")  # what a fault breaks on purpose is no reason to refuse
+KEEP = ("successes", "failures", "all")
 ATTEMPTS_PER_EPISODE = 5  # after this many times the episodes asked for, the human is not up to the task
 
 
@@ -104,8 +105,9 @@ def _write(
 def _check(cfg: RecordConf) -> None:
     check_process(cfg)
     expand(cfg.checks.ignore, "checks.ignore")
-    if cfg.keep not in ("successes", "all"):
-        raise ConfigError(f"unknown choice '{cfg.keep}'", where="keep", fix="keep=successes or keep=all")
+    if cfg.keep not in KEEP:
+        hint = nearest(cfg.keep, list(KEEP)) or " or ".join(f"keep={choice}" for choice in KEEP)
+        raise ConfigError(f"unknown choice '{cfg.keep}'", where=f"keep={cfg.keep}", fix=hint)
     if cfg.episodes < 1:
         raise ConfigError("at least one episode must be recorded", where=f"episodes={cfg.episodes}")
     if cfg.steps_after_success < 0:
@@ -122,23 +124,31 @@ def _record(
     with bar:
         while tally.kept < cfg.episodes:
             if tally.attempts >= ATTEMPTS_PER_EPISODE * cfg.episodes:
-                raise UserError(
-                    f"only {tally.kept} of {cfg.episodes} episodes succeeded in {tally.attempts} attempts",
-                    where=f"task={cfg.task.name}, stratum={cfg.task.stratum}, human={cfg.human.name}",
-                    fix="raise task.time_limit_s or human.skill, lower human.noise, or keep=all",
-                )
+                raise _wrong_human(cfg, tally)
             episode, after, success = play(env, human, _seed(cfg.seed, tally.attempts), cfg.steps_after_success)
             tally.attempts += 1
             for found in env.drift.take() if env.drift else []:
                 tally.drift.append(found.message)
                 bar.write(f"drift: {found.message}; {found.fix}")
-            if cfg.keep == "all" or success:
+            if cfg.keep == "all" or success == (cfg.keep == "successes"):
                 interrupts.hold()
                 writer.add(_faulty(episode, cfg.fault), after=_faulty(after, cfg.fault))
                 tally.count(episode, after, success=success)
                 bar.update()
                 interrupts.release()
             bar.set_postfix(attempts=tally.attempts)
+
+
+def _wrong_human(cfg: RecordConf, tally: Tally) -> UserError:
+    """What to say when too few attempts ended as wanted."""
+    ended, fix = "succeeded", "raise task.time_limit_s or human.skill, lower human.noise, or keep=all"
+    if cfg.keep == "failures":
+        ended, fix = "failed", "human=clumsy or human=wandering, or keep=all"
+    return UserError(
+        f"only {tally.kept} of {cfg.episodes} episodes {ended} in {tally.attempts} attempts",
+        where=f"task={cfg.task.name}, stratum={cfg.task.stratum}, human={cfg.human.name}",
+        fix=fix,
+    )
 
 
 def _seed(seed: int, attempt: int) -> int:

@@ -26,6 +26,7 @@ from hiltk.rewards.figures import plot_curve, plot_hold, plot_mistakes
 from hiltk.rewards.frames import Origin, collect
 from hiltk.rewards.report import curve_table, metrics, session_table, table, warnings
 from hiltk.rewards.training import Result, check_options, restrict_cameras, train_classifier
+from hiltk.rewards.unseen import Judgement, judge, unseen_table
 from hiltk.spec import Spec, require_compatible
 from hiltk.steps.common import frame_cache, set_up_torch
 
@@ -53,6 +54,7 @@ def run(cfg: ClassifierConf) -> Artifact:
     device = set_up_torch(cfg)
     inputs = _resolve(cfg)
     spec = _common_spec(inputs, cfg.cameras)
+    unseen = _unseen(cfg, inputs, spec)
     gate("train-classifier", cfg, inputs)
     data = _load(cfg, inputs, spec)
     before = _previous(cfg)
@@ -60,14 +62,17 @@ def run(cfg: ClassifierConf) -> Artifact:
     result.classifier.statistics = training_statistics(result.classifier, result.train, result.held_out)
     report = metrics(result, data.names) | {"warnings": warnings(result, cfg)}
     report |= _added(result, data, spec, before)
+    judgement = _judge(result.classifier, unseen, spec, frame_cache(cfg.root)) if unseen else None
+    if judgement:
+        report["unseen"] = judgement.to_dict()
     with create(
-        "classifiers", cfg.name, root=cfg.root, step="train-classifier", cfg=cfg, inputs=inputs, seed=cfg.seed
+        "classifiers", cfg.name, root=cfg.root, step="train-classifier", cfg=cfg, inputs=inputs + unseen, seed=cfg.seed
     ) as draft:
         _write(result, report, data.names, draft.path)
         draft.spec = result.classifier.spec
         keys = ("threshold", "precision", "recall", "accuracy", "wrongly_ended", "missed")
         draft.notes = {key: report[key] for key in keys}
-    _print(result, report, draft.done)
+    _print(result, report, judgement, draft.done)
     return draft.done
 
 
@@ -93,6 +98,31 @@ def _common_spec(inputs: list[Artifact], cameras: list[str]) -> Spec:
         found = restrict_cameras(dataset_spec(other.path), cameras or [image.name for image in first.images])
         require_compatible(first, found, ("task", "images"), left_name=inputs[0].ref, right_name=other.ref)
     return first
+
+
+def _unseen(cfg: ClassifierConf, inputs: list[Artifact], spec: Spec) -> list[Artifact]:
+    """The datasets to be judged, which must show the same cameras and not have been learned from."""
+    unseen = [resolve(reference, "datasets", cfg.root) for reference in cfg.unseen]
+    for artifact in unseen:
+        if artifact.ref in {other.ref for other in inputs}:
+            raise UserError(
+                "these episodes are to be learned from: on them every classifier is good",
+                where=f"unseen: {artifact.ref}, also in datasets or add",
+                fix="record others with another seed",
+            )
+        found = restrict_cameras(dataset_spec(artifact.path), [image.name for image in spec.images])
+        require_compatible(spec, found, ("task", "images"), left_name=inputs[0].ref, right_name=artifact.ref)
+    return unseen
+
+
+def _judge(classifier: SuccessClassifier, unseen: list[Artifact], spec: Spec, cache: Path) -> Judgement:
+    episodes: list[Episode] = []
+    for artifact in unseen:
+        own = replace(dataset_spec(artifact.path), images=spec.images)
+        episodes += cached_episodes(artifact.path, own, cache=cache, after_end=True, name=artifact.ref)
+    frames = collect(episodes, spec.image_keys)
+    positive = classifier.probabilities(frames.images) >= classifier.threshold
+    return judge(positive, frames, classifier.hold_steps, classifier.min_steps, spec.reward.hold_steps)
 
 
 def _load(cfg: ClassifierConf, inputs: list[Artifact], spec: Spec) -> Loaded:
@@ -152,9 +182,11 @@ def _write(result: Result, report: dict[str, Any], names: Sequence[str], folder:
         plot_hold(result, folder / "hold.png")
 
 
-def _print(result: Result, report: dict[str, Any], artifact: Artifact) -> None:
+def _print(result: Result, report: dict[str, Any], judgement: Judgement | None, artifact: Artifact) -> None:
     console = Console()
     console.print(table(result))
+    if judgement:
+        console.print(unseen_table(judgement))
     sessions = session_table(result)
     if sessions:
         console.print(sessions)

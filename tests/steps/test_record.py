@@ -108,6 +108,17 @@ def test_failures_are_kept_on_request(tmp_path: Path, monkeypatch: pytest.Monkey
         assert episode.truncated and not episode.terminated and not episode.success.any() and not episode.rewards.any()
 
 
+def test_only_failures(tmp_path: Path) -> None:
+    clumsy = HumanConf(name="clumsy", skill=0.7)
+    artifact = record.run(conf(tmp_path, keep="failures", human=clumsy, task=TaskConf(name="grasp"), episodes=3))
+    assert artifact.run()["successes"] == 0
+    assert all(e.truncated and not e.terminated and not e.rewards.any() for e in load_episodes(artifact.path))
+    short = TaskConf(stratum="near", time_limit_s=3.0)
+    with pytest.raises(UserError, match="only 0 of 1 episodes failed in 5 attempts") as caught:
+        record.run(conf(tmp_path, name="none", keep="failures", human=HumanConf(noise=0.0), episodes=1, task=short))
+    assert "human=clumsy" in caught.value.fix
+
+
 def test_a_time_out_that_terminates_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_human(monkeypatch, lambda human, observation: np.zeros(4, np.float32))
     terminal = {"task": TaskConf(time_limit_s=0.5), "reward": RewardConf(timeout="terminal")}

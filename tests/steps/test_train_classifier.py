@@ -73,6 +73,24 @@ def test_writes_a_classifier_with_its_evidence(
     assert "Success classifier on held-out episodes" in capsys.readouterr().out
 
 
+def test_unseen_episodes_are_judged_and_decide_nothing(
+    make_dataset: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = make_dataset("seen"), make_dataset("unseen", successes=2)
+    rule = {"hold_steps": 1, "checks": ChecksConf(ignore=["RUN006"])}
+    plain = train_classifier.run(conf(tmp_path / "out", first, **rule))
+    judged = train_classifier.run(conf(tmp_path / "out", first, unseen=[str(second)], **rule))
+    assert len(judged.run()["inputs"]) == 2
+    one, two = (json.loads((a.path / "metrics.json").read_text()) for a in (plain, judged))
+    found = two.pop("unseen")
+    assert one == two
+    assert found["wrongly_rewarded"]["n"] == 6 and found["missed"]["n"] == 2
+    assert found["accuracy"]["low"] <= found["accuracy"]["value"] and found["accuracy"]["value"] > 0.9
+    assert "On unseen episodes" in capsys.readouterr().out
+    with pytest.raises(UserError, match="to be learned from"):
+        train_classifier.run(conf(tmp_path / "out", first, unseen=[str(first)], **rule))
+
+
 def test_datasets_made_differently_are_refused(
     make_dataset: Callable[..., Path], tiny_spec: Spec, tmp_path: Path
 ) -> None:
