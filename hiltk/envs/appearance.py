@@ -6,6 +6,7 @@ import mujoco
 import numpy as np
 
 from hiltk.config import JitterConf
+from hiltk.envs.renderers import VISIBLE_GROUPS
 from hiltk.envs.scene import Scene
 
 # Changes at strength 1.
@@ -16,6 +17,9 @@ COLOR_FACTOR = 0.25  # each channel of table, arm and cube: times 0.75 to 1.25, 
 CAMERA_SHIFT_M = 0.008
 CAMERA_TURN_RAD = 0.10
 CAMERA_FOV_DEG = 5.0
+
+NEAR_M = 0.02  # a camera that sees nothing farther off sits inside the arm
+CAMERA_POSITION = 6  # among the fields below
 
 
 class Appearance:
@@ -32,6 +36,7 @@ class Appearance:
             model.geom_rgba, model.mat_rgba, model.cam_pos, model.cam_quat, model.cam_fovy,
         ]  # fmt: skip
         self._nominal = [np.array(field) for field in self._fields]
+        self._scratch = mujoco.MjData(model)
 
     def apply(self, rng: np.random.Generator) -> None:
         """Draw the look of one episode; the number of draws does not depend on the strengths."""
@@ -61,3 +66,26 @@ class Appearance:
         for quaternion in model.cam_quat:
             turn = strength * CAMERA_TURN_RAD * rng.uniform(-1, 1, 3)
             mujoco.mju_quatIntegrate(quaternion, turn, 1.0)
+        if strength:
+            self._keep_outside()
+
+    def _keep_outside(self) -> None:
+        """Move cameras back by half until they see something: a shift may end inside the part that carries them."""
+        model, data = self._model, self._scratch
+        mujoco.mj_kinematics(model, data)
+        nominal = self._nominal[CAMERA_POSITION]
+        for camera in range(model.ncam):
+            for _ in range(3):
+                mujoco.mj_camlight(model, data)
+                if not self._blind(camera):
+                    break
+                model.cam_pos[camera] = (model.cam_pos[camera] + nominal[camera]) / 2
+
+    def _blind(self, camera: int) -> bool:
+        """Whether less than half of the camera's view reaches farther than `NEAR_M`."""
+        model, data = self._model, self._scratch
+        steps = np.linspace(-1, 1, 5) * np.tan(np.deg2rad(model.cam_fovy[camera]) / 2)
+        rays = np.array([[x, y, -1.0] for x in steps for y in steps]) @ data.cam_xmat[camera].reshape(3, 3).T
+        hit, origin = np.zeros(1, np.int32), data.cam_xpos[camera]
+        found = [mujoco.mj_ray(model, data, origin, ray, VISIBLE_GROUPS, 1, -1, hit) for ray in rays]
+        return float(np.mean([0 <= distance < NEAR_M for distance in found])) > 0.5

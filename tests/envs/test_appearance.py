@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hiltk.config import JitterConf, So101SimConf
+from hiltk.config import JitterConf, So101SimConf, TaskConf
 from hiltk.envs import appearance
 from hiltk.envs.appearance import Appearance
 from hiltk.envs.scene import Scene, build_scene
+from hiltk.envs.so101_sim import So101SimEnv
 
 
 @pytest.fixture
@@ -66,3 +67,11 @@ def test_changes_stay_within_their_bounds(scene: Scene) -> None:
         assert model.mat_rgba.min() >= 0
         red, green, blue = model.geom_rgba[scene.cube_geom, :3]
         assert red > 4 * max(green, blue)  # still the red cube
+
+
+def test_no_camera_ends_inside_the_arm() -> None:
+    """At full strength one wrist camera in twenty was shifted into the part that carries it, and saw one colour."""
+    conf = So101SimConf(image_height=8, image_width=8, jitter=JitterConf(0.0, 0.0, 1.0))
+    env = So101SimEnv(conf, TaskConf(), 0)
+    spread = [env.reset(seed=seed)[0]["observation.images.wrist"].reshape(-1, 3).std(0).max() for seed in range(60)]
+    assert min(spread) > 10
