@@ -27,7 +27,7 @@ def classifier_section(classifiers: Sequence[Artifact], file: Path) -> Section |
     ends = "; ".join(f"{t}: recall {r:.2f}, precision {p:.2f}" for t, (r, p) in points.items())
     figure = Figure(file, f"Precision against recall of the success classifier. {ends}.", "Held-out episodes.")
     found = {title_of(c): _metrics(c) for c in with_curve}
-    tables = [t for t in (_sessions(found), _added(found)) if t]
+    tables = [t for t in (_unseen(found), _sessions(found), _added(found)) if t]
     more = [f for c in with_curve for f in own_figures(c)]
     return Section("Reward classifier", list(_sentences(found)), tables, [figure], more=more)
 
@@ -74,6 +74,20 @@ def _sessions(found: Mapping[str, Mapping[str, Any]]) -> Table | None:
         if len({s["session"] for s in record["sessions"]}) > 1
     ]
     head = ["session", "trained on", "frames judged rightly", "episodes wrongly ended", "successful ones missed"]
+    return Table([[Cell(text) for text in head]], rows) if rows else None
+
+
+def _unseen(found: Mapping[str, Mapping[str, Any]]) -> Table | None:
+    """Episodes that decided nothing (`hiltk train-classifier unseen=[...]`); None where none were judged."""
+    rows = []
+    for title, record in found.items():
+        if "unseen" in record:
+            judged = record["unseen"]
+            accuracy = judged["accuracy"]
+            right = Cell(f"{100 * accuracy['value']:.1f} %", share=accuracy["value"], note=_interval(accuracy))
+            shares = [judged[key] for key in ("wrongly_rewarded", "missed", "early")]
+            rows.append([Cell(title), right, *(_share_cell(share) for share in shares)])
+    head = ["unseen episodes", "frames judged rightly", "failed ones rewarded", "successful ones missed", "ended early"]
     return Table([[Cell(text) for text in head]], rows) if rows else None
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hiltk.artifacts.store import Artifact
@@ -14,9 +15,10 @@ from hiltk.config import ClassifierConf
 from hiltk.data.episode import Episode
 from hiltk.reports.classifiers import classifier_section
 from hiltk.reports.page import Section, Table
-from hiltk.rewards.frames import Origin
+from hiltk.rewards.frames import LabelledFrames, Origin
 from hiltk.rewards.report import metrics
 from hiltk.rewards.training import train_classifier
+from hiltk.rewards.unseen import judge
 from hiltk.spec import Spec
 from tests.rewards.conftest import conf, episodes, spec  # noqa: F401  (fixtures)
 
@@ -76,3 +78,13 @@ def test_classifiers_from_before_are_shown_as_ever(maker: Any, tmp_path: Path, c
         (made.path / "metrics.json").write_text(content)
     found = section(made, tmp_path)
     assert not found.text and not found.tables and len(found.figures) == 1
+
+
+def test_unseen_episodes_are_told(maker: Any, tmp_path: Path) -> None:
+    success = np.array([0, 0, 1, 1, 0, 0, 0, 0], bool)
+    frames = LabelledFrames({}, success, np.repeat([0, 1], 4), np.tile(np.arange(4), 2))
+    made = maker.classifier("cube")
+    judged = judge(np.array([0, 0, 1, 1, 0, 1, 1, 0], bool), frames, 2, 0, 2)
+    (made.path / "metrics.json").write_text(json.dumps({"unseen": judged.to_dict()}))
+    [unseen] = section(made, tmp_path).tables
+    assert texts(unseen) == [["classifiers/cube@c-0001", "75.0 %", "1/1", "0/1", "0/1"]]
