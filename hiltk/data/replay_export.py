@@ -63,8 +63,10 @@ def stored_episodes(source: Path | FrameStore, *, images: bool = True) -> Iterat
     yield from (_episode(arrays, own, keys) for own in _episode_rows(arrays, ring)[0])
 
 
-def stored_observations(source: Path | FrameStore, count: int, seed: int = 0, stack: int = 1) -> dict[str, np.ndarray]:
-    """At most ``count`` observations that something was done from, drawn evenly over a store, as a batch (B, ...).
+def stored_observations(
+    source: Path | FrameStore, count: int, seed: int = 0, stack: int = 1
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """At most ``count`` observations that something was done from, drawn evenly over a store, and their episodes (B,).
 
     Frame stacks are the policy's own: newest last, an episode's first observation standing for those before it.
 
@@ -79,7 +81,8 @@ def stored_observations(source: Path | FrameStore, count: int, seed: int = 0, st
     picks = [acts[i] for i in np.sort(chosen)]
     places = [np.array([rows[max(0, t - back)] for rows, t in picks]) for back in reversed(range(stack))]
     keys = [k for k in arrays if k.startswith("observation.")]
-    return {k: np.concatenate([arrays[k][at] for at in places], axis=-1) for k in keys}
+    observations = {k: np.concatenate([arrays[k][at] for at in places], axis=-1) for k in keys}
+    return observations, arrays["episode"][places[-1]]
 
 
 def _opened(source: Path | FrameStore) -> tuple[Arrays, dict[str, int]]:

@@ -501,6 +501,8 @@ def blind(e: Evidence) -> Suspect | None:
     if not images:
         return None
     sees, feels = e.sensitivity(*images), e.sensitivity(STATE_KEY)
+    if not np.isfinite(sees):
+        return None
     return Suspect(
         "a policy that does not look",
         (1 - ramp(sees, 0.02, 0.1)) * e.headroom,
@@ -518,6 +520,8 @@ def numb(e: Evidence) -> Suspect | None:
     if not e.policy.spec.image_keys:
         return None
     feels = e.sensitivity(STATE_KEY)
+    if not np.isfinite(feels):
+        return None
     return Suspect(
         "a policy that ignores its own state",
         (1 - ramp(feels, 0.02, 0.1)) * e.headroom,

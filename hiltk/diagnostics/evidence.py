@@ -22,6 +22,7 @@ from hiltk.data.replay_export import stored_observations
 from hiltk.diagnostics import experience
 from hiltk.diagnostics.buffer import Takeovers, interventions, shifts, summary
 from hiltk.diagnostics.experience import Experience
+from hiltk.diagnostics.frames import Moments
 from hiltk.diagnostics.subjects import decide
 from hiltk.errors import UserError
 from hiltk.evaluation.tables import TOTAL
@@ -65,7 +66,7 @@ class Evidence:
             UserError: it is no run of `hiltk train`, or something it needs is gone or damaged.
         """
         record, spec = experience.require_training(run), run.spec()
-        datasets = experience.demo_artifacts(record, root, [])
+        datasets = experience.demo_artifacts(run, root, [])
         classifiers = [
             resolve(experience.reference(i), "classifiers", root)
             for i in record.get("inputs") or []
@@ -177,45 +178,47 @@ class Evidence:
         """Mean brightness (0 to 1) of demonstrated and of experienced frames, by camera of the policy."""
         out: dict[str, tuple[float, float]] = {}
         datasets = [Dataset(a.path, a.ref, a) for a in self.inputs if a.kind == "datasets"]
-        for key in (k for k in self.observations if k.startswith(IMAGE_PREFIX)):
+        for key in (k for k in self.moments.observations if k.startswith(IMAGE_PREFIX)):
             shown = [_frames(d, key) for d in datasets if key in d.files.cameras]
             if shown:
                 demos = np.concatenate([frames.mean((1, 2, 3)) for frames in shown])
-                out[key.removeprefix(IMAGE_PREFIX)] = (demos.mean() / 255, self.observations[key].mean() / 255)
+                out[key.removeprefix(IMAGE_PREFIX)] = (demos.mean() / 255, self.moments.observations[key].mean() / 255)
         return out
 
     # ------------------------------------------------------------------ the policy
 
     @cached_property
-    def observations(self) -> dict[str, np.ndarray]:
+    def moments(self) -> Moments:
         """Stored observations (B, ...) as the policy takes them."""
-        wanted = {STATE_KEY, *self.policy.spec.image_keys}
-        stored = stored_observations(self.run.path, self.samples, self.seed, self.policy.frame_stack)
-        if missing := wanted - stored.keys():
-            raise UserError(f"the replay store lacks '{min(missing)}'", where=str(self.run.path))
-        return {k: v for k, v in stored.items() if k in wanted}
+        stored, episodes = stored_observations(self.run.path, self.samples, self.seed, self.policy.frame_stack)
+        wanted = [STATE_KEY, *self.policy.spec.image_keys]
+        if missing := [k for k in wanted if k not in stored]:
+            raise UserError(f"the replay store lacks '{missing[0]}'", where=str(self.run.path))
+        return Moments({k: stored[k] for k in wanted}, episodes)
 
     def sensitivity(self, *keys: str) -> float:
-        """How much of its actions a policy reads from these inputs: 0 nothing, 1 everything.
+        """How much of its actions a policy reads from these inputs: 0 nothing, 1 everything; NaN of a single episode.
 
-        The root mean square change of the action when these inputs are taken from another observation, over what a
-        change of everything makes.
+        The root mean square change of the action when these inputs are taken from another episode, over what a change
+        of everything makes (as `hiltk.diagnostics.policy`).
         """
-        order = np.random.default_rng(self.seed).permutation(len(self.observations[STATE_KEY]))
-        mixed = {k: v[order] if k in keys else v for k, v in self.observations.items()}
-        whole = _rms(self._actions[order] - self._actions)
-        return _rms(decide(self.policy, mixed) - self._actions) / whole if whole > 1e-6 else 0.0
+        if len(np.unique(self.moments.episode)) < 2:
+            return float("nan")
+        other = self.moments.others(np.random.default_rng(self.seed))
+        whole = _rms(decide(self.policy, other.observations) - self._actions)
+        swapped = self.moments.observations | {k: other.observations[k] for k in keys}
+        return _rms(decide(self.policy, swapped) - self._actions) / whole if whole > 1e-6 else 0.0
 
     @cached_property
     def _actions(self) -> np.ndarray:
-        return decide(self.policy, self.observations)
+        return decide(self.policy, self.moments.observations)
 
     @cached_property
     def noise(self) -> tuple[float, float]:
         """Root mean square of exploration around the policy's actions as the run ended, and of those actions."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            explored = decide(self.policy, self.observations, deterministic=False)
+            explored = decide(self.policy, self.moments.observations, deterministic=False)
         return _rms(explored - self._actions), _rms(self._actions)
 
     @cached_property

@@ -152,16 +152,18 @@ def demonstrations(datasets: list[Artifact], spec: Spec) -> Experience:
     return of_episodes((paid(e, spec.reward) for e in episodes), spec)
 
 
-def demo_artifacts(record: dict[str, Any], root: str | Path, said: list[str]) -> list[Artifact]:
-    """The datasets a run learned from, in the very versions it used; or those ``said``.
+def learned_from(artifact: Artifact) -> list[str]:
+    """The datasets that a policy's own step read, as references to the very versions."""
+    return [reference(i) for i in artifact.run().get("inputs") or [] if i.get("kind") == "datasets"]
+
+
+def demo_artifacts(run: Artifact, root: str | Path, said: list[str]) -> list[Artifact]:
+    """The datasets a run learned from; or those ``said``.
 
     Raises:
         UserError: one is not there any more.
     """
-    if said:
-        return [resolve(name, "datasets", root) for name in said]
-    inputs = [i for i in record.get("inputs") or [] if i.get("kind") == "datasets"]
-    return [resolve(reference(i), "datasets", root) for i in inputs]
+    return [resolve(name, "datasets", root) for name in said or learned_from(run)]
 
 
 def reference(noted: dict[str, str]) -> str:

@@ -74,12 +74,6 @@ def frame_cache(root: str | Path) -> Path:
     return Path(root) / "cache"
 
 
-def learned_from(artifact: Artifact) -> list[str]:
-    """The datasets that a policy's own step read, as references."""
-    inputs = artifact.run().get("inputs") or []
-    return [f"{i['artifact']}@{i['version']}" for i in inputs if i.get("kind") == "datasets"]
-
-
 def warm_start(policy: Policy, reference: str, root: Path) -> Artifact:
     """Take over another policy's weights and the statistics that belong to them.
 

@@ -26,8 +26,8 @@ def run(cfg: DiagnoseBufferConf) -> Artifact:
         UserError: the policy is no run of `hiltk train`, or its replay or demonstrations are gone.
     """
     policy = resolve(cfg.policy, "policies", cfg.root)
-    record = require_training(policy)
-    datasets, spec = demo_artifacts(record, cfg.root, cfg.demos), policy.spec()
+    require_training(policy)
+    datasets, spec = demo_artifacts(policy, cfg.root, cfg.demos), policy.spec()
     demos, own = demonstrations(datasets, spec), online(policy, spec)
     found = examine(demos, own, spec, spec.stats[STATE_KEY], cfg.seed)
     words = verdict(found, advice(found))

@@ -18,10 +18,11 @@ from hiltk.config import DiagnoseCriticConf
 from hiltk.data.episode import Episode, paid
 from hiltk.data.replay_export import stored_episodes
 from hiltk.diagnostics.critic import CriticDiagnosis, as_rows, figure, filmstrip, rate, verdict
+from hiltk.diagnostics.experience import learned_from
 from hiltk.diagnostics.record import Record, save
 from hiltk.errors import ConfigError, UserError
 from hiltk.learning import checkpoint
-from hiltk.steps.common import learned_from, load_datasets, set_up_torch
+from hiltk.steps.common import load_datasets, set_up_torch
 
 CAPTION = (
     "Values of executed actions along episodes, with the returns that followed (shaded where a time-out hides what "

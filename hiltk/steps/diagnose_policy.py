@@ -15,13 +15,14 @@ from hiltk.config import DiagnosePolicyConf, So101SimConf
 from hiltk.data.decoded import cached_episodes
 from hiltk.data.episode import Episode
 from hiltk.diagnostics.changes import Changes, in_simulator
+from hiltk.diagnostics.experience import learned_from
 from hiltk.diagnostics.frames import some_moments
 from hiltk.diagnostics.pictures import chosen, split_reference
 from hiltk.diagnostics.policy import PolicyDiagnosis, as_rows, diagnose, figure, verdict
 from hiltk.diagnostics.record import Record, save
 from hiltk.errors import ConfigError, UserError
 from hiltk.spec import STATE_KEY
-from hiltk.steps.common import frame_cache, learned_from, set_up_torch
+from hiltk.steps.common import frame_cache, set_up_torch
 
 CAPTION = (
     "How far the action moves when one input is replaced by another episode's, in percent of what replacing everything "

@@ -190,12 +190,13 @@ def test_other_cameras_and_no_store_are_refused(tmp_path: Path) -> None:
 def test_observations_are_drawn_once_each_and_stacked_within_their_episode() -> None:
     store = FrameStore(40, seen(0), 4)
     fill(store, [([(Source.policy, 1)] * 5, "success"), ([(Source.human, 1)] * 4, "timeout")])
-    everything = stored_observations(store, 100, stack=2)
+    everything, episodes = stored_observations(store, 100, stack=2)
     rows = store.transitions()
     wanted = store.gather(rows, stack=2)["observation"]
     for key, values in wanted.items():
         np.testing.assert_array_equal(everything[key], values)
-    few = stored_observations(store, 3, seed=1)[STATE_KEY]
+    assert episodes.tolist() == [0] * 5 + [1] * 4
+    few = stored_observations(store, 3, seed=1)[0][STATE_KEY]
     among = [any(np.array_equal(state, store.frames[STATE_KEY][r]) for r in rows) for state in few]
     assert few.shape == (3, 18) and all(among) and len(np.unique(few, axis=0)) == 3
 
