@@ -189,6 +189,7 @@ class EncoderConf:
     channels: list[int] = field(default_factory=lambda: [16, 32, 32])
     kernels: list[int] = field(default_factory=lambda: [5, 3, 3])
     strides: list[int] = field(default_factory=lambda: [4, 2, 2])
+    norm_groups: int = 0  # cnn: group normalisation after each convolution, with so many groups; 0: none
     features: int = 64  # per camera, after the projection
     shift_pad: int = 4  # random-shift augmentation, pixels; 0 turns it off
     weights: str = ""  # resnet: Hub id, folder or file of weights, or torchvision:resnet18

@@ -213,6 +213,9 @@ def check_encoder(conf: EncoderConf) -> None:
         )
     if min(min(value) for value in layers.values()) < 1:
         raise ConfigError("channels, kernels and strides must be at least 1", where=said)
+    if conf.norm_groups < 0 or (conf.norm_groups and any(c % conf.norm_groups for c in conf.channels)):
+        where = f"encoder.norm_groups={conf.norm_groups}, channels={list(conf.channels)}"
+        raise ConfigError("every number of channels must be a multiple of encoder.norm_groups", where=where)
     for key, least in (("features", 1), ("shift_pad", 0)):
         if getattr(conf, key) < least:
             raise ConfigError(f"encoder.{key} must be at least {least}", where=f"encoder.{key}={getattr(conf, key)}")
@@ -327,6 +330,7 @@ def _convolutions(conf: EncoderConf, *more: nn.Module, padded: bool) -> nn.Seque
     for out, kernel, stride in zip(conf.channels, conf.kernels, conf.strides, strict=True):
         layers += [
             nn.Conv2d(channels, out, kernel, stride, padding=kernel // 2 if padded else 0),
+            *([nn.GroupNorm(conf.norm_groups, out)] if conf.norm_groups else []),
             nn.ReLU(inplace=True),
         ]
         channels = out

@@ -48,7 +48,7 @@ def fit(
     """
     losses: list[tuple[int, float, float]] = []
     best, best_step, best_weights, recent = np.inf, 0, {}, []
-    update, plain = _updates(network, train, held_out, conf, seed)
+    update, plain = _updates(network, train, held_out, conf, seed, conf.steps)
     bar = tqdm(range(1, conf.steps + 1), desc=f"training {name}", mininterval=0.5)
     network.train()
     for step in bar:
@@ -71,7 +71,7 @@ def fit(
 
 def fit_for(network: Network, train: LabelledFrames, conf: ClassifierConf, *, steps: int, seed: int, name: str) -> None:
     """Train for a number of steps known beforehand, with nothing held out."""
-    update, _ = _updates(network, train, train, conf, seed)
+    update, _ = _updates(network, train, train, conf, seed, steps)
     network.train()
     for _ in tqdm(range(steps), desc=f"training {name}", mininterval=0.5):
         update()
@@ -95,11 +95,15 @@ def logits_of(model: nn.Module, frames: LabelledFrames, batch_size: int = 512, s
 
 
 def _updates(
-    network: Network, train: LabelledFrames, held_out: LabelledFrames, conf: ClassifierConf, seed: int
+    network: Network, train: LabelledFrames, held_out: LabelledFrames, conf: ClassifierConf, seed: int, steps: int
 ) -> tuple[Callable[[], float], See]:
-    """One gradient step on a batch with as many successes as failures, which returns its loss; and the plain view."""
+    """One gradient step on a batch with as many successes as failures, which returns its loss; and the plain view.
+
+    The learning rate rises over the first tenth of ``steps`` and falls to nothing at the last (Smith & Topin 2018).
+    """
     rng = np.random.default_rng(seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=conf.lr, weight_decay=conf.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, conf.lr, total_steps=max(steps, 10), pct_start=0.1)
     seen, plain = _eyes(network, train, held_out, conf, rng)
     device = _device(network)
 
@@ -110,6 +114,7 @@ def _updates(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
+        schedule.step()
         return loss.item()
 
     return update, plain
