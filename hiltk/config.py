@@ -409,6 +409,7 @@ class ClassifierConf(ComputeConf):
     batch_size: int = 64  # half of it successes
     lr: float = 1e-3
     weight_decay: float = 1e-4
+    hard: float = 0.0  # 0 to 1: how much rarer frames are drawn that were judged rightly when last seen
     held_out: float = 0.2  # fraction of episodes
     split: ClassifierSplit = ClassifierSplit.auto
     max_false_positive_rate: float = 0.01  # per frame, on held-out episodes: decides the threshold

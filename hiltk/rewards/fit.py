@@ -107,10 +107,15 @@ def _updates(
     seen, plain = _eyes(network, train, held_out, conf, rng)
     device = _device(network)
 
+    weight = np.ones(len(train)) if train.weight is None else train.weight
+    error = np.ones(len(train))  # of each frame's probability when it was last seen, 0 to 1
+
     def update() -> float:
-        rows = balanced_rows(train.success, conf.batch_size, rng, train.weight)
+        rows = balanced_rows(train.success, conf.batch_size, rng, weight * (1 - conf.hard + conf.hard * error))
         target = torch.from_numpy(train.success[rows]).to(device, torch.float32)
-        loss = F.binary_cross_entropy_with_logits(network(seen(rows)), target)
+        logits = network(seen(rows))
+        loss = F.binary_cross_entropy_with_logits(logits, target)
+        error[rows] = (logits.detach().sigmoid() - target).abs().cpu().numpy()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

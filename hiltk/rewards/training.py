@@ -150,6 +150,7 @@ def check_options(conf: ClassifierConf) -> None:
         ("held_out", 0 < conf.held_out < 1, "a fraction between 0 and 1"),
         ("max_false_positive_rate", 0 <= conf.max_false_positive_rate < 1, "a fraction from 0 to below 1"),
         ("min_threshold", 0 < conf.min_threshold < 1, "a probability between 0 and 1"),
+        ("hard", 0 <= conf.hard < 1, "from 0 to below 1"),
         ("dropout", 0 <= conf.dropout < 1, "from 0 to below 1"),
         ("batch_size", conf.batch_size >= 2, "at least 2: one success and one failure"),
         ("steps", conf.steps >= 1, "at least 1"),

@@ -28,7 +28,7 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,16 @@ class Case:
     seen: LabelledFrames
     unseen: LabelledFrames
     true_hold: int
+
+    def only(self, count: int) -> Case:
+        """With so many of the unseen episodes, evenly chosen: theirs takes a twentieth of a second for one frame."""
+        numbers = np.unique(self.unseen.episode)
+        rows = np.isin(
+            self.unseen.episode, numbers[np.linspace(0, len(numbers) - 1, min(count, len(numbers))).astype(int)]
+        )
+        images = {k: v[np.flatnonzero(rows)] for k, v in self.unseen.images.items()}
+        some = LabelledFrames(images, self.unseen.success[rows], self.unseen.episode[rows], self.unseen.step[rows])
+        return replace(self, unseen=some)
 
 
 def case(artifact: Artifact, root: Path) -> Case:
@@ -193,6 +203,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("outputs"))
     parser.add_argument("--classifiers", nargs="+", default=[f"classifier-classifier-s{seed}" for seed in range(3)])
     parser.add_argument("--seconds", type=float, default=300, help="CPU time of each training of LeRobot's")
+    parser.add_argument("--episodes", type=int, default=200, help="unseen episodes to judge LeRobot's on")
     parser.add_argument("--ours-only", action="store_true")
     parser.add_argument("--json", type=Path, help="where to write all figures")
     args = parser.parse_args()
@@ -203,6 +214,8 @@ def main() -> None:
         print(f"{one.name}: {len(np.unique(one.seen.episode))} episodes seen, {len(np.unique(one.unseen.episode))} not")
         found = {"hiltk": ours(one)}
         if not args.ours_only:
+            one = one.only(args.episodes)
+            found[f"hiltk, {args.episodes} of the episodes"] = ours(one)
             with tempfile.TemporaryDirectory() as folder:
                 found |= theirs(one, args.seconds, seed, Path(folder))
         print(f"{'':44s} {'frame accuracy':31s} {'rewarded':>8s} {'missed':>8s} {'early':>8s} {'delay':>6s}")
