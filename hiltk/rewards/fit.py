@@ -103,7 +103,7 @@ def _updates(
     """
     rng = np.random.default_rng(seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=conf.lr, weight_decay=conf.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, conf.lr, total_steps=max(steps, 10), pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, conf.lr, total_steps=max(steps, 20), pct_start=0.1)
     seen, plain = _eyes(network, train, held_out, conf, rng)
     device = _device(network)
 
