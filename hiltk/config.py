@@ -417,7 +417,7 @@ class ClassifierConf(ComputeConf):
     hard: float = 0.9  # 0 to 1: how much rarer frames are drawn that were judged rightly when last seen
     held_out: float = 0.2  # fraction of episodes
     split: ClassifierSplit = ClassifierSplit.auto
-    max_false_positive_rate: float = 0.001  # per frame, on held-out episodes: decides the threshold
+    max_false_positive_rate: float = 0.01  # per frame, on held-out episodes: decides the threshold
     min_threshold: float = 0.5  # whatever the held-out episodes say
     hold_steps: int | None = None  # null: tuned by replaying held-out episodes
     min_steps: int | None = None
