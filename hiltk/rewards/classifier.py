@@ -120,7 +120,7 @@ class SuccessClassifier(nn.Module):
             frames[key] = frame[None]
         return float(self._probabilities(frames).mean())
 
-    def probabilities(self, images: Mapping[str, np.ndarray], batch_size: int = 512) -> np.ndarray:
+    def probabilities(self, images: Mapping[str, Frames | np.ndarray], batch_size: int = 512) -> np.ndarray:
         """Probabilities (B,) float64 of B frames per camera, (B, H, W, 3) uint8.
 
         Raises:
@@ -128,7 +128,7 @@ class SuccessClassifier(nn.Module):
         """
         return self.opinions(images, batch_size).mean(0)
 
-    def opinions(self, images: Mapping[str, np.ndarray], batch_size: int = 512) -> np.ndarray:
+    def opinions(self, images: Mapping[str, Frames | np.ndarray], batch_size: int = 512) -> np.ndarray:
         """Probabilities (K, B) of each network; their standard deviation says how far they are from agreeing.
 
         Raises:
@@ -261,14 +261,14 @@ def _of_members(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k if k.startswith("members.") else f"members.0.{k}": v for k, v in weights.items()}
 
 
-def _camera(images: Mapping[str, np.ndarray], key: str) -> np.ndarray:
+def _camera[F: (np.ndarray, Frames | np.ndarray)](images: Mapping[str, F], key: str) -> F:
     if key not in images:
         present = ", ".join(k for k in images)
         raise UserError(f"the success classifier needs '{key}'", where=f"present: {present}", fix="add the camera")
     return images[key]
 
 
-def _check(key: str, frames: np.ndarray, shape: tuple[int, ...], found: tuple[int, ...]) -> None:
+def _check(key: str, frames: Frames | np.ndarray, shape: tuple[int, ...], found: tuple[int, ...]) -> None:
     if frames.dtype != np.uint8:
         raise UserError(
             f"{key} has dtype {frames.dtype}, the success classifier takes uint8 in 0..255",

@@ -53,6 +53,9 @@ def payoff(rule: RewardSpec, discount: float, horizon: int, *, positive_value: f
     steps = horizon if rule.timeout == "terminal" else _far(discount) + rule.min_steps
     positive = rule.step_value if positive_value is None else positive_value
     runs = np.minimum(np.arange(rule.hold_steps + 1) + 1, rule.hold_steps)  # the run that one more positive makes
+    finishing: np.ndarray
+    flickering: np.ndarray
+    best: np.ndarray
     finishing, flickering, best = (np.zeros(rule.hold_steps + 1) for _ in range(3))
     for step in range(steps, 0, -1):
         done = (runs == rule.hold_steps) & (step >= rule.min_steps)
