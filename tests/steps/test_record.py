@@ -210,7 +210,7 @@ def test_video_is_stored_as_video(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"keep": "best"}, "keep=successes or keep=all"),
+        ({"keep": "best"}, "keep=successes or keep=failures or keep=all"),
         ({"episodes": 0}, "episodes=0"),
         ({"steps_after_success": -1}, "steps_after_success=-1"),
         ({"human": HumanConf(name="scriptd")}, "scripted"),
