@@ -410,14 +410,15 @@ class ClassifierConf(ComputeConf):
     members: int = 1  # networks in the ensemble
     augment: AugmentConf = field(default_factory=AugmentConf)
     steps: int = 1200  # at most; the weights with the lowest held-out loss are kept
-    patience: int = 40  # evaluations (every 25 steps) without a lower held-out loss before stopping
+    patience: int = 20  # evaluations (every 50 steps) without a lower held-out loss before stopping
     batch_size: int = 64  # half of it successes
     lr: float = 2e-3  # at its highest: it rises over the first tenth of the steps and falls to nothing
     weight_decay: float = 1e-4
     hard: float = 0.9  # 0 to 1: how much rarer frames are drawn that were judged rightly when last seen
     held_out: float = 0.2  # fraction of episodes
+    versions: int = 8  # augmented ones of each held-out episode, as far as memory allows; for threshold and hold
     split: ClassifierSplit = ClassifierSplit.auto
-    max_false_positive_rate: float = 0.01  # per frame, on held-out episodes: decides the threshold
+    max_false_positive_rate: float = 0.02  # per frame, on held-out episodes: bounds the threshold
     min_threshold: float = 0.5  # whatever the held-out episodes say
     hold_steps: int | None = None  # null: tuned by replaying held-out episodes
     min_steps: int | None = None

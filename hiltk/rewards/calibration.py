@@ -108,30 +108,27 @@ def choose_threshold(
 ) -> float:
     """The threshold of a classifier whose verdict is "success" at or above it.
 
-    The rule: among thresholds whose false-positive rate is at most ``max_false_positive_rate``, recall is highest at
-    the smallest. With n negative frames, ``k = floor(rate * n)`` false positives are allowed, so it lies just above the
-    (k+1)-th highest negative. What is allowed need not be used up: the threshold rises past further negatives as long
-    as no positive is lost. All thresholds in the gap below that positive give the same verdicts; the middle of the gap
-    is taken, since the wrong side of either end is a mistake. Never below ``floor``: a handful of held-out negatives
-    cannot show that a score of, say, 0.2 means success.
+    The rule: among thresholds whose false-positive rate is at most ``max_false_positive_rate``, the one that judges
+    most frames rightly. What is allowed need not be used up: the threshold rises as long as that spares more failures
+    than it loses successes. All thresholds in the gap between two neighbouring scores give the same verdicts; the
+    middle of the gap is taken, since the wrong side of either end is a mistake, and of equally good gaps the middle
+    one. Never below ``floor``: a handful of held-out negatives cannot show that a score of, say, 0.2 means success.
 
     Args:
         probabilities: (N,) scores in [0, 1].
         success: (N,) bool labels with at least one failure.
         max_false_positive_rate: of failure frames called success, 0..1.
     """
-    negatives = np.sort(probabilities[~success])[::-1]
-    allowed = int(np.floor(max_false_positive_rate * len(negatives) + 1e-9))
-    if allowed >= len(negatives):
-        return floor
-    highest_refused = float(negatives[allowed])
-    recalled = probabilities[success & (probabilities > highest_refused) & (probabilities >= floor)]
-    if not len(recalled):
-        above = negatives[negatives > highest_refused]
-        return max(floor, (highest_refused + (float(above.min()) if len(above) else 1.0)) / 2)
-    ceiling = float(recalled.min())
-    below = negatives[negatives < ceiling]
-    return max(floor, (float(below.max(initial=highest_refused)) + ceiling) / 2)
+    scores = np.unique(np.append(probabilities, [0.0, 1.0]))
+    candidates = np.maximum(floor, (scores[:-1] + scores[1:]) / 2)[scores[1:] >= floor]
+    positives, negatives = np.sort(probabilities[success]), np.sort(probabilities[~success])
+    right = len(positives) - np.searchsorted(positives, candidates)
+    wrong = len(negatives) - np.searchsorted(negatives, candidates)
+    gain = np.where(wrong <= max_false_positive_rate * len(negatives) + 1e-9, right - wrong, -np.inf)
+    if not np.isfinite(gain).any():  # failures score 1 itself
+        return 1.0
+    best = np.flatnonzero(gain == gain.max())
+    return float(candidates[best[len(best) // 2]])
 
 
 def confusion(probabilities: np.ndarray, success: np.ndarray, threshold: float) -> Confusion:

@@ -41,7 +41,8 @@ def plot_hold(result: Result, path: Path) -> None:
     axis.set_xticks(range(len(tuning.earliest)), [str(n) for n in tuning.earliest])
     axis.set_yticks(range(len(tuning.holds)), [str(n) for n in tuning.holds])
     axis.set(xlabel="not before step (min_steps)", ylabel="frames that must hold (hold_steps)")
-    axis.set_title(f"of {tuning.wrongly_ended.shape[-1]} held-out episodes:\nwrongly ended + missed", fontsize=10)
+    each = f", {tuning.versions} versions of each" if tuning.versions > 1 else ""
+    axis.set_title(f"of {tuning.episodes} held-out episodes{each}:\nwrongly ended + missed", fontsize=10)
     figure.savefig(path, dpi=110)
 
 

@@ -15,12 +15,12 @@ from tqdm import tqdm
 from hiltk.agents.encoders import ResNetEncoder
 from hiltk.config import ClassifierConf
 from hiltk.rewards.augment import augmented
-from hiltk.rewards.calibration import balanced_loss
+from hiltk.rewards.calibration import balanced_loss, fit_temperature
 from hiltk.rewards.classifier import Network, to_tensor
 from hiltk.rewards.frames import LabelledFrames, balanced_rows
 from hiltk.rewards.maps import cached
 
-EVALUATE_EVERY = 25
+EVALUATE_EVERY = 50
 See = Callable[[np.ndarray], dict[str, Tensor]]  # rows (B,) to what the network is shown of them
 
 
@@ -29,7 +29,8 @@ class Fit:
     """How fitting went.
 
     Attributes:
-        losses: (step, training loss, held-out loss) at each evaluation; both classes weighted equally.
+        losses: (step, training loss, held-out loss) at each evaluation; both classes weighted equally, the held-out
+            loss at the temperature with which it is lowest.
         best_step: whose weights were kept.
     """
 
@@ -42,7 +43,12 @@ def fit(
 ) -> Fit:
     """Train every parameter; leaves the weights with the lowest held-out loss in the network.
 
+    The loss is taken after temperature scaling, as it will be used: otherwise a network looks worse the longer it
+    trains, only because it grows surer of the few frames it gets wrong.
+
     Args:
+        held_out: what training stops by, best with versions (`with_versions`): a handful of episodes in one light each
+            is too little to tell an early network from a good one.
         seed: of batches and augmentation.
         name: what the progress bar says is trained.
     """
@@ -56,7 +62,8 @@ def fit(
         if step % EVALUATE_EVERY and step != conf.steps:
             continue
         logits = logits_of(network, held_out, see=plain)
-        losses.append((step, float(np.mean(recent)), balanced_loss(logits, held_out.success)))
+        loss = balanced_loss(logits, held_out.success, fit_temperature(logits, held_out.success))
+        losses.append((step, float(np.mean(recent)), loss))
         recent = []
         bar.set_postfix(loss=f"{losses[-1][1]:.4f}", held_out=f"{losses[-1][2]:.4f}")
         if losses[-1][2] < best:

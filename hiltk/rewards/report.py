@@ -170,14 +170,14 @@ def _spread(result: Result) -> dict[str, float] | None:
 
 def _tuning(tuning: Tuning) -> dict[str, Any]:
     """Counts of episodes by hold_steps (rows) and min_steps (columns)."""
-    episodes = tuning.wrongly_ended.shape[-1]
     return {
+        "versions": tuning.versions,
         "hold_steps": tuning.holds,
         "min_steps": tuning.earliest,
         "wrongly_ended": tuning.wrongly_ended.sum(-1).tolist(),
         "missed": tuning.missed.sum(-1).tolist(),
         "chosen": {"hold_steps": tuning.hold_steps, "min_steps": tuning.min_steps},
-        "mistakes_by_rule_of_the_others": asdict(share(tuning.mistakes_apart(), episodes)),
+        "mistakes_by_rule_of_the_others": asdict(share(tuning.mistakes_apart(), tuning.episodes)),
     }
 
 

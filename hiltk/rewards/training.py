@@ -28,7 +28,10 @@ from hiltk.rewards.frames import LabelledFrames, Origin, Split, collect
 from hiltk.rewards.hold import EpisodeVerdict
 from hiltk.rewards.sessions import Judged, SessionScore, judge_unseen, rounds, score_sessions, split_by_origin
 from hiltk.rewards.tuning import Replays, Tuning, hold_candidates, min_candidates, tune
+from hiltk.rewards.versions import versions_of, with_versions
 from hiltk.spec import Spec
+
+STOP_BY = 3  # versions of each held-out episode that training stops by; calibration has time for more
 
 
 @dataclass
@@ -99,21 +102,26 @@ def train_classifier(
     split = split_by_origin(episodes, conf.held_out, conf.seed, origins)
     turns = _turns(episodes, origins, conf)
     train, held_out = (_frames(episodes, spec, part, origins) for part in (split.train, split.held_out))
+    versions = versions_of(held_out, conf.versions)
+    trials = with_versions(held_out, conf, versions)
+    stop_by = with_versions(held_out, conf, min(versions, STOP_BY))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(conf.seed)
         classifier = _build(spec, conf, conf.members, device)
         fits = [
-            fit(network, train, held_out, conf, seed=conf.seed + k, name=_called(k, conf.members))
+            fit(network, train, stop_by, conf, seed=conf.seed + k, name=_called(k, conf.members))
             for k, network in enumerate(classifier.networks)
         ]
-        opinions = _calibrate(classifier, held_out, conf)
+        opinions = _calibrate(classifier, trials, conf)
         probabilities = opinions.mean(0)
-        replays = _replays(classifier, held_out, probabilities, split.held_out, spec.reward.hold_steps)
+        replays = _replays(classifier, trials, probabilities, spec.reward.hold_steps)
         every = [e.success for e in episodes]
         starts = min_candidates(conf.min_steps, every, spec.reward.hold_steps)
-        tuning = tune(replays, hold_candidates(conf.hold_steps), starts)
+        tuning = tune(replays, hold_candidates(conf.hold_steps), starts, versions)
         classifier.set_rule(threshold=classifier.threshold, hold_steps=tuning.hold_steps, min_steps=tuning.min_steps)
-        verdicts = replays.judge(tuning.hold_steps, tuning.min_steps)
+        # What follows is about the episodes as they were recorded; these come first.
+        opinions, probabilities = opinions[:, : len(held_out)], probabilities[: len(held_out)]
+        verdicts = replays.judge(tuning.hold_steps, tuning.min_steps)[: tuning.episodes]
         judged = held_out, probabilities, verdicts
         sessions = score_sessions(judged, split.held_out, origins, classifier.threshold, unseen=False)
         steps = max(1, round(float(np.mean([f.best_step for f in fits]))))
@@ -156,6 +164,7 @@ def check_options(conf: ClassifierConf) -> None:
         ("steps", conf.steps >= 1, "at least 1"),
         ("patience", conf.patience >= 1, "at least 1"),
         ("members", conf.members >= 1, "at least 1"),
+        ("versions", conf.versions >= 0, "not negative"),
         ("add_weight", conf.add_weight > 0, "more than 0"),
         ("weights", all(w > 0 for w in conf.weights.values()), "more than 0; to leave a dataset out, do not name it"),
         ("hold_steps", conf.hold_steps is None or conf.hold_steps >= 1, "at least 1, or null"),
@@ -213,7 +222,7 @@ def _called(k: int, members: int) -> str:
 
 
 def _calibrate(classifier: SuccessClassifier, held_out: LabelledFrames, conf: ClassifierConf) -> np.ndarray:
-    """Set temperature and threshold from held-out episodes; returns the probabilities (K, N) of each network."""
+    """Set temperature and threshold from held-out frames; returns the probabilities (K, N) of each network."""
     logits = logits_of(classifier, held_out)
     classifier.temperature = fit_temperature(logits, held_out.success)
     opinions = sigmoid(logits / classifier.temperature)
@@ -226,10 +235,9 @@ def _replays(
     classifier: SuccessClassifier,
     frames: LabelledFrames,
     probabilities: np.ndarray,
-    numbers: np.ndarray,
     true_hold_steps: int,
 ) -> Replays:
-    positive, rows = probabilities >= classifier.threshold, [frames.episode == n for n in numbers]
+    positive, rows = probabilities >= classifier.threshold, [frames.episode == n for n in np.unique(frames.episode)]
     return Replays([positive[r] for r in rows], [frames.success[r] for r in rows], true_hold_steps)
 
 
@@ -249,5 +257,5 @@ def _as_unseen(
     left_out = ", ".join(dict.fromkeys(origins[n].session for n in turn.held_out))
     fit_for(other.networks[0], train, conf, steps=steps, seed=conf.seed, name=f"without {left_out}")
     probabilities = sigmoid(logits_of(other, unseen) / other.temperature).mean(0)
-    replays = _replays(classifier, unseen, probabilities, turn.held_out, spec.reward.hold_steps)
+    replays = _replays(classifier, unseen, probabilities, spec.reward.hold_steps)
     return unseen, probabilities, replays.judge(classifier.hold_steps, classifier.min_steps)

@@ -39,9 +39,10 @@ class Tuning:
     Attributes:
         holds: (H,) hold_steps tried, rising.
         earliest: (M,) min_steps tried, rising.
-        wrongly_ended: (H, M, E) bool.
-        missed: (H, M, E) bool.
+        wrongly_ended: (H, M, V * E) bool: E episodes, then V - 1 augmented versions of them, in the same order.
+        missed: (H, M, V * E) bool.
         chosen: place of the chosen rule in the grid.
+        versions: V.
     """
 
     holds: list[int]
@@ -49,6 +50,12 @@ class Tuning:
     wrongly_ended: np.ndarray
     missed: np.ndarray
     chosen: tuple[int, int]
+    versions: int = 1
+
+    @property
+    def episodes(self) -> int:
+        """E, versions not counted."""
+        return self.wrongly_ended.shape[-1] // self.versions
 
     @property
     def hold_steps(self) -> int:
@@ -64,25 +71,30 @@ class Tuning:
         return len(self.holds) * len(self.earliest) > 1
 
     def mistakes_apart(self) -> int:
-        """Episodes wrongly ended or missed by the rule that the other episodes alone would have chosen.
+        """Episodes, as recorded, wrongly ended or missed by the rule that the other episodes would have chosen.
 
         Without this, the number of mistakes would be that of the rule that makes fewest in these very episodes.
         """
         wrong, missed = self.wrongly_ended, self.missed
         total_wrong, total_missed = wrong.sum(-1), missed.sum(-1)
         found = 0
-        for e in range(wrong.shape[-1]):
-            rule = choose(total_wrong - wrong[..., e], total_missed - missed[..., e])
+        for e in range(self.episodes):
+            own = slice(e, None, self.episodes)
+            rule = choose(total_wrong - wrong[..., own].sum(-1), total_missed - missed[..., own].sum(-1))
             found += int(wrong[(*rule, e)] or missed[(*rule, e)])
         return found
 
 
-def tune(replays: Replays, holds: list[int], earliest: list[int]) -> Tuning:
-    """Replay every episode under every rule of the grid and choose one."""
+def tune(replays: Replays, holds: list[int], earliest: list[int], versions: int = 1) -> Tuning:
+    """Replay every episode under every rule of the grid and choose one.
+
+    Args:
+        versions: of every episode that are among the replays, itself included, as in `Tuning`.
+    """
     verdicts = [[[v.verdict for v in replays.judge(hold, first)] for first in earliest] for hold in holds]
     wrong = np.array([[[v is Verdict.wrongly_ended for v in cell] for cell in row] for row in verdicts])
     missed = np.array([[[v is Verdict.missed for v in cell] for cell in row] for row in verdicts])
-    return Tuning(holds, earliest, wrong, missed, choose(wrong.sum(-1), missed.sum(-1)))
+    return Tuning(holds, earliest, wrong, missed, choose(wrong.sum(-1), missed.sum(-1)), versions)
 
 
 def choose(wrongly_ended: np.ndarray, missed: np.ndarray) -> tuple[int, int]:

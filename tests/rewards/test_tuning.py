@@ -80,6 +80,14 @@ def test_the_rule_of_the_others_is_judged_by_the_one_left_out() -> None:
     assert tuning.mistakes_apart() == 1
 
 
+def test_a_version_is_left_out_together_with_its_episode() -> None:
+    """As above, each episode twice: the odd one's version must not tell the others what it needs."""
+    steady, odd = ("0000111", "0000111"), ("0011000", "0000000")
+    tuning = tune(replays(steady, steady, odd, steady, steady, odd), [1, 2, 3], [0], versions=2)
+    assert (tuning.episodes, tuning.hold_steps) == (3, 3)
+    assert tuning.mistakes_apart() == 1
+
+
 tapes = st.lists(
     st.tuples(st.lists(st.booleans(), min_size=12, max_size=12), st.integers(0, 12)), min_size=1, max_size=6
 )
