@@ -32,7 +32,8 @@ def plot_hold(result: Result, path: Path) -> None:
     wrong, missed = tuning.wrongly_ended.sum(-1), tuning.missed.sum(-1)
     figure = Figure(figsize=(2.5 + 1.1 * len(tuning.earliest), 1.6 + 0.36 * len(tuning.holds)), layout="constrained")
     axis = figure.subplots()
-    axis.imshow(wrong + missed, cmap="Reds", vmin=0, vmax=1.5 * tuning.wrongly_ended.shape[-1], aspect="auto")
+    most = 1.5 * max(1, (wrong + missed).max())  # darker would hide the numbers
+    axis.imshow(wrong + missed, cmap="Reds", vmin=0, vmax=most, aspect="auto")
     for (i, j), count in np.ndenumerate(wrong + missed):
         text = f"{wrong[i, j]} + {missed[i, j]}" if count else "0"
         axis.text(j, i, text, ha="center", va="center", fontsize=9)
