@@ -66,9 +66,22 @@ class Artifact:
         return Spec.load(spec_file(self.kind, self.path))
 
     def run(self) -> dict[str, Any]:
-        """The contents of ``run.yaml``; empty for a folder that no `hiltk` command wrote."""
+        """The contents of ``run.yaml``; empty for a folder that no `hiltk` command wrote.
+
+        Raises:
+            UserError: it is damaged.
+        """
         file = self.path / fingerprint.RUN_FILE
-        return yaml.safe_load(file.read_text()) or {} if file.is_file() else {}
+        try:
+            record = yaml.safe_load(file.read_text()) or {} if file.is_file() else {}
+            if not isinstance(record, dict):
+                raise ValueError("it holds no settings")
+        except (yaml.YAMLError, ValueError) as error:  # UnicodeDecodeError is a ValueError
+            reason = (str(error).splitlines() or [repr(error)])[0]
+            raise UserError(
+                f"{fingerprint.RUN_FILE} is damaged: {reason}", where=str(file), fix="restore it, or make it again"
+            ) from error
+        return record
 
     @property
     def fingerprint(self) -> str:

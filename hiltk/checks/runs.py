@@ -12,9 +12,8 @@ from hiltk.artifacts.store import resolve
 from hiltk.checks.rule import Finding, Reads, Severity, rule
 from hiltk.checks.subject import ACTION, Dataset, Made, Together
 from hiltk.data.consistency import require_consistent
-from hiltk.data.curate import open_dataset
 from hiltk.data.lerobot_files import read_stats
-from hiltk.data.lerobot_io import require_finite
+from hiltk.data.lerobot_io import read_columns, require_finite, require_whole
 from hiltk.data.statistics import floors
 from hiltk.errors import UserError
 from hiltk.spec import STATE_KEY, refusals
@@ -58,7 +57,7 @@ def contradictory_files(d: Dataset) -> Iterator[Finding]:
     """
     try:
         if d.spec:
-            open_dataset(d.path, d.name, finite=False)
+            read_columns(d.files, require_whole(d.files), finite=False)
         else:
             require_consistent(d.files)
             require_finite(d.state, d.state_names, column=STATE_KEY, where=str(d.path))

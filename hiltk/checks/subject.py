@@ -32,6 +32,19 @@ THUMBNAIL = 16  # pixels
 CHUNK = 50_000  # rows of forward kinematics at once
 
 
+class ReadOnce(LeRobotFiles):
+    """A dataset's files, of which each column is read once, whoever asks for it."""
+
+    def __init__(self, path: Path, *, gaps: bool = False) -> None:
+        super().__init__(path, gaps=gaps)
+        self._columns: dict[str, np.ndarray] = {}
+
+    def column(self, name: str) -> np.ndarray:
+        if name not in self._columns:
+            self._columns[name] = super().column(name)
+        return self._columns[name]
+
+
 class Dataset:
     """One LeRobotDataset v3, hiltk's own or anybody's. Columns are read when a rule asks for them, once.
 
@@ -48,9 +61,8 @@ class Dataset:
     def __init__(self, path: Path, name: str = "", artifact: Artifact | None = None, spec: Spec | None = None) -> None:
         self.path, self.name, self.artifact = Path(path), name or Path(path).name, artifact
         file = self.path / "meta" / "hiltk_spec.yaml"
-        self.files = LeRobotFiles(self.path, gaps=not file.is_file())
+        self.files = ReadOnce(self.path, gaps=not file.is_file())
         self.spec = spec or (Spec.load(file) if file.is_file() else None)
-        self._columns: dict[str, np.ndarray] = {}
         self._seen: dict[str, Seen] = {}
         lengths = [stop - start for start, stop in self.files.bounds]
         self.episode = np.repeat(np.arange(len(lengths)), lengths)
@@ -68,9 +80,7 @@ class Dataset:
 
     def column(self, name: str) -> np.ndarray:
         """A column (N,) or (N, D); NaN are as stored."""
-        if name not in self._columns:
-            self._columns[name] = self.files.column(name)
-        return self._columns[name]
+        return self.files.column(name)
 
     # ------------------------------------------------------------------ actions and states
 

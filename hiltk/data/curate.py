@@ -1,17 +1,19 @@
 """Whole episodes of datasets: check, take out, put together. Tables and metadata are LeRobot's `dataset_tools`.
 
-Two things LeRobot 0.6 does otherwise. It re-encodes a video file of which it keeps only some episodes (a second lossy
-generation, and minutes of work); here the file is copied, and frames that nothing refers to stay in it. And it
-aggregates statistics that may have no spread at all; here they are computed anew, with floors.
+Three things LeRobot 0.6 does otherwise. It re-encodes a video file of which it keeps only some episodes (a second lossy
+generation, and minutes of work); here the file is copied, and frames that nothing refers to stay in it. It
+reads the metadata of all episodes anew for every episode; here once. And it aggregates statistics that may have no
+spread at all; here they are computed anew, with floors.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from hiltk.data.lerobot_files import RECORD_AGAIN, LeRobotFiles, damaged, read_stats
-from hiltk.data.lerobot_io import ACTION, SPEC_FILE, Columns, dataset_spec, read_columns
+from hiltk.data.lerobot_io import ACTION, SPEC_FILE, Columns, read_columns, require_whole
 from hiltk.data.rewrite import column_stats
 from hiltk.data.statistics import floors, vector_stats
 from hiltk.errors import ConfigError, HiltkError, UserError
@@ -112,7 +114,7 @@ def open_dataset(path: Path, name: str = "", *, finite: bool = True) -> Dataset:
         UserError: it is no dataset, is damaged, lacks an episode, its metadata disagree, or a number is not finite.
     """
     files = LeRobotFiles(path)
-    spec = dataset_spec(path)
+    spec = require_whole(files)
     return Dataset(name or str(path), files, spec, read_columns(files, spec, finite=finite))
 
 
@@ -175,7 +177,7 @@ def select_episodes(dataset: Dataset, episodes: Sequence[int], target: Path, *, 
     kept = sorted(set(episodes))
     if not kept:
         raise UserError("no episode is left", where=dataset.name, fix="keep at least one")
-    with _lerobots_tools(dataset.name), _videos_as_they_are(on=not reencode):
+    with _lerobots_tools(dataset.name), _own_parts(copy_videos=not reencode):
         from lerobot.datasets.dataset_tools import split_dataset
 
         split_dataset(_open_with_lerobot(dataset), {".selected": kept}, output_dir=target)
@@ -188,19 +190,38 @@ def select_episodes(dataset: Dataset, episodes: Sequence[int], target: Path, *, 
 
 
 @contextmanager
-def _videos_as_they_are(*, on: bool) -> Iterator[None]:
-    """Have LeRobot copy video files instead of re-encoding them; a version built otherwise goes its own way."""
+def _own_parts(*, copy_videos: bool) -> Iterator[None]:
+    """Our functions in the places of two of LeRobot's; a version built otherwise goes its own way."""
     from lerobot.datasets import dataset_tools
 
-    theirs = getattr(dataset_tools, "_copy_and_reindex_videos", None)
-    if not on or theirs is None:
-        yield
-        return
-    dataset_tools._copy_and_reindex_videos = _copy_videos
+    ours: dict[str, Callable[..., Any]] = {"_load_episode_with_stats": _episode_reader()}
+    ours |= {"_copy_and_reindex_videos": _copy_videos} if copy_videos else {}
+    theirs = {name: getattr(dataset_tools, name) for name in ours if hasattr(dataset_tools, name)}
     try:
+        for name in theirs:
+            setattr(dataset_tools, name, ours[name])
         yield
     finally:
-        dataset_tools._copy_and_reindex_videos = theirs
+        for name, function in theirs.items():
+            setattr(dataset_tools, name, function)
+
+
+def _episode_reader() -> Callable[[Any, int], dict[str, Any]]:
+    """Looks up episodes' rows of metadata; LeRobot reads the whole file for each, the square of their number in all."""
+    import pandas as pd
+    from lerobot.datasets.utils import DEFAULT_EPISODES_PATH
+
+    @functools.cache
+    def table(file: Path) -> pd.DataFrame:
+        return pd.read_parquet(file).set_index("episode_index", drop=False)
+
+    def read(source: Any, episode: int) -> dict[str, Any]:
+        row = source.meta.episodes[episode]
+        place = {name: row[f"meta/episodes/{name}"] for name in ("chunk_index", "file_index")}
+        found: dict[str, Any] = table(source.root / DEFAULT_EPISODES_PATH.format(**place)).loc[episode].to_dict()
+        return found
+
+    return read
 
 
 def _copy_videos(source: Any, target: Any, mapping: dict[int, int]) -> dict[int, dict[str, Any]]:

@@ -77,8 +77,24 @@ def read_marks(file: Path, lengths: Sequence[int]) -> list[Mark]:
     if frame.empty:
         raise UserError("the label file has no rows", where=str(file))
     rows = frame.reindex(columns=list(known), fill_value="").to_dict("records")
-    return [_mark({str(k): str(v).strip() for k, v in row.items()}, lengths, f"{file}, row {n}")
-            for n, row in enumerate(rows, 1)]  # fmt: skip
+    marks = [_mark({str(k): str(v).strip() for k, v in row.items()}, lengths, f"{file}, row {n}")
+             for n, row in enumerate(rows, 1)]  # fmt: skip
+    for n, mark in enumerate(marks, 1):
+        _require_range(mark, marks, f"{file}, row {n}")
+    return marks
+
+
+def _require_range(mark: Mark, marks: list[Mark], where: str) -> None:
+    """Refuse an exclusion from nothing: rows replace an episode's labels, so that it alone would mean failure."""
+    if mark.kind is Kind.exclude and not any(
+        m.kind is Kind.success and m.episode == mark.episode and m.first <= mark.last and mark.first <= m.last
+        for m in marks
+    ):
+        raise UserError(
+            f"frames {mark.first} to {mark.last} of episode {mark.episode} are excluded, but no success row has them",
+            where=where,
+            fix="add the row of the success range they lie in; or kind=failure for the whole episode",
+        )
 
 
 def _mark(row: dict[str, str], lengths: Sequence[int], where: str) -> Mark:

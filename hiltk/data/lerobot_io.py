@@ -227,7 +227,11 @@ def dataset_spec(path: Path) -> Spec:
         UserError: not a LeRobotDataset v3, empty, without a spec, its columns differ from the spec, or its metadata
             from its data.
     """
-    files = LeRobotFiles(path)
+    return require_whole(LeRobotFiles(path))
+
+
+def require_whole(files: LeRobotFiles) -> Spec:
+    """The spec of a dataset whose files were opened; raises as `dataset_spec`."""
     spec = _spec_of(files)
     require_consistent(files)
     return spec
@@ -271,7 +275,7 @@ class DatasetReader:
 
     def __init__(self, path: Path, spec: Spec | None = None) -> None:
         self._files = LeRobotFiles(path)
-        stored = _spec_of(self._files)
+        stored = require_whole(self._files)
         wanted = spec or stored
         self.path, self.bounds = self._files.path, self._files.bounds
         self.cameras = {image.key: image for image in wanted.images}

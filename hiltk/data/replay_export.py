@@ -22,6 +22,12 @@ from hiltk.errors import UserError
 from hiltk.spec import STATE_KEY, Spec
 
 Arrays = Mapping[str, np.ndarray]
+# What episodes are read from, besides cameras; and what is known of the ring they lie in.
+COLUMNS = (
+    *("episode", "step", STATE_KEY, "action", "reward", "success", "source", "is_intervention", "valid"),
+    *("terminated", "truncated"),
+)
+RING = ("end", "capacity", "size")
 
 
 def export_store(source: Path | FrameStore, spec: Spec, out: Path) -> int:
@@ -99,9 +105,12 @@ def _opened(source: Path | FrameStore) -> tuple[Arrays, dict[str, int]]:
     try:
         ring = json.loads((folder / RING_FILE).read_text())
         files = [f for f in sorted(folder.glob("*.npy")) if not f.stem.endswith(".tmp")]
-        return {f.stem: np.load(f, mmap_mode="r") for f in files}, {k: int(v) for k, v in ring.items()}
-    except (OSError, ValueError, EOFError) as error:
+        arrays, ring = {f.stem: np.load(f, mmap_mode="r") for f in files}, {k: int(v) for k, v in ring.items()}
+    except (OSError, ValueError, EOFError, AttributeError, TypeError) as error:
         raise UserError(f"the replay store is damaged: {error}", where=str(folder)) from error
+    if missing := [name for name in COLUMNS if name not in arrays] + [name for name in RING if name not in ring]:
+        raise UserError(f"the replay store is damaged: it lacks {', '.join(missing)}", where=str(folder))
+    return arrays, ring
 
 
 def _require_columns(arrays: Arrays, spec: Spec, where: str) -> list[str]:

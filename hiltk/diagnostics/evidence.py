@@ -77,7 +77,7 @@ class Evidence:
             inputs=[*datasets, *classifiers],
             config=record.get("config") or {},
             spec=spec,
-            metrics=_table(run.path / "metrics.csv"),
+            metrics=_measured(run.path / "metrics.csv"),
             guards=_table(run.path / GUARDS_FILE),
             demos=experience.demonstrations(datasets, spec),
             online=experience.online(run, spec),
@@ -235,6 +235,14 @@ def _frames(dataset: Dataset, key: str) -> np.ndarray:
     """Frames of one camera (N, H, W, 3), evenly spread over a dataset."""
     rows = np.linspace(0, len(dataset) - 1, min(FRAMES, len(dataset))).astype(int)
     return dataset.files.frames_at(key, rows)
+
+
+def _measured(file: Path) -> pd.DataFrame:
+    """The metrics of a run, without which most causes could only be cleared for want of evidence."""
+    metrics = _table(file)
+    if metrics.empty:
+        raise UserError("the run's metrics are missing or empty", where=str(file), fix="restore them, or train again")
+    return metrics
 
 
 def _table(file: Path) -> pd.DataFrame:

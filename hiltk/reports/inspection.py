@@ -206,13 +206,13 @@ def brightness_section(contents: Contents, most: int, file: Path) -> tuple[Secti
         return None, []
     changes = [e for e in range(1, len(contents.session)) if contents.session[e] != contents.session[e - 1]]
     for episode in changes:
-        axis.axvline(episode, color="#33383d", lw=0.8, ls=":")
+        axis.axvline(episode, color="#33383d", lw=1.0, ls=(0, (4, 3)))
     axis.set(xlabel="episode", ylabel="% of white", ylim=(0, 100), xlim=(0, len(contents.bounds)))
     axis.grid(axis="y", color="#e1e5e8")
     axis.legend(frameon=False, fontsize=9, ncols=4, loc="lower left", bbox_to_anchor=(0, 1.0))
     axis.spines[["top", "right"]].set_visible(False)
     _save(figure, file)
-    caption = f"Mean of {len(rows)} frames of each camera." + (" Dotted: another session." if changes else "")
+    caption = f"Mean of {len(rows)} frames of each camera." + (" Dashed: another session." if changes else "")
     alt = "Brightness of each camera over the episodes."
     return Section("Brightness over time", figures=[Picture(file, alt, caption)]), [s for s in said if s]
 

@@ -14,6 +14,11 @@ from hiltk.artifacts.store import KINDS, Artifact, resolve
 from hiltk.diagnostics.record import FILE as DIAGNOSIS_FILE
 from hiltk.errors import ConfigError, UserError
 
+# Columns of ``metrics.csv`` without which a report says nothing, by the step that wrote it.
+_METRICS = {
+    "train": ("episode", "env_step", "wall_s", "success", "autonomous", "intervention_rate"),
+    "bc-pretrain": ("step", "loss", "held_out_loss"),
+}
 _SEED_SUFFIX = re.compile(r"[-_.](?:s|seed)[-_]?(\d+)(?=@|$)")
 
 
@@ -82,7 +87,9 @@ def training_runs(policies: Sequence[Artifact], step: str) -> dict[str, dict[int
             seeds = runs.setdefault(label, {})
             if seed in seeds:  # another version of the same name: a run of its own
                 seeds = runs.setdefault(f"{label}@{policy.version}", {})
-            seeds[seed] = read_csv(policy, "metrics.csv")
+            seeds[seed] = read_csv(policy, "metrics.csv", _METRICS[step])
+            if seeds[seed].empty:
+                raise UserError(f"{title_of(policy)} has an empty metrics.csv", where=str(policy.path))
     return runs
 
 

@@ -19,7 +19,7 @@ from yaml import YAMLError
 from hiltk.agents.encoders import Encoder, build_encoder, rebuildable
 from hiltk.config import EncoderConf
 from hiltk.data.frames import Frames
-from hiltk.errors import UserError, nearest
+from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.observation import Observation
 from hiltk.rewards.calibration import sigmoid
 from hiltk.rewards.drift import Statistics
@@ -252,7 +252,7 @@ def _from_config(path: Path) -> SuccessClassifier:
             temperature=float(config["temperature"]),
             members=int(config.get("members", 1)),
         )
-    except (OSError, YAMLError, OmegaConfBaseException, KeyError, TypeError, ValueError) as error:
+    except (ConfigError, OSError, YAMLError, OmegaConfBaseException, KeyError, TypeError, ValueError) as error:
         raise UserError(f"the classifier's config cannot be read: {error!r}", where=str(path)) from error
 
 

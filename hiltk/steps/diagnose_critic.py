@@ -123,6 +123,8 @@ def _episodes(cfg: DiagnoseCriticConf, artifact: Artifact, agent: Agent, inputs:
     if not demos and not newest:
         raise UserError("there are no episodes to look at", where=artifact.ref, fix="train for longer first")
     keys = set(newest[0].observations) if newest else set(demos[0].observations)
+    if missing := [k for k in agent.policy.spec.image_keys if k not in keys]:
+        raise UserError(f"the replay store lacks '{missing[0]}'", where=str(artifact.path))
     return [_seen(e, keys) for e in [*demos, *newest]]
 
 

@@ -11,6 +11,10 @@ from rich.console import Console
 
 from hiltk.artifacts.store import Artifact, create
 from hiltk.config import ReportConf
+from hiltk.data.consistency import require_consistent
+from hiltk.data.curate import open_dataset
+from hiltk.data.lerobot_files import LeRobotFiles
+from hiltk.data.lerobot_io import SPEC_FILE
 from hiltk.reports.classifiers import classifier_section
 from hiltk.reports.facts import classifier_fact, success_facts, training_facts
 from hiltk.reports.page import Section, render
@@ -44,10 +48,12 @@ def run(cfg: ReportConf) -> Artifact:
 
     Raises:
         ConfigError: no artifact is named.
-        UserError: one does not exist, or a table in it cannot be read.
+        UserError: one does not exist, or is damaged.
     """
     artifacts = find(cfg.artifacts, cfg.root)
     evidence = Evidence(artifacts, boards([a for a in artifacts if kind_of(a) == "evaluations"]))
+    for dataset in evidence.of("datasets"):
+        _require_whole(dataset)
     # The store looks references up again, without the kind a user may have put in front.
     cfg = replace(cfg, artifacts=[artifact.ref for artifact in artifacts])
     with create("reports", cfg.name, root=cfg.root, step="report", cfg=cfg, inputs=artifacts, seed=0) as draft:
@@ -58,6 +64,18 @@ def run(cfg: ReportConf) -> Artifact:
             tables.to_csv(draft.path / "success.csv", index=False)
     _print(evidence.boards, draft.done)
     return draft.done
+
+
+def _require_whole(dataset: Artifact) -> None:
+    """Refuse a dataset that no other step would read; its page would show figures of data that are not there any more.
+
+    Raises:
+        UserError: naming the damage.
+    """
+    if (dataset.path / SPEC_FILE).is_file():
+        open_dataset(dataset.path, dataset.ref)
+    else:  # made elsewhere, and not adopted yet
+        require_consistent(LeRobotFiles(dataset.path))
 
 
 def _facts(evidence: Evidence) -> list[str]:

@@ -79,6 +79,14 @@ def test_spec_and_notes_are_saved(tmp_path: Path) -> None:
     assert (run["rate"], run["counts"], run["path"], run["list"]) == (0.5, {"near": 3}, "x", [1, 2])
 
 
+@pytest.mark.parametrize("content", [b"\x93nonsense", b"step: [train\n", b"nonsense"])
+def test_a_damaged_record_is_said(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "run.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=r"run\.yaml is damaged") as caught:
+        Artifact("policies", "mine", "p-0001", tmp_path).run()
+    assert caught.value.where == str(tmp_path / "run.yaml")
+
+
 def test_a_failing_step_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), create_demos(tmp_path) as draft:
         (draft.path / "half").write_text("x")

@@ -13,6 +13,8 @@ import pytest
 
 from hiltk.data.curate import (
     Dataset,
+    _open_with_lerobot,
+    _own_parts,
     merge,
     open_dataset,
     parse_episodes,
@@ -234,7 +236,7 @@ def test_sessions_that_do_not_fit_are_refused(
 def test_the_part_of_lerobot_that_is_replaced_is_still_there() -> None:
     """LeRobot has no public way to drop episodes without encoding their video files again (0.6.1).
 
-    Where this fails, see what its `split_dataset` calls now: `_videos_as_they_are` puts `_copy_videos` in its place.
+    Where this fails, see what its `split_dataset` calls now: `_own_parts` puts `_copy_videos` in its place.
     """
     import inspect
 
@@ -243,6 +245,25 @@ def test_the_part_of_lerobot_that_is_replaced_is_still_there() -> None:
     theirs = inspect.signature(dataset_tools._copy_and_reindex_videos)
     assert list(theirs.parameters) == ["src_dataset", "dst_meta", "episode_mapping"]
     assert "_copy_and_reindex_videos(" in inspect.getsource(dataset_tools.split_dataset)
+
+
+def test_an_episodes_metadata_are_what_lerobot_reads(shared_dataset: Path) -> None:
+    """Ours reads the file once for all episodes; `split_dataset` takes the rest of the row as it is."""
+    import inspect
+
+    from lerobot.datasets import dataset_tools
+
+    theirs, whole = dataset_tools._load_episode_with_stats, _open_with_lerobot(opened(shared_dataset))
+    assert list(inspect.signature(theirs).parameters) == ["src_dataset", "episode_idx"]
+    assert "_load_episode_with_stats(" in inspect.getsource(dataset_tools._copy_and_reindex_episodes_metadata)
+    with _own_parts(copy_videos=False):
+        ours = dataset_tools._load_episode_with_stats
+        for episode in range(3):
+            row, expected = ours(whole, episode), theirs(whole, episode)
+            assert row.keys() == expected.keys() and "stats/action/mean" in row
+            for key, value in expected.items():
+                np.testing.assert_array_equal(row[key], value, err_msg=key)
+    assert dataset_tools._load_episode_with_stats is theirs is not ours
 
 
 def test_the_same_simulator_drawn_otherwise_is_the_same_robot(tmp_path: Path) -> None:

@@ -60,6 +60,9 @@ def test_two_columns_are_enough(tmp_path: Path) -> None:
         ("episode,last\n0,2\n", "the column 'first' is missing"),
         ("episode,first,last,kind\n0,2,3,sucess\n", "did you mean 'success'?"),
         ("episode,first,last,kind\n0,2,3,failure\n", "a failure is a whole episode"),
+        ("episode,first,last,kind\n0,2,3,exclude\n", "no success row has them"),
+        ("episode,first,last,kind\n1,2,8,\n0,2,3,exclude\n", "frames 2 to 3 of episode 0"),  # of another episode
+        ("episode,first,last,kind\n0,5,8,\n0,2,4,exclude\n", "labels.csv, row 2"),  # beside it
         ("episode,first\n", "no rows"),
         ("", "cannot be read"),
         ('a,"b\n', "cannot be read"),

@@ -181,7 +181,12 @@ def test_other_cameras_and_no_store_are_refused(tmp_path: Path) -> None:
         export_store(tmp_path, blind, tmp_path / "out")
     with pytest.raises(UserError, match="lacks 'observation.images.top'"):
         export_store(tmp_path, Spec(state=blind.state, images=[ImageSpec("top")]), tmp_path / "out")
-    (tmp_path / "online" / "reward.npy").write_bytes(b"nothing")
+    for content, said in ((b"nothing", "damaged"), (None, "lacks reward")):
+        file = tmp_path / "online" / "reward.npy"
+        file.write_bytes(content) if content else file.unlink()
+        with pytest.raises(UserError, match=said):
+            export_store(tmp_path, blind, tmp_path / "out")
+    (tmp_path / "online" / "ring.json").write_text("[]")
     with pytest.raises(UserError, match="damaged"):
         export_store(tmp_path, blind, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -281,6 +281,7 @@ VERBS: dict[str, Callable[[str], list[str]]] = {
     "inspect": lambda path: ["inspect", path, "name=o"],
     "train-classifier": lambda path: ["train-classifier", path, "name=o", "steps=1"],
     "train": lambda path: ["train", f"demos=[{path}]", "name=o", "episodes=1", "env.cameras=[]"],
+    "report": lambda path: ["report", path, "name=o"],
     "diff": lambda path: ["diff", f"{path}/../good", path],
 }
 CLASSES = ("no_dataset", "truncated_parquet", "missing_episode", "other_number_of_episodes", "nonsense_spec")

@@ -18,6 +18,7 @@ from hiltk.errors import ConfigError, UserError
 from hiltk.evaluation.seeds import episode_seeds
 from hiltk.evaluation.videos import write_video
 from hiltk.steps.report import run
+from tests.conftest import build_episode, build_spec, write_dataset
 
 
 def write(root: Path, kind: str, name: str, step: str, cfg: Any, seed: int = 0, **files: Any) -> Artifact:
@@ -60,7 +61,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cfg_c = ClassifierConf(root=str(root), name="cube", datasets=[])
     write(root, "classifiers", "cube", "train-classifier", cfg_c, notes=notes, curve__csv=curve, curve__png=(1, 2, 3))
     cfg_d = FixActionsConf(root=str(root), name="fixed", dataset="")
-    write(root, "datasets", "fixed", "fix-actions", cfg_d, repair__png=(3, 2, 1))
+    with create("datasets", "fixed", root=root, step="fix-actions", cfg=cfg_d, inputs=[], seed=0) as draft:
+        write_dataset(draft.path, build_spec(), [build_episode(build_spec())])
+        Image.new("RGB", (30, 20), (3, 2, 1)).save(draft.path / "repair.png")
     return root
 
 
@@ -168,3 +171,28 @@ def test_mistakes(root: Path) -> None:
         run(ReportConf(root=str(root), name="x", artifacts=[]))
     with pytest.raises(UserError, match="did you mean 'check-s0'"):
         run(ReportConf(root=str(root), name="x", artifacts=["evaluations/chek-s0"]))
+
+
+@pytest.mark.parametrize("name", ["bc-s0", "hil-s0"])
+@pytest.mark.parametrize(("text", "said"), [("step,lo", "lacks the columns"), (None, "an empty metrics.csv")])
+def test_a_damaged_table_is_refused(root: Path, tmp_path: Path, name: str, text: str | None, said: str) -> None:
+    root = Path(shutil.copytree(root, tmp_path / "outputs"))
+    file = root / "policies" / name / "p-0001" / "metrics.csv"
+    file.write_text(text or file.read_text().splitlines()[0] + "\n")  # cut short: in or after the first line
+    with pytest.raises(UserError, match=said):
+        run(ReportConf(root=str(root), name="broken", artifacts=[f"policies/{name}"]))
+    assert not list((root / "reports" / "broken").glob("r-*"))
+
+
+@pytest.mark.parametrize("adopted", [True, False])
+def test_a_damaged_dataset_is_refused(root: Path, tmp_path: Path, adopted: bool) -> None:
+    """One of hiltk's, and one made elsewhere that has no spec; whole, both are reported on."""
+    dataset = Path(shutil.copytree(root / "datasets" / "fixed" / "d-0001", tmp_path / "dataset"))
+    if not adopted:
+        (dataset / "meta" / "hiltk_spec.yaml").unlink()
+    run(ReportConf(root=str(root), name="whole", artifacts=[str(dataset)]))
+    file = next(dataset.glob("data/*/*.parquet"))
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(UserError, match="damaged"):
+        run(ReportConf(root=str(root), name="damaged", artifacts=[str(dataset)]))
+    assert not list((root / "reports").glob("damaged/r-*"))
