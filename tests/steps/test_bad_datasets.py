@@ -17,11 +17,16 @@ import yaml
 from typer.testing import CliRunner
 
 from hiltk import cli
+from hiltk.agents.make import build_policy
+from hiltk.config import AgentConf, EncoderConf
 from hiltk.data.lerobot_io import SPEC_FILE
+from hiltk.data.statistics import vector_stats
+from hiltk.rewards.classifier import SuccessClassifier
 from tests.conftest import build_episode, build_spec, write_dataset
 
 Fault = Callable[[Path], None]
 STATE = "observation.state"
+SMALL = EncoderConf(channels=[4], kernels=[3], strides=[4], features=8)
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +35,18 @@ def filmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = build_spec(size=64)
     episodes = [build_episode(spec, 8, seed) for seed in range(3)]
     return write_dataset(tmp_path_factory.mktemp("filmed") / "dataset", spec, episodes, video=True)
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A policy and a success classifier that fit it, untrained."""
+    spec, folder = build_spec(size=64), tmp_path_factory.mktemp("networks")
+    spec.stats[STATE] = vector_stats(build_episode(spec).observations[STATE], spec.state.dims, "one episode")
+    made = {"policy": build_policy(AgentConf(hidden=[8]), SMALL, spec), "classifier": SuccessClassifier(SMALL, spec)}
+    for name, network in made.items():
+        (folder / name).mkdir()
+        network.save(folder / name)
+    return {name: folder / name for name in made}
 
 
 def the(path: Path, pattern: str) -> Path:
@@ -282,6 +299,11 @@ VERBS: dict[str, Callable[[str], list[str]]] = {
     "train-classifier": lambda path: ["train-classifier", path, "name=o", "steps=1"],
     "train": lambda path: ["train", f"demos=[{path}]", "name=o", "episodes=1", "env.cameras=[]"],
     "report": lambda path: ["report", path, "name=o"],
+    "preview": lambda path: ["preview", f"{path}/../classifier", f"dataset={path}", "name=o"],
+    "diagnose policy": lambda path: ["diagnose", "policy", f"{path}/../policy", f"sets=[{path}]", "name=o"],
+    "diagnose encoder": lambda path: [
+        *("diagnose", "encoder", f"{path}/../policy", f"sets=[{path}:0,{path}:1-2]", "name=o"),
+    ],
     "diff": lambda path: ["diff", f"{path}/../good", path],
 }
 CLASSES = ("no_dataset", "truncated_parquet", "missing_episode", "other_number_of_episodes", "nonsense_spec")
@@ -289,11 +311,12 @@ CLASSES = ("no_dataset", "truncated_parquet", "missing_episode", "other_number_o
 
 @pytest.mark.parametrize("fault", [*CLASSES, "not_finite", "truncated_mp4"])
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb(filmed: Path, tmp_path: Path, verb: str, fault: str) -> None:
+def test_every_verb(filmed: Path, networks: dict[str, Path], tmp_path: Path, verb: str, fault: str) -> None:
     """Nothing is made of a dataset in any of these states, whatever the command; `diff` alone does not need numbers."""
     if (verb, fault) == ("diff", "not_finite"):
         pytest.skip("compares specs, settings and statistics")
-    (tmp_path / "good").symlink_to(filmed)
+    for name, place in {"good": filmed, **networks}.items():
+        (tmp_path / name).symlink_to(place)
     path = Path(shutil.copytree(filmed, tmp_path / "dataset"))
     spoil, said = (FAULTS | NUMBERS | SPEC | VIDEO)[fault]
     spoil(path)
