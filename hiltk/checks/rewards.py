@@ -58,7 +58,7 @@ def few_successes(all_: Together) -> Iterator[Finding]:
     Cause:    demonstrations that stop at the very moment of success, or none that succeed.
     Detected: under 2 % of the frames of all datasets together are labelled as success, or none where a step is about to
               learn from them. A dataset of failures beside one of successes is as it should be.
-    Mend:     hiltk record steps_after_success=5, and keep demonstrations that succeed.
+    Mend:     hiltk record steps_after_success=15, and keep demonstrations that succeed.
     Source:   devlog 058.
     """
     labels = [d.column("success").astype(bool) for d in all_.datasets if d.has("success")]
@@ -69,7 +69,7 @@ def few_successes(all_: Together) -> Iterator[Finding]:
         yield Finding(
             f"{share:.1%} of {sum(map(len, labels))} frames show success",
             where="column success",
-            fix="record more successes, with steps_after_success=5",
+            fix="record more successes, with steps_after_success=15",
         )
 
 

@@ -84,7 +84,7 @@ def require_both_classes(episodes: Sequence[Episode]) -> None:
         raise UserError(
             f"none of the {len(episodes)} episodes has a frame labelled as success",
             where="column 'success'",
-            fix="record successful episodes, with frames after success: `hiltk record steps_after_success=5`",
+            fix="record successful episodes, with frames after success: `hiltk record steps_after_success=15`",
         )
     if negative == 0:
         raise UserError(

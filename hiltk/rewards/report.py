@@ -62,14 +62,14 @@ def warnings(result: Result, conf: ClassifierConf) -> list[str]:
     labels, held_out = _counts(result.train), _counts(result.held_out)
     replay, found = summarise(result.verdicts), []
     if labels["success"] < MIN_POSITIVE_SHARE * labels["frames"]:
-        found.append("under 2 % of the frames show success: record with steps_after_success=5")
+        found.append("under 2 % of the frames show success: record with steps_after_success=15")
     least, most = ADVISED_NEGATIVES
     if labels["failure"] < least * labels["success"]:
         found.append("fewer than two failure frames per success frame: record failures as well, with keep=all")
     if labels["failure"] > most * labels["success"]:
         found.append(
             f"{_ratio(result.train):.1f} failure frames per success frame, where {least:g} to {most:g} are advised: "
-            "batches are half and half all the same, but more frames of success would help (steps_after_success=10)"
+            "batches are half and half all the same, but more frames of success would help (steps_after_success=15)"
         )
     if not any(v.should_end_at is None for v in result.verdicts):
         found.append(
