@@ -419,7 +419,7 @@ class ClassifierConf(ComputeConf):
     versions: int = 8  # augmented ones of each held-out episode, as far as memory allows; for threshold and hold
     split: ClassifierSplit = ClassifierSplit.auto
     max_false_positive_rate: float = 0.02  # per frame, on held-out episodes: bounds the threshold
-    min_threshold: float = 0.5  # whatever the held-out episodes say
+    min_threshold: float = 0.8  # with four failures for each success, only above it is success the likelier
     hold_steps: int | None = None  # null: tuned by replaying held-out episodes
     min_steps: int | None = None
     checks: ChecksConf = field(default_factory=ChecksConf)

@@ -112,7 +112,9 @@ def choose_threshold(
     most frames rightly. What is allowed need not be used up: the threshold rises as long as that spares more failures
     than it loses successes. All thresholds in the gap between two neighbouring scores give the same verdicts; the
     middle of the gap is taken, since the wrong side of either end is a mistake, and of equally good gaps the middle
-    one. Never below ``floor``: a handful of held-out negatives cannot show that a score of, say, 0.2 means success.
+    one. Never below ``floor``: a handful of held-out frames cannot show that so low a score means success. (Both
+    classes are drawn equally in training; where failures are n times as many, a frame of probability p is likelier a
+    success only where p > n / (n + 1); Elkan 2001, theorem 2.)
 
     Args:
         probabilities: (N,) scores in [0, 1].
