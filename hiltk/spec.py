@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -452,6 +452,38 @@ JOINT_PARTS = (
     "robot.model_hash",
     "robot.calibration_hash",
 )
+# What must agree between the datasets of one success classifier, which sees images only.
+CLASSIFIER_PARTS = ("task", "images")
+# In which merged datasets may differ: it says where data come from, not what their numbers mean.
+MERGED_MAY_DIFFER = ("stats", "reward.source", "reward.classifier", "reward.threshold")
+
+
+def merge_parts(left: Spec, right: Spec, allow: Sequence[str] = ()) -> tuple[str, ...]:
+    """What must agree between two datasets that become one: every field in which they differ, but those in ``allow``.
+
+    The name of the robot may differ in what its pictures are drawn with.
+    """
+    free = (*MERGED_MAY_DIFFER, *allow, *(["robot.name"] if left.robot.kind == right.robot.kind else []))
+    differing = [d.path for d in compare(left, right)]
+    return tuple(p for p in differing if not any(p == f or p.startswith(f + ".") for f in free)) or ("version",)
+
+
+def refusing_steps(left: Spec, right: Spec, kinds: tuple[str, str]) -> dict[str, tuple[str, ...]]:
+    """Which steps refuse to join two artifacts, by the path of the field for which they do.
+
+    Args:
+        kinds: of the two, as their folders are called. Only datasets can be merged, or share a classifier; of a
+            classifier only the images meet anything; ``train`` stands for every step in which policies, environments
+            and datasets meet.
+    """
+    steps: dict[str, tuple[str, ...]] = {"train": ("images",) if "classifiers" in kinds else JOINT_PARTS}
+    if kinds == ("datasets", "datasets"):
+        steps |= {"train-classifier": CLASSIFIER_PARTS, "merge": merge_parts(left, right)}
+    refused: dict[str, tuple[str, ...]] = {}
+    for step, parts in steps.items():
+        for difference in refusals(left, right, parts):
+            refused[difference.path] = (*refused.get(difference.path, ()), step)
+    return refused
 
 
 def _only_describes(path: str) -> bool:

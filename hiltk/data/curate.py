@@ -26,12 +26,10 @@ from hiltk.data.lerobot_io import ACTION, SPEC_FILE, Columns, read_columns, requ
 from hiltk.data.rewrite import column_stats
 from hiltk.data.statistics import floors, vector_stats
 from hiltk.errors import ConfigError, HiltkError, UserError
-from hiltk.spec import STATE_KEY, Dimension, Spec, compare, require_compatible
+from hiltk.spec import STATE_KEY, Dimension, Spec, merge_parts, require_compatible
 
 SESSIONS_FILE = Path("meta") / "hiltk_sessions.json"  # per episode, the dataset it was recorded in
-# Fields of the spec in which merged datasets may differ: they say where data come from, not what its numbers mean.
-MAY_DIFFER = ("stats", "reward.source", "reward.classifier", "reward.threshold")
-# Fields that `allow` may add to them. Everything else decides what a number means.
+# Fields of the spec that `allow` may add to `MERGED_MAY_DIFFER`. Everything else decides what a number means.
 CAN_BE_ALLOWED = (
     *("task", "action.semantics", "reward", "robot.locked", "robot.calibration_id", "robot.calibration_hash"),
     *("robot.workspace_low_m", "robot.workspace_high_m", "robot.reset_ee_m", "robot.reset_noise_m"),
@@ -274,9 +272,8 @@ def require_mergeable(first: Dataset, other: Dataset, allow: Sequence[str] = ())
     Raises:
         UserError: naming every field, column or camera in which they differ.
     """
-    require_compatible(
-        first.spec, other.spec, _parts_that_must_agree(first, other, allow), left_name=first.name, right_name=other.name
-    )
+    parts = merge_parts(first.spec, other.spec, allow)
+    require_compatible(first.spec, other.spec, parts, left_name=first.name, right_name=other.name)
     for key in sorted(first.files.features.keys() | other.files.features.keys()):
         left, right = (d.files.features.get(key, {}).get("dtype", "absent") for d in (first, other))
         if left != right:
@@ -285,14 +282,6 @@ def require_mergeable(first: Dataset, other: Dataset, allow: Sequence[str] = ())
                 where=f"{first.name} and {other.name}",
                 fix="record both with the same video= setting, or train on both without merging: datasets=[a,b]",
             )
-
-
-def _parts_that_must_agree(first: Dataset, other: Dataset, allow: Sequence[str]) -> tuple[str, ...]:
-    free = (*MAY_DIFFER, *allow)
-    differing = [d.path for d in compare(first.spec, other.spec)]
-    if first.spec.robot.kind == other.spec.robot.kind:
-        free = (*free, "robot.name")  # another renderer of the same simulator
-    return tuple(p for p in differing if not any(p == f or p.startswith(f + ".") for f in free)) or ("version",)
 
 
 # ---------------------------------------------------------------- what both need

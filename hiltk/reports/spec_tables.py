@@ -9,7 +9,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from hiltk.spec import Difference, Dimension, GripperFormat, ImageSpec, Spec, Stats, compare, refusals
+from hiltk.spec import Difference, Dimension, GripperFormat, ImageSpec, Spec, Stats, compare, refusing_steps
 
 UNKNOWN = "unknown"
 
@@ -17,9 +17,9 @@ UNKNOWN = "unknown"
 # ---------------------------------------------------------------- one spec
 
 
-def spec_tables(spec: Spec) -> list[Table]:
-    """Everything a spec says, in the order a reader asks."""
-    tables = [_pairs("contract", contract_rows(spec)), _pairs("reward", reward_rows(spec))]
+def spec_tables(spec: Spec, kind: str = "") -> list[Table]:
+    """Everything the spec of an artifact of this kind says, in the order a reader asks."""
+    tables = [_pairs("contract", contract_rows(spec)), _pairs("reward", reward_rows(spec, kind))]
     tables += [_pairs("robot", robot_rows(spec)), _dimensions("state", spec.state.dims, spec.stats)]
     tables += [_dimensions("action", spec.action.dims, spec.stats), _cameras(spec.images)]
     return tables + ([_dimensions("joint limits", spec.robot.joints, {})] if spec.robot.joints else [])
@@ -44,12 +44,11 @@ def contract_rows(spec: Spec) -> list[tuple[str, str]]:
     ]
 
 
-def reward_rows(spec: Spec) -> list[tuple[str, str]]:
-    """Who judges success, for how long, and what it pays."""
+def reward_rows(spec: Spec, kind: str = "") -> list[tuple[str, str]]:
+    """Who judges success, for how long, and what it pays; a classifier's own spec (``kind``) means itself."""
     r = spec.reward
-    judge = (
-        f"classifier {r.classifier or UNKNOWN} at probability {r.threshold:g}" if r.source == "classifier" else r.source
-    )
+    who = "this classifier" if kind == "classifiers" else f"classifier {r.classifier or UNKNOWN}"
+    judge = f"{who} at probability {r.threshold:g}" if r.source == "classifier" else r.source
     meaning = {"truncated": "cut short: the future still counts", "terminal": "an end: no future"}
     return [
         ("success judged by", judge),
@@ -91,7 +90,7 @@ def _pairs(title: str, rows: list[tuple[str, str]]) -> Table:
 def _dimensions(title: str, dims: list[Dimension], stats: dict[str, Stats]) -> Table:
     table = Table(title=title, title_justify="left")
     for column in ("name", "unit", "range", "frame", "mean", "std"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=column == "name")
     known = stats.get({"state": "observation.state"}.get(title, title))
     for i, d in enumerate(dims):
         ranged = f"{d.low:.4g} to {d.high:.4g}" if d.low < d.high else UNKNOWN
@@ -116,20 +115,24 @@ def _cameras(images: list[ImageSpec]) -> Table:
 
 @dataclass(frozen=True)
 class SpecDifference:
-    """One named difference of two specs, and whether a step that joins them would refuse it."""
+    """One named difference of two specs, and the steps that refuse to join them because of it."""
 
     path: str
     left: Any
     right: Any
-    refused: bool
+    refused_by: tuple[str, ...]
 
 
-def spec_differences(left: Spec, right: Spec) -> list[SpecDifference]:
-    """All named differences but statistics, those first for which the two cannot be joined."""
-    stop = {d.path for d in refusals(left, right)}
+def spec_differences(left: Spec, right: Spec, kinds: tuple[str, str] = ("", "")) -> list[SpecDifference]:
+    """All named differences but statistics, those first for which the two cannot be joined.
+
+    Args:
+        kinds: of the two artifacts, e.g. ``datasets``: only datasets can be merged.
+    """
+    steps = refusing_steps(left, right, kinds)
     found = [d for d in compare(left, right) if not d.path.startswith("stats")]
-    rows = [SpecDifference(d.path, d.left, d.right, d.path in stop) for d in found]
-    return sorted(rows, key=lambda row: not row.refused)
+    rows = [SpecDifference(d.path, d.left, d.right, steps.get(d.path, ())) for d in found]
+    return sorted(rows, key=lambda row: -len(row.refused_by))
 
 
 def config_differences(left: dict[str, Any], right: dict[str, Any], *, ignore: tuple[str, ...]) -> list[Difference]:
@@ -210,12 +213,11 @@ def difference_tables(
     """The three tables of `hiltk diff`; those without rows are left out."""
     tables = []
     if specs:
-        table = _compared("spec", ("field", *names, "when joined"))
+        table = _compared("spec", ("field", *names, "refused by"))
         for row in specs:
-            verdict = "refused" if row.refused else "only describes"
-            table.add_row(
-                *map(escape, (row.path, _cell(row.left), _cell(row.right), verdict)), style="red" if row.refused else ""
-            )
+            cells = (row.path, _cell(row.left), _cell(row.right), "\n".join(row.refused_by) or "no step")
+            table.add_row(*map(escape, cells), style="red" if row.refused_by else "")
+        table.columns[-1].no_wrap = True
         tables.append(table)
     if config:
         table = _compared("config", ("setting", *names))
@@ -223,25 +225,26 @@ def difference_tables(
             table.add_row(*map(escape, (difference.path, _cell(difference.left), _cell(difference.right))))
         tables.append(table)
     if stats:
-        table = _compared(
-            "statistics: mean ± std [lowest, highest]", ("dimension", *names, "shift, in std", "std ratio")
-        )
+        columns = ("dimension", "\n".join(names), "shift,\nin std", "std\nratio")  # one above the other: 80 columns
+        table = _compared("statistics: mean ± std [lowest, highest]", columns)
         for s in stats:
-            table.add_row(
-                *map(escape, (s.name, _summary(s.left), _summary(s.right), f"{s.shift:.3g}", f"{s.ratio:.3g}"))
-            )
+            both = f"{_summary(s.left)}\n{_summary(s.right)}"
+            name = s.name.removeprefix("observation.")
+            table.add_row(*map(escape, (name, both, f"{s.shift:.3g}", f"{s.ratio:.3g}")))
         tables.append(table)
     return tables
 
 
 def _compared(title: str, columns: tuple[str, ...]) -> Table:
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(escape(column), overflow="fold")
+    table = Table(title=escape(title), title_justify="left")
+    for place, column in enumerate(columns):
+        table.add_column(escape(column), overflow="fold", no_wrap=place == 0)
     return table
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, dict):  # a camera or dimension that only one of them has; `hiltk show` has its fields
+        return "there"
     return "-" if value is None else str(value)
 
 

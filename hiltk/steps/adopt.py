@@ -12,8 +12,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.prompt import Prompt
-from rich.table import Table
 
 from hiltk.arm.kinematics import Kinematics
 from hiltk.artifacts.store import Artifact, Draft, create, resolve
@@ -111,18 +111,18 @@ def _typed(answer: str, guess: Guess) -> Any:
 
 
 def _print(decider: Decider, adoption: Adoption | None, files: LeRobotFiles, source: Artifact) -> None:
-    """Every answer with its evidence, warnings last."""
-    console = Console()
-    table = Table(title=f"{source.ref}: {len(files.bounds)} episodes, {files.bounds[-1][1]} frames, {files.fps:g} fps")
-    for column in ("setting", "value", "how", "evidence"):
-        table.add_column(column, overflow="fold", no_wrap=column == "setting")
+    """Every answer with its evidence below it, warnings last."""
+    console = Console(highlight=False)
+    about = f"{source.ref}: {len(files.bounds)} episodes, {files.bounds[-1][1]} frames, {files.fps:g} fps"
+    console.print(about, style="bold", markup=False, soft_wrap=True)
     for made in decider.made:
         value = "?" if made.value is None else setting(made.value)
-        cells = map(escape, (made.key, value, made.how, made.evidence))
-        table.add_row(*cells, style="yellow" if made.how == OPEN else "")
+        style = "yellow" if made.how == OPEN else "bold"
+        console.print(f"  {made.key}={value}  ({made.how})", style=style, markup=False, soft_wrap=True)
+        console.print(Padding(escape(made.evidence), (0, 0, 0, 6)))
     for name, text in adoption.facts if adoption else []:
-        table.add_row(name, "", "seen", escape(text))
-    console.print(table)
+        console.print(f"  {name}  (seen)", markup=False)
+        console.print(Padding(escape(text), (0, 0, 0, 6)))
     for warning in decider.warnings:
         console.print(f"caution: {warning}", style="yellow", markup=False)
 

@@ -25,7 +25,7 @@ def run(left: str, right: str, *, root: str, as_json: bool = False) -> int:
     a, b = resolve(left, "", root), resolve(right, "", root)
     (spec_a, run_a), (spec_b, run_b) = read(a), read(b)
     one, other = spec_a or Spec(), spec_b or Spec()
-    specs = spec_differences(one, other) if spec_a and spec_b else []
+    specs = spec_differences(one, other, (a.kind, b.kind)) if spec_a and spec_b else []
     config = config_differences(run_a, run_b, ignore=VOLATILE)
     stats = stats_differences(one, other)
     count = len(specs) + len(config) + len(stats)
@@ -37,7 +37,7 @@ def run(left: str, right: str, *, root: str, as_json: bool = False) -> int:
     console = Console()
     for table in difference_tables(specs, config, stats, (a.ref, b.ref)):
         console.print(table)
-    refused = sum(d.refused for d in specs)
+    refused = sum(bool(d.refused_by) for d in specs)
     verdict = f"{count} differences, {refused} of which a step that joins them refuses" if count else "no differences"
     console.print(verdict, markup=False)
     return count

@@ -39,7 +39,7 @@ def run(reference: str, *, root: str, as_json: bool = False) -> None:
         return
     console = Console()
     console.print(_origin(artifact, record))
-    for table in spec_tables(spec) if spec else []:
+    for table in spec_tables(spec, artifact.kind) if spec else []:
         console.print(table)
 
 

@@ -27,7 +27,7 @@ from hiltk.rewards.frames import Origin, collect
 from hiltk.rewards.report import curve_table, metrics, session_table, table, warnings
 from hiltk.rewards.training import Result, check_options, restrict_cameras, train_classifier
 from hiltk.rewards.unseen import Judgement, judge, unseen_table
-from hiltk.spec import Spec, require_compatible
+from hiltk.spec import CLASSIFIER_PARTS, Spec, require_compatible
 from hiltk.steps.common import frame_cache, set_up_torch
 
 
@@ -96,7 +96,7 @@ def _common_spec(inputs: list[Artifact], cameras: list[str]) -> Spec:
     first = restrict_cameras(dataset_spec(inputs[0].path), cameras)
     for other in inputs[1:]:
         found = restrict_cameras(dataset_spec(other.path), cameras or [image.name for image in first.images])
-        require_compatible(first, found, ("task", "images"), left_name=inputs[0].ref, right_name=other.ref)
+        require_compatible(first, found, CLASSIFIER_PARTS, left_name=inputs[0].ref, right_name=other.ref)
     return first
 
 
@@ -111,7 +111,7 @@ def _unseen(cfg: ClassifierConf, inputs: list[Artifact], spec: Spec) -> list[Art
                 fix="record others with another seed",
             )
         found = restrict_cameras(dataset_spec(artifact.path), [image.name for image in spec.images])
-        require_compatible(spec, found, ("task", "images"), left_name=inputs[0].ref, right_name=artifact.ref)
+        require_compatible(spec, found, CLASSIFIER_PARTS, left_name=inputs[0].ref, right_name=artifact.ref)
     return unseen
 
 

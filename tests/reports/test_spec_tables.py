@@ -8,6 +8,7 @@ import math
 from dataclasses import replace
 
 from rich.console import Console
+from rich.table import Table
 
 from hiltk.reports.spec_tables import (
     config_differences,
@@ -16,7 +17,7 @@ from hiltk.reports.spec_tables import (
     spec_tables,
     stats_differences,
 )
-from hiltk.spec import STATE_KEY, Spec, Stats
+from hiltk.spec import STATE_KEY, Semantics, Spec, Stats
 from tests.conftest import build_spec
 
 
@@ -27,10 +28,10 @@ def spec() -> Spec:
     return made
 
 
-def printed(tables: list[object]) -> str:
+def printed(tables: list[Table], width: int = 200) -> str:
     out = io.StringIO()
     for table in tables:
-        Console(file=out, width=200).print(table)
+        Console(file=out, width=width).print(table)
     return out.getvalue()
 
 
@@ -54,8 +55,48 @@ def test_spec_differences_say_which_ones_are_refused() -> None:
     right.fps, right.robot.name = 30.0, "other"
     right.state.dims[0] = replace(right.state.dims[0], low=-5.0)
     right.stats[STATE_KEY].mean[0] = 9.0  # of the statistics' table
-    found = [(d.path, d.refused) for d in spec_differences(left, right)]
-    assert found == [("fps", True), ("state.dims.shoulder_pan.pos.low", False), ("robot.name", False)]
+    found = [(d.path, d.refused_by) for d in spec_differences(left, right)]
+    assert found == [("fps", ("train",)), ("state.dims.shoulder_pan.pos.low", ()), ("robot.name", ())]
+
+
+def test_of_two_datasets_it_is_said_what_merging_and_a_classifier_refuse() -> None:
+    left, right = spec(), spec()
+    right.task, right.fps, right.action.semantics, right.reward.threshold = "reach", 30.0, Semantics.achieved, 0.9
+    kinds = ("datasets", "datasets")
+    found = {d.path: d.refused_by for d in spec_differences(left, right, kinds)}
+    assert found == {
+        "fps": ("train", "merge"),
+        "task": ("train-classifier", "merge"),
+        "action.semantics": ("merge",),
+        "reward.threshold": (),
+    }
+    assert not any(d.refused_by for d in spec_differences(left, right, ("classifiers", "datasets")))
+    right.images[0].height = 32
+    found = {d.path: d.refused_by for d in spec_differences(left, right, ("classifiers", "datasets"))}
+    assert found.pop("images.wrist.height") == ("train",) and not any(found.values())
+
+
+def test_a_classifiers_own_spec_means_itself() -> None:
+    made = spec()
+    made.reward.source, made.reward.threshold, made.reward.hold_steps = "classifier", 0.83, 3
+    assert "this classifier at probability 0.83" in printed(spec_tables(made, "classifiers"))
+    assert "classifier unknown at" in printed(spec_tables(made, "policies"))
+
+
+def test_80_columns_break_no_name() -> None:
+    left, right = spec(), spec()
+    left.robot.workspace_high_m, left.task, right.task = [0.1234567, 0.1234567, 0.1234567], "lift", "reach"
+    right.images = right.images[:1]
+    right.stats[STATE_KEY].mean[1] = 9.123456
+    tables = difference_tables(
+        spec_differences(left, right, ("datasets", "datasets")), [], stats_differences(left, right), ("a@1", "b@2")
+    )
+    text = printed(tables, width=80)
+    for said in ("robot.workspace_high_m", "train-classifier", "[lowest, highest]", "state: shoulder_lift.pos"):
+        assert said in text, said
+    assert "native_height" not in text and max(map(len, text.splitlines())) <= 80
+    state = printed(spec_tables(left), width=80)
+    assert all(d.name in state for d in left.state.dims)
 
 
 def test_config_differences() -> None:

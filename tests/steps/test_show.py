@@ -67,6 +67,17 @@ def test_diff_names_what_differs_and_is_1(root: Path) -> None:
     assert rows["config"] == [{"path": "fps", "left": 0, "right": 7}] and rows["statistics"] == []
 
 
+def test_what_diff_says_of_another_task_is_what_merge_does(root: Path) -> None:
+    file = resolve("demos@d-0001", "datasets", root).path / SPEC_FILE
+    spec = Spec.load(file)
+    spec.task, spec.action.gripper_step = "reach", Spec.load(file.parents[2] / "d-0002" / SPEC_FILE).action.gripper_step
+    spec.save(file)
+    rows = json.loads(hiltk("diff", "demos@d-0001", "demos@d-0002", f"root={root}", "--json").output)["spec"]
+    assert [(d["path"], d["refused_by"]) for d in rows] == [("task", ["train-classifier", "merge"])]
+    result = hiltk("merge", "datasets=[demos@d-0001,demos@d-0002]", "name=both", f"root={root}")
+    assert result.exit_code == 1 and "task: 'reach' against" in result.output
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
