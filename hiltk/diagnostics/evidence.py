@@ -77,7 +77,7 @@ class Evidence:
             inputs=[*datasets, *classifiers],
             config=record.get("config") or {},
             spec=spec,
-            metrics=_measured(run.path / "metrics.csv"),
+            metrics=measured(run.path / "metrics.csv"),
             guards=_table(run.path / GUARDS_FILE),
             demos=experience.demonstrations(datasets, spec),
             online=experience.online(run, spec),
@@ -237,8 +237,12 @@ def _frames(dataset: Dataset, key: str) -> np.ndarray:
     return dataset.files.frames_at(key, rows)
 
 
-def _measured(file: Path) -> pd.DataFrame:
-    """The metrics of a run, without which most causes could only be cleared for want of evidence."""
+def measured(file: Path) -> pd.DataFrame:
+    """The metrics of a run (``metrics.csv``), one row per episode, without which little can be said about it.
+
+    Raises:
+        UserError: there are none, or they cannot be read.
+    """
     metrics = _table(file)
     if metrics.empty:
         raise UserError("the run's metrics are missing or empty", where=str(file), fix="restore them, or train again")

@@ -18,6 +18,7 @@ from hiltk.config import DiagnoseCriticConf
 from hiltk.data.episode import Episode, paid
 from hiltk.data.replay_export import stored_episodes
 from hiltk.diagnostics.critic import CriticDiagnosis, as_rows, figure, filmstrip, rate, verdict
+from hiltk.diagnostics.evidence import measured
 from hiltk.diagnostics.experience import learned_from
 from hiltk.diagnostics.record import Record, save
 from hiltk.errors import ConfigError, UserError
@@ -46,7 +47,7 @@ def run(cfg: DiagnoseCriticConf) -> Artifact:
     for name in cfg.policies:
         artifact = resolve(name, "policies", cfg.root)
         inputs.append(artifact)
-        metrics = _metrics(artifact)
+        metrics = measured(artifact.path / "metrics.csv")
         agent = trained_agent(artifact, metrics, device)
         episodes = _episodes(cfg, artifact, agent, inputs)
         ratings = rate(agent, episodes, cfg.seed)
@@ -101,15 +102,7 @@ def _horizon(artifact: Artifact, metrics: pd.DataFrame, fps: float) -> int:
     config: Any = artifact.run().get("config") or {}
     if (config.get("env") or {}).get("name") == "so101_sim":
         return max(1, round(config["task"]["time_limit_s"] * fps))
-    return int(metrics.length.max()) if "length" in metrics and len(metrics) else 1
-
-
-def _metrics(artifact: Artifact) -> pd.DataFrame:
-    file = artifact.path / "metrics.csv"
-    try:
-        return pd.read_csv(file) if file.is_file() else pd.DataFrame()
-    except ValueError as error:
-        raise UserError(f"the metrics cannot be read: {error}", where=str(file)) from error
+    return int(metrics.length.max()) if "length" in metrics else 1
 
 
 def _episodes(cfg: DiagnoseCriticConf, artifact: Artifact, agent: Agent, inputs: list[Artifact]) -> list[Episode]:

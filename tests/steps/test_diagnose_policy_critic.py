@@ -182,6 +182,19 @@ def test_values_are_those_of_the_checkpoint(root: Path) -> None:
     assert "hardly care what is done" in found.verdict and "overestimate what the policy does" in found.verdict
 
 
+@pytest.mark.parametrize("left", ["nothing", "the header"])
+def test_a_run_without_metrics_is_refused(root: Path, left: str) -> None:
+    file = resolve("hil", "policies", root).path / "metrics.csv"
+    before = file.read_bytes()
+    file.write_bytes(before.splitlines(keepends=True)[0]) if left == "the header" else file.unlink()
+    try:
+        with pytest.raises(UserError, match="the run's metrics are missing or empty"):
+            diagnose_critic.run(critic_conf(root, name="none"))
+    finally:
+        file.write_bytes(before)
+    assert not list((root / "evaluations").glob("none/*"))
+
+
 def test_policies_without_critics_are_refused(root: Path) -> None:
     with pytest.raises(UserError, match="bc@p-0001 has no critics"):
         diagnose_critic.run(critic_conf(root, policies=["bc"]))
