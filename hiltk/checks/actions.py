@@ -209,10 +209,11 @@ def wrong_scale(d: Dataset) -> Iterator[Finding]:
     slope, slopes = product.sum() / max(used.sum(), 1e-12), product / np.maximum(used, 1e-12)
     if not SLOPE[0] <= slope <= SLOPE[1]:
         leads = d.spec.action.semantics is Semantics.commanded and LEAST_SLOPE_OF_AXIS <= slope < SLOPE[0]
+        wrong = "the scale is wrong or applied twice; rebuild with hiltk fix-actions force=true"
         yield Finding(
             f"the arm moves {slope:.2g} times as far as its actions say",
             where=f"action.scale_m={d.spec.action.scale_m:g}",
-            fix="the scale is wrong or applied twice; rebuild with hiltk fix-actions force=true",
+            fix=f"nothing, if these commands lead an arm whose servos lag; else {wrong}" if leads else wrong,
             severity=Severity.warning if leads else Severity.error,
         )
     elif (dead := enough & (np.abs(slopes) < LEAST_SLOPE_OF_AXIS)).any():

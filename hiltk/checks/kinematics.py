@@ -205,8 +205,9 @@ def loose_lock(d: Dataset) -> Iterator[Finding]:
         std = np.array([values[a:b].std() for a, b in d.bounds])
         bad = np.flatnonzero((np.abs(mean - target) > LOCK_MEAN_DEG) | (std > LOCK_STD_DEG))
         if len(bad):
+            source = "robot.reset_joints" if known else "the dataset's median: the spec says no angle"
             yield Finding(
-                f"the locked {name} should stay at {target:.1f} degrees; it is at {mean[bad].min():.1f} to "
+                f"the locked {name} should stay at {target:.1f} degrees ({source}); it is at {mean[bad].min():.1f} to "
                 f"{mean[bad].max():.1f}, spread {std[bad].max():.1f}",
                 where=d.episodes(bad),
                 fix="drop these episodes, or take it out of robot.locked if it may move",

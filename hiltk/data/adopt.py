@@ -43,7 +43,7 @@ from hiltk.data.adopt_state import (
     statistics_facts,
     stored_ee,
 )
-from hiltk.data.foreign import joint_columns, read_joints
+from hiltk.data.foreign import joint_columns, read_joints, start_joints
 from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.lerobot_io import require_finite
 from hiltk.data.repair import Rebuilt, rebuild
@@ -233,7 +233,7 @@ def _robot(motion: Motion, kin: Kinematics) -> RobotSpec:
         locked=locked_joints(motion.joints_deg),
         reset_ee_m=_rounded(middle),
         reset_noise_m=_rounded(np.abs(ee - middle).max(0)),
-        reset_joints=_rounded(np.median(motion.joints_deg[starts], axis=0)),
+        reset_joints=start_joints(motion.joints_deg, starts),
     )
 
 

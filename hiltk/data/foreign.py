@@ -223,6 +223,11 @@ def foreign_spec(files: LeRobotFiles, conf: ForeignConf, action: ActionSpec, mod
     )
 
 
+def start_joints(joints: np.ndarray, starts: np.ndarray) -> list[float]:
+    """Where episodes start, as a recording shows it: the median over the first rows ``starts`` of (N, J) joints."""
+    return [round(float(angle), 4) for angle in np.median(joints[starts], axis=0)]
+
+
 # ---------------------------------------------------------------- writing
 
 

@@ -16,7 +16,7 @@ from hiltk.checks.engine import expand
 from hiltk.checks.gate import examine_written, notes, refuse
 from hiltk.config import FixActionsConf, StatedConf
 from hiltk.data.consistency import require_consistent
-from hiltk.data.foreign import foreign_spec, read_joints, write_converted
+from hiltk.data.foreign import foreign_spec, read_joints, start_joints, write_converted
 from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.lerobot_io import ACTION, SPEC_FILE, dataset_spec, require_finite
 from hiltk.data.repair import broken_steps, end_effector, frozen_steps, rebuild, rebuild_commanded
@@ -199,6 +199,9 @@ def _convert(files: LeRobotFiles, kin: Kinematics, cfg: FixActionsConf, draft: D
     action = action_spec(cfg.action_scale_m, cfg.gripper, cfg.gripper_step, cfg.method)
     spec = foreign_spec(files, conf, action, cfg.model_path)
     spec.fps, spec.robot.locked = frames.fps, list(conf.locked)
+    if conf.locked:  # the angles that were stated, which is what KIN006 holds the episodes to
+        seen = start_joints(joints, np.array([start for start, _ in frames.bounds]))
+        spec.robot.reset_joints = [conf.locked.get(name, at) for name, at in zip(JOINTS, seen, strict=False)]
     frozen = frozen_steps(joints, frames.episode)
     notes = [*_frame_notes(frames, frozen), *_lock_notes(joints, frames, conf.locked)]
     known = frames.known & ~frozen

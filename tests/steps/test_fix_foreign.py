@@ -17,6 +17,9 @@ from typer.testing import CliRunner, Result
 from hiltk import cli
 from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.state import action_spec
+from hiltk.artifacts.store import resolve
+from hiltk.checks.engine import examine, gather
+from hiltk.checks.rule import Severity
 from hiltk.data import foreign, room
 from hiltk.data.episode import Episode, Source
 from hiltk.data.lerobot_io import dataset_spec, load_episodes
@@ -108,6 +111,19 @@ def test_a_lock_that_did_not_hold_is_told(tmp_path: Path) -> None:
     assert "1 of 2 episodes (1;" in warning and "worst mean 71.0" in warning
     assert dataset_spec(made).robot.locked == ["wrist_roll"]
     np.testing.assert_allclose(load_episodes(made)[1].actions, expected(joints[30:]), atol=2e-4)  # as it really moved
+
+
+def test_a_lock_is_held_to_the_angle_that_was_stated(tmp_path: Path) -> None:
+    """Not to the median of the data, which is wherever the joint was."""
+    joints = smooth_joints(30)
+    joints[:, 4] = 80.5
+    path = recording(tmp_path / "theirs", joints, [30])
+    words = ("fix-actions", str(path), "name=fixed", f"root={tmp_path}")
+    result = hiltk(*words, "foreign.locked={wrist_roll: 90}")
+    refused(result, tmp_path, "the locked wrist_roll should stay at 90.0 degrees (robot.reset_joints); it is at 80.5")
+    robot = dataset_spec(fix(path, tmp_path, "foreign.locked={wrist_roll: 81}")).robot
+    assert robot.locked == ["wrist_roll"] and robot.reset_joints[4] == 81
+    np.testing.assert_allclose(np.delete(robot.reset_joints, 4), np.delete(joints[0], 4), atol=1e-3)
 
 
 def test_a_lock_of_no_joint(tmp_path: Path) -> None:
@@ -299,6 +315,8 @@ def test_commanded_actions_are_the_way_to_the_leader(led: Path, tmp_path: Path) 
         np.testing.assert_allclose(  # worked out from the motion, where the goal was lost
             episode.actions[~known, :3], np.clip(wanted[rows[~known]], -1, 1), atol=0.1
         )
+    (finding,) = [f for f in examine(gather([resolve(str(made), "datasets", tmp_path)])).findings if f.code == "ACT005"]
+    assert finding.severity is Severity.warning and "servos lag" in finding.fix  # nothing is wrong with these
     report = report_of(made)
     servo = report["servo"]["joints"]["elbow_flex"]
     assert servo["lag_frames"] == pytest.approx(1.0, abs=0.15) and servo["gain"] == pytest.approx(0.6, abs=0.05)
