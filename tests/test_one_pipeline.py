@@ -16,6 +16,7 @@ ALLOWED = {
     "observation.py": "the pipeline",
     "envs/renderers.py": "a simulated camera: what a driver delivers, before the pipeline",
     "rewards/augment.py": "augmentation while the classifier trains",
+    "rewards/versions.py": "the same augmentation of held-out frames, whose floats become bytes again",
     "evaluation/videos.py": "films for people",
     "humans/labeller.py": "a preview for people",
     "checks/images.py": "numbers about brightness and sharpness",
@@ -62,3 +63,15 @@ def test_no_other_code_touches_images() -> None:
         if name not in ALLOWED.keys() | ENCODERS and (lines := offences(file.read_text())):
             wrong[name] = lines
     assert wrong == {}, "images are made by hiltk.observation alone; see ALLOWED for what may be an exception"
+
+
+def test_states_are_normalised_in_one_place() -> None:
+    """By the policy's own statistics, inside the policy (`hiltk.agents.networks.StateNormalizer`); failure S1."""
+    found = set()
+    for file in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            divides = isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.Div)
+            by = (node.right if isinstance(node, ast.BinOp) else node.value) if divides else None
+            if isinstance(by, ast.Attribute) and by.attr == "std":
+                found.add(str(file.relative_to(ROOT)))
+    assert found == {"agents/networks.py"}
