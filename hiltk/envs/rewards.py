@@ -143,8 +143,6 @@ class SuccessRule(HilEnv):
         if "success_now" in info:
             self._true_hold.see(bool(info["success_now"]), last=ended)
         info["true_success"] = self._true_success(info)
-        if self.drift and (terminated or truncated):
-            self.drift.end()
         return observation, reward, *self._end(terminated, truncated, info), info
 
     def render(self) -> Any:

@@ -42,7 +42,7 @@ class Look:
         spread: (T+1,) standard deviation among the networks of an ensemble; 0 for a single one.
         success: (T+1,) bool, the labels or the simulator's predicate; None where nobody knows.
         ended_at: frame at which the rule ends the episode; None: never.
-        drift: what a monitor that knows no other episode said, and at which frame.
+        drift: what was out of its limits after this episode and those before it, and at which frame it was seen.
     """
 
     name: str
@@ -111,8 +111,13 @@ class Look:
         return kind, -len(self.drift), -(self.delay or 0)
 
 
-def look_at(classifier: SuccessClassifier, episode: Episode, name: str, fps: float) -> Look:
+def look_at(
+    classifier: SuccessClassifier, episode: Episode, name: str, fps: float, drift: DriftMonitor | None = None
+) -> Look:
     """A recorded episode, its frames already as the classifier takes them.
+
+    Args:
+        drift: has seen the episodes before; None: nobody watches drift.
 
     Raises:
         UserError: a camera is missing, or its frames have another size or dtype than the classifier was trained on.
@@ -129,7 +134,7 @@ def look_at(classifier: SuccessClassifier, episode: Episode, name: str, fps: flo
         first_hold(probability >= rule.threshold, rule.hold_steps, rule.min_steps),
         rule,
         fps,
-        _drift(classifier, images),
+        _drift(classifier, images, drift) if drift else [],
     )
 
 
@@ -165,7 +170,7 @@ def play(env: SuccessRule, classifier: SuccessClassifier, act: Act, seed: int, n
         ended_at,
         rule_of(classifier),
         env.fps,
-        _drift(classifier, images),
+        [(0, found) for found in env.drift.now] if env.drift else [],
     )
 
 
@@ -177,16 +182,15 @@ def by_camera(images: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {key.removeprefix(IMAGE_PREFIX): frames for key, frames in images.items()}
 
 
-def _drift(classifier: SuccessClassifier, images: dict[str, np.ndarray]) -> list[tuple[int, Drift]]:
-    """What a monitor that has seen no other episode says of this one."""
-    if classifier.statistics is None:
-        return []
-    monitor = DriftMonitor(classifier.statistics)
-    found: list[tuple[int, Drift]] = []
+def _drift(
+    classifier: SuccessClassifier, images: dict[str, np.ndarray], monitor: DriftMonitor
+) -> list[tuple[int, Drift]]:
+    """What is out of its limits with this episode."""
+    first = {key: frames[:1] for key, frames in images.items()}
+    embedding = np.concatenate(list(classifier.embeddings(first).values()), axis=1)[0]
     monitor.begin()
-    for t, embedding in enumerate(np.concatenate(list(classifier.embeddings(images).values()), axis=1)):
-        found += [(t, d) for d in monitor.see({key: frames[t] for key, frames in images.items()}, embedding)]
-    return found + [(t, d) for d in monitor.end()]
+    monitor.see({key: frames[0] for key, frames in first.items()}, embedding)
+    return [(0, found) for found in monitor.now]
 
 
 def _labels(infos: list[Info]) -> np.ndarray | None:

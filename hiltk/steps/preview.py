@@ -36,7 +36,7 @@ from hiltk.reports.preview import (
     verdict_words,
 )
 from hiltk.rewards.classifier import SuccessClassifier
-from hiltk.rewards.drift import UNWATCHED
+from hiltk.rewards.drift import UNWATCHED, DriftMonitor
 from hiltk.spec import STATE_KEY
 from hiltk.steps.common import frame_cache, set_up_torch
 from hiltk.steps.eval import require_fit
@@ -110,11 +110,12 @@ def _recorded(cfg: PreviewConf, classifier: SuccessClassifier, dataset: Artifact
         dataset.path, wanted, cache=frame_cache(cfg.root), after_end=True, name=dataset.ref
     )  # fmt: skip
     shown = episodes[: cfg.episodes] if cfg.episodes else episodes
-    if classifier.statistics is None:
+    drift = DriftMonitor(classifier.statistics) if classifier.statistics else None
+    if drift is None:
         Console().print(UNWATCHED, highlight=False, soft_wrap=True)
     for number, episode in enumerate(tqdm(shown, "previewing", unit="episode", mininterval=0.5)):
         stratum = f" ({episode.stratum.replace('_', ' ')})" if episode.stratum else ""
-        yield look_at(classifier, episode, f"{dataset.name} {number}{stratum}", spec.fps)
+        yield look_at(classifier, episode, f"{dataset.name} {number}{stratum}", spec.fps, drift)
 
 
 def _live(

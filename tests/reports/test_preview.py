@@ -17,7 +17,7 @@ from hiltk.rewards.drift import Drift, Known
 from hiltk.rewards.hold import Verdict, first_hold
 
 RULE = Rule(threshold=0.7, hold_steps=2, min_steps=0)
-DARK = Drift("wrist", "brightness", "start", 50.0, Known(100.0, 2.0, [90.0, 95.0, 100.0, 105.0, 110.0], 80.0, 120.0))
+DARK = Drift("wrist", "brightness", False, 50.0, Known(100.0, 2.0, [90.0, 95.0, 100.0, 105.0, 110.0], 1.9))
 
 
 def look(name: str, probability: list[float], success: list[int] | None, drift: bool = False) -> Look:
