@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from hiltk.agents.networks import mlp
 from hiltk.spec import RewardSpec
 
-CHOICES, HOLD = 3, 1
+COMMANDS = ("close", "hold", "open")
+CHOICES, HOLD = len(COMMANDS), COMMANDS.index("hold")
 
 
 class GripperHead(nn.Module):

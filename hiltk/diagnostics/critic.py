@@ -24,6 +24,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
+from hiltk.agents.gripper import COMMANDS, choices
 from hiltk.agents.policy import to_tensors
 from hiltk.data.episode import Episode, Source
 from hiltk.data.replay import store_episodes
@@ -35,6 +36,7 @@ SOURCES = {Source.demo: "demo", Source.policy: "policy", Source.human: "human"}
 COLORS = {"demo": "#0072B2", "policy": "#D55E00", "human": "#009E73"}
 PHASES = 5
 PERTURBED, SAMPLES = 0.2, 100  # the paper's
+ALWAYS, SOMETIMES = 0.98, 0.1  # shares of steps
 WINDOW = 20  # training episodes averaged at the beginning and the end
 TOO_HIGH, TOO_LOW = 0.1, 0.3  # of the range of returns
 FLAT = 0.02  # of what a lost step costs: how far values differ between actions, below which nothing matters to them
@@ -55,6 +57,8 @@ class Ratings:
         source: (N,), `Source`.
         episode: (N,), number.
         bounds: lowest and highest return that the reward rule allows; infinite where nothing is known.
+        gripper: (N, 3), what the three-way gripper's head says of close, hold and open; (N, 0) without one.
+        command: (N,), which of the three was executed.
     """
 
     q: np.ndarray
@@ -65,6 +69,8 @@ class Ratings:
     source: np.ndarray
     episode: np.ndarray
     bounds: tuple[float, float]
+    gripper: np.ndarray
+    command: np.ndarray
 
     @property
     def mean(self) -> np.ndarray:
@@ -125,13 +131,15 @@ def rate(agent: Any, episodes: Sequence[Episode], seed: int = 0) -> Ratings:
     rows = store.transitions()
     keys = [STATE_KEY, *policy.spec.image_keys]
     generator = torch.Generator().manual_seed(seed)
-    parts, sharpness = [], []
+    parts, sharpness, gripper, command = [], [], [], []
     for start in range(0, len(rows), CHUNK):
         data = store.gather(rows[start : start + CHUNK], stack=policy.frame_stack, following=False)
         observation = {k: data["observation"][k] for k in keys}
-        q, spread = _values(agent, observation, data["action"], generator)
+        q, spread, choice = _values(agent, observation, data["action"], generator)
         parts.append(q)
         sharpness.append(spread)
+        gripper.append(choice)
+        command.append(choices(torch.from_numpy(data["action"])).numpy())
     limits = [returns(e.rewards, e.terminated, agent.conf.discount, bounds) for e in episodes]
     lengths = [len(e) for e in episodes]
     usable = np.concatenate([e.action_valid for e in episodes])
@@ -144,14 +152,17 @@ def rate(agent: Any, episodes: Sequence[Episode], seed: int = 0) -> Ratings:
         source=np.concatenate([e.source for e in episodes])[usable],
         episode=np.repeat(np.arange(len(lengths)), lengths)[usable],
         bounds=bounds,
+        gripper=np.concatenate(gripper),
+        command=np.concatenate(command),
     )
 
 
 @torch.no_grad()
 def _values(
     agent: Any, observation: dict[str, np.ndarray], action: np.ndarray, generator: torch.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Values (E, B) of the actions, and the deviation (B,) of the ensemble's mean around the policy's own action."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values (E, B) of the actions, the deviation (B,) of the ensemble's mean around the policy's own action, and what
+    the gripper's head says of its choices (B, 3 or 0)."""
     policy = agent.policy
     arm = getattr(agent, "arm", action.shape[1])  # a three-way gripper has values of its own
     features = policy.torso(to_tensors(observation, policy.device))
@@ -160,7 +171,8 @@ def _values(
     noise = (2 * torch.rand((SAMPLES, *own.shape), generator=generator) - 1).to(policy.device) * PERTURBED
     near = (own + noise).clamp(-1, 1).flatten(0, 1)
     values = agent.critic(features.repeat(SAMPLES, 1), near).mean(dim=0).unflatten(0, (SAMPLES, -1))
-    return q.cpu().numpy(), values.std(dim=0).cpu().numpy()
+    choice = policy.gripper(features) if policy.gripper else features[:, :0]
+    return q.cpu().numpy(), values.std(dim=0).cpu().numpy(), choice.cpu().numpy()
 
 
 # ---------------------------------------------------------------- numbers
@@ -197,6 +209,24 @@ def outside(r: Ratings, rows: np.ndarray) -> float:
     return float(((q > r.bounds[1] + slack) | (q < r.bounds[0] - slack)).mean())
 
 
+def gripper_row(r: Ratings, rows: np.ndarray) -> dict[str, float]:
+    """The three-way gripper's head on these transitions; empty without one.
+
+    How often it would choose each command, how often that is what was executed, the value of its choice, and by how
+    much that is ahead of the second best.
+    """
+    if not r.gripper.shape[1]:
+        return {}
+    values = np.sort(r.gripper[rows], axis=1)
+    best = r.gripper[rows].argmax(axis=1)
+    shares = {f"gripper_{name}_percent": 100 * float((best == i).mean()) for i, name in enumerate(COMMANDS)}
+    return shares | {
+        "gripper_agrees_percent": 100 * float((best == r.command[rows]).mean()),
+        "gripper_q": float(values[:, -1].mean()),
+        "gripper_gap": float((values[:, -1] - values[:, -2]).mean()),
+    }
+
+
 def as_rows(d: CriticDiagnosis) -> Iterator[Mapping[str, object]]:
     """Rows of the table: for each source the whole episodes, then `PHASES` parts of them."""
     r = d.ratings
@@ -220,6 +250,7 @@ def as_rows(d: CriticDiagnosis) -> Iterator[Mapping[str, object]]:
                 "outside_percent": 100 * outside(r, rows),
                 "critics_differ": np.ptp(r.q[:, rows], axis=0).mean(),
                 "sharpness": r.sharpness[rows].mean(),
+                **gripper_row(r, rows),
             }
 
 
@@ -238,7 +269,7 @@ def growth(metrics: pd.DataFrame) -> tuple[float, float, float, float]:
 def findings(d: CriticDiagnosis) -> list[Finding]:
     """What is wrong; empty where nothing stands out."""
     r = d.ratings
-    found = [*_impossible(d), *_too_high(r), *_too_low(r), *_growing(d)]
+    found = [*_impossible(d), *_too_high(r), *_too_low(r), *_growing(d), *_gripper(r)]
     if r.sharpness.mean() < FLAT * lost_step(d):
         found.append(
             Finding(
@@ -316,6 +347,24 @@ def _growing(d: CriticDiagnosis) -> Iterator[Finding]:
         )
 
 
+def _gripper(r: Ratings) -> Iterator[Finding]:
+    """One command for everything, where people gave several."""
+    people = r.source != Source.policy
+    if not r.gripper.shape[1] or not people.any():
+        return
+    best, given = r.gripper[people].argmax(axis=1), r.command[people]
+    usual = int(np.bincount(best, minlength=3).argmax())
+    others = float((given != usual).mean())
+    if (best == usual).mean() >= ALWAYS and others >= SOMETIMES:
+        yield Finding(
+            "gripper_fixed",
+            f"the gripper's head says '{COMMANDS[usual]}' whatever it sees, where people commanded something else "
+            f"in {others:.0%} of the steps",
+            "bc-pretrain and init= teach it before training; see that the demonstrations' gripper is three-way "
+            "(hiltk check: GRP001)",
+        )
+
+
 def verdict(diagnoses: Sequence[CriticDiagnosis]) -> str:
     """One paragraph: for each policy how values compare with returns, what is wrong, and what to do."""
     return " ".join(_sentence(d) for d in diagnoses)
@@ -339,6 +388,12 @@ def _sentence(d: CriticDiagnosis) -> str:
     )
     steep = _steepest(r)
     text += f", most in the part from {steep} of an episode." if steep else "."
+    if gripper := gripper_row(r, np.ones(len(r.phase), bool)):
+        shares = ", ".join(f"{name} {gripper[f'gripper_{name}_percent']:.0f} %" for name in COMMANDS)
+        text += (
+            f" The gripper's head would say {shares}, as was done in {gripper['gripper_agrees_percent']:.0f} %, its "
+            f"choice ahead by {gripper['gripper_gap']:.2g}."
+        )
     found = findings(d)
     if not found:
         return text + " Nothing stands out."

@@ -16,12 +16,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hiltk.agents.gripper import COMMANDS
 from hiltk.agents.policy import Policy
 from hiltk.diagnostics.changes import CUBE, Changes
 from hiltk.diagnostics.frames import Moments
 from hiltk.diagnostics.subjects import decide, repeated
 from hiltk.learning.guards import Finding
-from hiltk.spec import IMAGE_PREFIX, STATE_KEY
+from hiltk.spec import IMAGE_PREFIX, STATE_KEY, GripperFormat
 
 EVERYTHING, STATE, NOISE = "everything", "state", "noise"
 NOTHING = 0.01  # RMS change of an action in [-1, 1] below which it is always the same
@@ -57,7 +58,8 @@ class PolicyDiagnosis:
     Attributes:
         actions: names of the action's dimensions.
         effects: everything first.
-        saturated: (A,) share of actions at their limit.
+        saturated: (A,) share of actions at their limit; NaN of a three-way gripper, which is nowhere else.
+        gripper: (3,) share of close, hold and open; empty without a three-way gripper.
         places_mm, answers: the cube's places (N, 2) and the actions (N, A) there; empty where there was no simulator.
     """
 
@@ -65,6 +67,7 @@ class PolicyDiagnosis:
     actions: list[str]
     effects: list[Effect]
     saturated: np.ndarray
+    gripper: np.ndarray
     places_mm: np.ndarray
     answers: np.ndarray
 
@@ -105,8 +108,11 @@ def diagnose(name: str, policy: Policy, moments: Moments, changes: Changes | Non
         effects += [Effect(n, "scene", _rms(decide(policy, scenes[n]) - answers)) for n in changes.after]
         assert changes.before.positions_m is not None
         places = 1000 * changes.before.positions_m
-    saturated = (np.abs(usual) > AT_LIMIT).mean(axis=0)
-    return PolicyDiagnosis(name, policy.spec.action.names, effects, saturated, places, answers)
+    saturated, gripper = (np.abs(usual) > AT_LIMIT).mean(axis=0), np.zeros(0)
+    if policy.spec.action.gripper is GripperFormat.discrete3:
+        saturated[-1] = np.nan
+        gripper = np.array([(usual[:, -1] == command).mean() for command in (-1, 0, 1)])
+    return PolicyDiagnosis(name, policy.spec.action.names, effects, saturated, gripper, places, answers)
 
 
 def _swaps(policy: Policy, moments: Moments, other: Moments) -> Iterator[tuple[str, str, dict[str, np.ndarray]]]:
@@ -145,11 +151,11 @@ def findings(d: PolicyDiagnosis) -> list[Finding]:
             )
         ]
     found = [*_blind(d), *_same_motion(d)]
-    if d.saturated.mean() >= SATURATED:
+    if np.nanmean(d.saturated) >= SATURATED:
         found.append(
             Finding(
                 "saturation",
-                f"{d.saturated.mean():.0%} of its actions are at their limit, where tanh passes no gradient",
+                f"{np.nanmean(d.saturated):.0%} of its actions are at their limit, where tanh passes no gradient",
                 "check the action scale of the demonstrations (hiltk check: ACT007); bc-pretrain with loss=mean",
             )
         )
@@ -221,10 +227,15 @@ def _sentence(d: PolicyDiagnosis) -> str:
     cube, noise = d.of(CUBE), d.of(NOISE)
     text += f"; the cube's place at the start {d.share(cube):.0%}" if cube else ""
     text += f"; its noise is {d.share(noise):.0%} of that." if noise else "."
+    text += f" {_gripper_words(d).capitalize()}." if len(d.gripper) else ""
     found = findings(d)
     if not found:
         return text + " Nothing stands out."
     return text + "".join(f" {f.message[0].upper()}{f.message[1:]}; {f.fix}." for f in found)
+
+
+def _gripper_words(d: PolicyDiagnosis) -> str:
+    return "gripper: " + ", ".join(f"{name} {share:.0%}" for name, share in zip(COMMANDS, d.gripper, strict=True))
 
 
 # ---------------------------------------------------------------- figure
@@ -251,8 +262,9 @@ def _draw_effects(axis: Axes, d: PolicyDiagnosis) -> None:
         axis.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=7, color="w" if value > 0.7 else "k")
     axis.set_yticks(range(len(effects)), [_label(e) for e in effects], fontsize=8)
     axis.set_xticks(range(len(d.actions) + 1), [*d.actions, "all"], fontsize=8)
-    limits = ", ".join(f"{n} {s:.0%}" for n, s in zip(d.actions, d.saturated, strict=True))
-    axis.set_title(f"{d.name}: change of the action, % of its spread\nat its limit: {limits}", fontsize=8)
+    limits = ", ".join(f"{n} {s:.0%}" for n, s in zip(d.actions, d.saturated, strict=True) if s == s)
+    gripper = f"\n{_gripper_words(d)}" if len(d.gripper) else ""
+    axis.set_title(f"{d.name}: change of the action, % of its spread\nat its limit: {limits}{gripper}", fontsize=8)
 
 
 def _label(effect: Effect) -> str:
@@ -269,10 +281,17 @@ def _draw_answers(axis: Axes, d: PolicyDiagnosis) -> None:
     axis.set_aspect("equal", "datalim")
 
 
+def _gripper(d: PolicyDiagnosis) -> dict[str, float]:
+    pairs = zip(COMMANDS, d.gripper, strict=True) if len(d.gripper) else ()
+    return {f"gripper_{name}_percent": 100 * float(share) for name, share in pairs}
+
+
 def as_rows(d: PolicyDiagnosis) -> Iterator[Mapping[str, object]]:
     """Rows of the table, one for each effect."""
     for effect in d.effects:
         shares = {f"{n}_percent": 100 * s for n, s in zip(d.actions, d.shares(effect), strict=True)}
         row = {"policy": d.name, "changed": effect.what, "kind": effect.kind, "action_change": effect.size}
         row |= {"percent": 100 * d.share(effect), **shares}
-        yield row | ({"at_limit_percent": 100 * d.saturated.mean()} if effect.kind == EVERYTHING else {})
+        yield row | (
+            {"at_limit_percent": 100 * np.nanmean(d.saturated), **_gripper(d)} if effect.kind == EVERYTHING else {}
+        )

@@ -103,7 +103,9 @@ def align(frame: np.ndarray, usual: np.ndarray) -> np.ndarray:
     grey, warp = small_grey(frame), np.eye(2, 3, dtype=np.float32)
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 50, 1e-3)
     try:
-        likeness, warp = cv2.findTransformECC(usual, grey, warp, cv2.MOTION_TRANSLATION, stop, None, 5)
+        whole = np.full(grey.shape, 255, np.uint8)
+        likeness, moved = cv2.findTransformECC(usual, grey, warp, cv2.MOTION_TRANSLATION, stop, whole, 5)
+        warp = np.asarray(moved)
     except cv2.error:  # it does not converge, or there is nothing to see
         likeness = np.nan
     shift = warp[:, 2] / grey.shape[::-1]  # as parts of width and height

@@ -69,6 +69,7 @@ class Tabular:
     q_low: float = 0.0
     q_high: float = 1.0
     conf: Any = field(default_factory=lambda: SimpleNamespace(discount=GAMMA))
+    gripper: Any = None
 
     @property
     def policy(self) -> Any:
@@ -76,7 +77,10 @@ class Tabular:
             return observation[STATE_KEY]
 
         actor = SimpleNamespace(mode=lambda features: torch.zeros(len(features), 4))
-        return SimpleNamespace(spec=build_spec(), torso=torso, actor=actor, frame_stack=1, device=torch.device("cpu"))
+        device = torch.device("cpu")
+        return SimpleNamespace(
+            spec=build_spec(), torso=torso, actor=actor, frame_stack=1, device=device, gripper=self.gripper
+        )
 
 
 def diagnosed(critic: Any, episodes: list[Episode], metrics: pd.DataFrame | None = None) -> CriticDiagnosis:
@@ -148,6 +152,30 @@ def test_a_critic_that_expects_nothing_of_demonstrations() -> None:
     demos = [chain(2, source=Source.demo) for _ in range(8)]
     d = diagnosed(lambda f, a: 0.1 * right(f, a), demos)
     assert "underestimates" in codes(d) and error(d.ratings, d.ratings.source == Source.demo) == pytest.approx(-0.675)
+
+
+def test_a_three_way_gripper_is_judged() -> None:
+    """The head closes in the last two steps and holds before; people closed in the last one and opened elsewhere."""
+
+    def head(features: Tensor) -> Tensor:
+        close = (features[:, 0] <= 2).float()
+        return torch.stack([close, 1 - close, torch.full_like(close, 0.75)], dim=1)
+
+    episode = chain(4, source=Source.demo)
+    episode.actions[:, -1] = [1, 1, 1, -1]
+    ratings = rate(Tabular(right, gripper=head), [episode])
+    diagnosis = CriticDiagnosis("chain", ratings, pd.DataFrame(), GAMMA)
+    row = next(iter(as_rows(diagnosis)))
+    shares = [row[f"gripper_{name}_percent"] for name in ("close", "hold", "open", "agrees")]
+    assert shares == [50, 50, 0, 25] and (row["gripper_q"], row["gripper_gap"]) == (1, 0.25)
+    assert "would say close 50 %, hold 50 %, open 0 %, as was done in 25 %" in verdict([diagnosis])
+    assert "gripper_fixed" not in [f.code for f in findings(diagnosis)]
+    stuck = replace(ratings, gripper=np.tile([0.1, 0.5, 0.2], (4, 1)))
+    found = {f.code: f.message for f in findings(replace(diagnosis, ratings=stuck))}
+    assert "says 'hold' whatever it sees, where people commanded something else in 100%" in found["gripper_fixed"]
+    same = replace(stuck, command=np.ones(4, int))  # nobody did anything else
+    assert "gripper_fixed" not in [f.code for f in findings(replace(diagnosis, ratings=same))]
+    assert not any(key.startswith("gripper") for key in next(iter(as_rows(diagnosed(right, [episode])))))
 
 
 def test_a_critic_that_does_not_care_what_is_done() -> None:

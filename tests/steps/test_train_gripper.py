@@ -11,11 +11,23 @@ import pytest
 
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import resolve
-from hiltk.config import AgentConf, BcConf, EncoderConf, RecordConf, So101SimConf, TaskConf, TrainConf
+from hiltk.config import (
+    AgentConf,
+    BcConf,
+    DiagnoseCriticConf,
+    DiagnosePolicyConf,
+    EncoderConf,
+    RecordConf,
+    So101SimConf,
+    TaskConf,
+    TrainConf,
+)
+from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import load_episodes
+from hiltk.diagnostics.record import load
 from hiltk.errors import ConfigError
 from hiltk.spec import GripperFormat
-from hiltk.steps import bc_pretrain, record, train
+from hiltk.steps import bc_pretrain, diagnose_critic, diagnose_policy, record, train
 
 
 def test_a_three_way_gripper_is_cloned_and_trained(tmp_path: Path) -> None:
@@ -35,6 +47,7 @@ def test_a_three_way_gripper_is_cloned_and_trained(tmp_path: Path) -> None:
     run = TrainConf(
         root=root, name="hil", env=env, task=TaskConf(time_limit_s=3.0), agent=agent, encoder=encoder, demos=["demos"],
         init="bc", episodes=2, batch_size=16, utd=0.5, learning_starts=20, capacity=500, offline_updates=10,
+        checkpoint_every=1,
     )  # fmt: skip
     artifact = train.run(run)
     table = pd.read_csv(artifact.path / "metrics.csv")
@@ -43,3 +56,18 @@ def test_a_three_way_gripper_is_cloned_and_trained(tmp_path: Path) -> None:
     assert (artifact.path / "guards.csv").is_file()
     with pytest.raises(ConfigError, match="needs demonstrations"):
         train.run(replace(run, demos=[]))
+    _diagnose(root, episodes)
+
+
+def _diagnose(root: str, demos: list[Episode]) -> None:
+    """The head's choices are in the diagnoses of policy and critic, and its commands are no saturation."""
+    acts = diagnose_policy.run(DiagnosePolicyConf(root=root, name="acts", policies=["bc"], frames=40))
+    row = pd.read_csv(acts.path / "policy.csv").iloc[0]
+    shares = [row[f"gripper_{name}_percent"] for name in ("close", "hold", "open")]
+    assert sum(shares) == pytest.approx(100) and max(shares) < 100
+    assert "Gripper: close " in load(acts.path).verdict
+    values = diagnose_critic.run(DiagnoseCriticConf(root=root, name="values", policies=["hil"]))
+    table = pd.read_csv(values.path / "critic.csv")
+    demo = table[(table.source == "demo") & (table.episode_percent == "0-100")].iloc[0]
+    assert demo.transitions == sum(map(len, demos)) and demo.gripper_agrees_percent > 60 and demo.gripper_gap > 0
+    assert "The gripper's head would say close" in load(values.path).verdict
