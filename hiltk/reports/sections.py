@@ -26,6 +26,7 @@ from hiltk.reports.page import Cell, Figure, Section, Table, Video, own_figures
 from hiltk.reports.sources import read_csv, title_of, training_runs
 from hiltk.reports.success import Board
 
+LONG = 50  # letters in a cell: such a table is one of sentences
 PAIRED = "exact McNemar test on the episodes both policies played"
 
 
@@ -199,7 +200,9 @@ def diagnosis_section(diagnosis: Artifact) -> Section:
     head = [[Cell(str(column).replace("_", " ")) for column in record.table]]
     body = [[Cell(_written(value)) for value in row] for row in record.table.itertuples(index=False)]
     figures = [Figure(diagnosis.path / n, f"{record.title}. {text}", text) for n, text in record.pictures.items()]
-    return Section(f"Diagnosis: {record.title} ({title_of(diagnosis)})", [record.verdict], [Table(head, body)], figures)
+    words = any(len(cell.text) > LONG for row in body for cell in row)  # evidence in sentences would run off the page
+    tables = [Table(head, body, words=words)]
+    return Section(f"Diagnosis: {record.title} ({title_of(diagnosis)})", [record.verdict], tables, figures)
 
 
 def _written(value: object) -> str:

@@ -354,13 +354,13 @@ def exchanged(frames: np.ndarray) -> np.ndarray:
 def test_a_fault_is_called_by_its_name(
     trained: Statistics, fault: Callable[[np.ndarray], np.ndarray], says: set[str], camera: str
 ) -> None:
-    """Within four episodes, in the middle of a training as at its beginning."""
+    """Within five episodes, in the middle of a training as at its beginning."""
     for before in (0, 10):
         monitor = DriftMonitor(trained)
         for seed in range(before):
             assert watch(monitor, episode(2000 + seed)) == []
         found: list[Drift] = []
-        for seed in range(4):
+        for seed in range(5):
             images = episode(2100 + seed)
             found += watch(monitor, images | {camera: fault(images[camera])})
         assert found and {d.camera for d in found} == {camera}

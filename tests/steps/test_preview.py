@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pandas as pd
 import pytest
@@ -131,6 +133,69 @@ def test_live_episodes_of_a_policy(root: Path) -> None:
     assert [i["artifact"] for i in made.run()["inputs"]] == ["cube", "pi"]
     with pytest.raises(UserError, match=r"images\.wrist\.height: 16 against 24|not what the classifier was trained on"):
         preview.run(conf(root, policy="pi", env=So101SimConf(image_height=24, image_width=24)))
+
+
+class Lamp(gym.Env[Any, Any]):
+    """Not ours: a lamp (one camera, one number) that goes on, which is success, where the action's sum stays up."""
+
+    def __init__(self) -> None:
+        self.metadata = {"render_fps": 10}
+        box = gym.spaces.Box
+        self.observation_space = gym.spaces.Dict(
+            {"level": box(-50.0, 50.0, (1,), np.float32), "view": box(0, 255, (16, 16, 3), np.uint8)}
+        )
+        self.action_space = box(-1.0, 1.0, (2,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.level, self.steps = 0.0, 0
+        return self._see(), {"is_success": False}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.level, self.steps = self.level + float(np.sum(action)), self.steps + 1
+        return self._see(), 0.0, False, self.steps == 12, {"is_success": self.level > 2}
+
+    def _see(self) -> Any:
+        frame = self.np_random.integers(0, 40, (16, 16, 3)) + (190 if self.level > 2 else 20)
+        return {"level": np.array([self.level], np.float32), "view": frame.astype(np.uint8)}
+
+
+def test_a_policy_in_an_environment_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Live, in any Gymnasium environment: its own camera, labels and end, and whoever acts."""
+    gym.register("hiltk_test/Lamp-v0", entry_point=lambda **_: Lamp())
+    try:
+        root, env, task = str(tmp_path), GymnasiumConf(id="hiltk_test/Lamp-v0"), TaskConf()
+        spec = copy.deepcopy(make_env(env, task, RewardConf(), seed=0).io_spec)
+        episodes = []
+        for seed in range(8):
+            episode = build_episode(build_spec(), length=10, seed=seed, success=seed < 5)
+            bright = 190 * episode.success[:, None, None, None] + 20
+            view = np.random.default_rng(seed).integers(0, 40, (11, 16, 16, 3)) + bright
+            seen = {"observation.images.view": view.astype(np.uint8), STATE_KEY: np.zeros((11, 1), np.float32)}
+            episodes.append(replace(episode, observations=seen, actions=np.zeros((10, 2), np.float32)))
+        write_dataset(tmp_path / "lamps", spec, episodes)
+        ignore = ChecksConf(ignore=["ACT", "GRP", "IMG", "KIN", "LRN", "REW", "RUN"])
+        train_classifier.run(
+            ClassifierConf(
+                root=root, name="lamp", datasets=[str(tmp_path / "lamps")], encoder=TINY, steps=60, lr=3e-3,
+                hold_steps=2, min_steps=0, checks=ignore,
+            )
+        )  # fmt: skip
+        spec.stats = {STATE_KEY: Stats([0.0], [1.0], [-1.0], [1.0], "test")}
+        cfg = TrainConf(root=root, name="pi", env=env, agent=AgentConf(hidden=[8]))
+        with create("policies", "pi", root=root, step="train", cfg=cfg, inputs=[], seed=0) as draft:
+            Policy(cfg.agent, TINY, spec).save(draft.path)
+        for name, push, label in (("still", 0.0, "failure"), ("up", 0.5, "success")):
+            monkeypatch.setattr(Policy, "act", lambda self, observation, push=push: np.full(2, push, np.float32))
+            made = preview.run(
+                PreviewConf(root=root, classifier="lamp", name=name, policy="pi", env=env, task=task, episodes=2)
+            )
+            table = pd.read_csv(made.path / "episodes.csv")
+            assert (table.label == label).all() and table.drift.isna().all()
+            assert table.verdict.str.startswith("rightly").all()
+            assert len(list((made.path / "videos").iterdir())) == 2 and "live episodes" in page_of(made)
+    finally:
+        del gym.registry["hiltk_test/Lamp-v0"]
 
 
 def test_images_made_otherwise_are_refused_by_name(root: Path, tmp_path: Path) -> None:
