@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hiltk.errors import UserError
@@ -108,6 +108,7 @@ def test_a_frame_in_numbers() -> None:
     np.testing.assert_allclose(describe(np.zeros((8, 8, 3), np.uint8)), [0, 1 / 3, 1 / 3, 1 / 3, 0, 0])
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000), st.floats(0.4, 1.0))
 def test_a_lamp_changes_neither_colours_nor_sharpness(seed: int, gain: float) -> None:
     frame = scene("wrist", seed)[0]
@@ -126,6 +127,7 @@ def blobs(size: int, right: float = 0.0, down: float = 0.0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [32, 64, 160])
+@settings(deadline=None)
 @given(st.floats(-0.1, 0.1), st.floats(-0.1, 0.1), st.floats(0.5, 1.2))
 def test_a_shift_is_measured_in_pixels_of_the_frame_whatever_the_light(
     size: int, right: float, down: float, gain: float
@@ -164,6 +166,7 @@ def test_limits_by_student() -> None:
     assert known("right", np.zeros(9), np.ones(9, bool), 0.05).spread == 0.5
 
 
+@settings(deadline=None)
 @given(st.integers(3, 60), st.integers(0, 100), st.sampled_from(QUANTITIES))
 def test_few_episodes_give_wide_limits(count: int, seed: int, quantity: str) -> None:
     values = np.exp(np.random.default_rng(seed).normal(size=count))
@@ -262,6 +265,7 @@ def test_a_moving_average_by_hand() -> None:
     assert [len(found) for found in said] == [0] * 4 + [1] and (said[4][0].value, said[4][0].episodes) == (94, 5)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 155), st.floats(1.0, 20.0), st.floats(0.5, 4.0), st.booleans())
 def test_the_larger_the_sooner(away: int, spread: float, limit: float, dark: bool) -> None:
     """A lasting step of k spreads is said as soon as k (1 - 0.8^t) is beyond the limit, and never where k is not."""

@@ -193,7 +193,7 @@ def test_a_policy_in_an_environment_of_others(tmp_path: Path, monkeypatch: pytes
             table = pd.read_csv(made.path / "episodes.csv")
             assert (table.label == label).all() and table.drift.isna().all()
             assert table.verdict.str.startswith("rightly").all()
-            assert len(list((made.path / "videos").iterdir())) == 2 and "live episodes" in page_of(made)
+            assert len(list((made.path / "videos").iterdir())) == 2 and "on pi@p-0001" in page_of(made)
     finally:
         del gym.registry["hiltk_test/Lamp-v0"]
 
