@@ -35,6 +35,7 @@ from hiltk.evaluation.intervals import wilson
 from hiltk.spec import STATE_KEY
 
 STANDS_OUT = 0.3
+SEEN = 0.01  # scores below are no sign of anything
 FEW_EPISODES = 20  # of training: too few to judge by
 ZERO = 1e-6
 NOISE = 0.3  # of a full action: what exploration stays below
@@ -597,7 +598,8 @@ def table(ranked: list[Suspect]) -> pd.DataFrame:
                 "score": round(s.score, 3),
                 "severity": round(s.severity, 3),
                 "certainty": round(s.certainty, 3),
-                "what was seen": s.words,
+                # The words accuse: beside a score of nothing they would read as if it were so.
+                "what was seen": s.words if s.score >= SEEN else "no sign of it",
                 "numbers": ", ".join(f"{k} {v:.4g}" for k, v in s.numbers.items()),
                 "cure": s.cure if s.score >= STANDS_OUT else "",
                 "explained by": s.link,

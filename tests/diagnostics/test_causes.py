@@ -14,7 +14,7 @@ from hiltk.agents.resnet import FrozenResNet
 from hiltk.checks.catalogue import IDS
 from hiltk.checks.rule import RULES
 from hiltk.config import TrunkConf
-from hiltk.diagnostics.causes import CAUSES, STANDS_OUT, Suspect, filter_spread, ramp, rank, verdict
+from hiltk.diagnostics.causes import CAUSES, STANDS_OUT, Suspect, filter_spread, ramp, rank, table, verdict
 from hiltk.diagnostics.evidence import Evidence
 from tests.diagnostics.planted import HEALTHY, PLANTED, World, healthy
 
@@ -41,6 +41,13 @@ def test_a_score_is_severity_times_certainty() -> None:
     assert Suspect("x", 0.8, 0.5, "", "", "").score == pytest.approx(0.4)
     assert Suspect("x", 1, 1, "", "", "ACT001").link == "hiltk check --explain ACT001"
     assert Suspect("x", 1, 1, "", "", "guard q_bound (F6)").link == "guard q_bound (F6)"
+
+
+def test_a_cause_without_a_sign_does_not_accuse() -> None:
+    seen, unseen = Suspect("a", 0.9, 1, "a spoils it", "mend a", ""), Suspect("b", 0.0, 1, "b spoils it", "mend b", "")
+    shown = table([seen, unseen])
+    assert shown["what was seen"].tolist() == ["a spoils it", "no sign of it"]
+    assert shown["cure"].tolist() == ["mend a", ""]
 
 
 @pytest.mark.parametrize("trained", [False, True])
