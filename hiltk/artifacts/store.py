@@ -278,6 +278,7 @@ def create(
     resumable: bool = False,
     resume: bool = False,
     may_change: Sequence[str] = (),
+    started: str = "",
 ) -> Iterator[Draft]:
     """Write the next version of an artifact: whole, or not at all.
 
@@ -292,6 +293,7 @@ def create(
         resumable: keep what was written when the body fails, for a later ``resume``.
         resume: continue in what an earlier, interrupted run left.
         may_change: settings in which the continued run may differ from the interrupted one.
+        started: when the work began, where that was before this (`provenance.now`).
 
     Raises:
         ConfigError: the name cannot be a folder's name.
@@ -308,6 +310,7 @@ def create(
         with _only_writer(folder, f"{_SINGULAR[kind]} '{name}'"):
             draft = _open_draft(kind, name, folder, resumable=resumable, resume=resume)
             record = _start(draft, step, cfg, inputs, seed, root, may_change)
+            record |= {"started": started} if started else {}
             try:
                 yield draft
                 _finish(draft, record, folder)

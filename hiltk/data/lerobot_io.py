@@ -230,10 +230,10 @@ def dataset_spec(path: Path) -> Spec:
     return require_whole(LeRobotFiles(path))
 
 
-def require_whole(files: LeRobotFiles) -> Spec:
-    """The spec of a dataset whose files were opened; raises as `dataset_spec`."""
+def require_whole(files: LeRobotFiles, *, look: bool = True) -> Spec:
+    """The spec of a dataset whose files were opened; raises as `dataset_spec`, and looks as `require_consistent`."""
     spec = _spec_of(files)
-    require_consistent(files)
+    require_consistent(files, look=look)
     return spec
 
 
@@ -275,7 +275,7 @@ class DatasetReader:
 
     def __init__(self, path: Path, spec: Spec | None = None) -> None:
         self._files = LeRobotFiles(path)
-        stored = require_whole(self._files)
+        stored = require_whole(self._files, look=False)  # frames may be known already, and none decoded
         wanted = spec or stored
         self.path, self.bounds = self._files.path, self._files.bounds
         self.cameras = {image.key: image for image in wanted.images}
@@ -290,7 +290,10 @@ class DatasetReader:
     def frames(self, key: str) -> Iterator[np.ndarray]:
         """Every frame of one camera in row order, (H, W, 3) uint8, cropped and resized as wanted."""
         fit = self.fits[key]
-        return (frame if fit is None else fit_image(frame, fit) for frame in self._files.frames(key))
+        for row, frame in enumerate(self._files.frames(key)):
+            if row == 0:
+                self._files.require_shape(key, frame.shape)
+            yield frame if fit is None else fit_image(frame, fit)
 
     def episodes(self, *, after_end: bool) -> Iterator[Episode]:
         """All episodes in order, decoded one after the other."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from hiltk.artifacts.provenance import now
 from hiltk.artifacts.store import Artifact, create, resolve, versions
 from hiltk.checks.gate import gate
 from hiltk.config import ClassifierConf
@@ -50,6 +51,7 @@ def run(cfg: ClassifierConf) -> Artifact:
         ConfigError: an option or a camera's name is wrong.
         UserError: the datasets do not fit together, or their labels cannot be learned from.
     """
+    started = now()
     check_options(cfg)
     device = set_up_torch(cfg)
     inputs = _resolve(cfg)
@@ -66,8 +68,9 @@ def run(cfg: ClassifierConf) -> Artifact:
     if judgement:
         report["unseen"] = judgement.to_dict()
     with create(
-        "classifiers", cfg.name, root=cfg.root, step="train-classifier", cfg=cfg, inputs=inputs + unseen, seed=cfg.seed
-    ) as draft:
+        "classifiers", cfg.name, root=cfg.root, step="train-classifier", cfg=cfg, inputs=inputs + unseen,
+        seed=cfg.seed, started=started,
+    ) as draft:  # fmt: skip
         _write(result, report, data.names, draft.path)
         draft.spec = result.classifier.spec
         keys = ("threshold", "precision", "recall", "accuracy", "wrongly_ended", "missed")

@@ -69,6 +69,10 @@ def test_run_yaml_tells_where_an_artifact_comes_from(tmp_path: Path) -> None:
     assert len(run["key"]) == 16
 
 
+def test_work_that_began_earlier_is_said_to_have(tmp_path: Path) -> None:
+    assert write(tmp_path, started="2020-01-01T00:00:00+00:00").run()["started"] == "2020-01-01T00:00:00+00:00"
+
+
 def test_spec_and_notes_are_saved(tmp_path: Path) -> None:
     with create("datasets", "demos", root=tmp_path, step="record", cfg=CFG, inputs=[], seed=0) as draft:
         draft.spec = Spec(task="lift")

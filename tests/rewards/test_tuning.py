@@ -80,6 +80,16 @@ def test_the_rule_of_the_others_is_judged_by_the_one_left_out() -> None:
     assert tuning.mistakes_apart() == 1
 
 
+def test_one_miss_in_twenty_does_not_shorten_the_hold() -> None:
+    wrong, missed = np.array([[0], [0], [0], [0], [0], [0]]), np.array([[0], [0], [1], [1], [1], [2]])
+    assert choose(wrong, missed, 0) == (1, 0)  # of the first two, the longer
+    assert choose(wrong, missed, 1) == (2, 0)  # of the first five, the middle
+    odd, steady = ("0001011", "0001111"), ("0011111", "0011111")
+    few, many = (tune(replays(*[steady] * n, odd), [1, 2, 3, 4], [0]) for n in (18, 19))
+    assert (few.allowed, few.hold_steps) == (0, 2)
+    assert (many.allowed, many.hold_steps) == (1, 3)
+
+
 def test_a_version_is_left_out_together_with_its_episode() -> None:
     """As above, each episode twice: the odd one's version must not tell the others what it needs."""
     steady, odd = ("0000111", "0000111"), ("0011000", "0000000")
