@@ -153,15 +153,14 @@ def _help(verb: Verb) -> str:
     commands = [line for line in about if line.startswith("hiltk ")]
     words = [line for line in about[1:] if line not in commands]
     sections = [
-        "\n".join(words).strip(),
+        *"\n".join(words).strip().split("\n\n"),
         "\n".join(["Examples", *(f"  {c}" for c in commands)]),
         "\n".join(["Settings, with the value they have now", *_settings_table(verb)]),
         _MECHANICS,
     ]
-    # Typer keeps the line breaks of paragraphs that open with \b; rich would take [..] for markup.
-    text = "\n\n".join(
-        section.replace("\n\n", "\n\n\b\n") for section in (sections[0], *("\b\n" + s for s in sections[1:]))
-    )
+    # Typer keeps the line breaks of paragraphs that open with \b: those with columns. Prose becomes one line each, for
+    # it to break where the terminal ends.
+    text = "\n\n".join("\b\n" + s if "  " in s else s.replace("\n", " ") for s in sections)
     return text.replace("[", "\\[")
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -70,6 +71,13 @@ def test_help_of_a_verb_says_what_it_reads_writes_and_shows_commands(name: str) 
     assert "writes:" in result.output
     assert result.output.count(f"  hiltk {name} ") >= 3
     assert "name=???" in result.output
+
+
+def test_help_fits_prose_to_the_terminal() -> None:
+    lines = hiltk("train-classifier", "--help").output.split("Examples")[0].splitlines()
+    prose = [line.strip() for line in lines if line.strip()]
+    short = [line for line, following in pairwise(prose) if len(line) < 30 and following[0].islower()]
+    assert not short  # a word or two left over, where a longer line was broken
 
 
 def test_help_keeps_brackets() -> None:

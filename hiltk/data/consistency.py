@@ -26,6 +26,7 @@ def require_consistent(files: LeRobotFiles, *, look: bool = True) -> None:
         UserError: naming what disagrees, with both values.
     """
     _require_columns(files)
+    files.tasks()  # refuses a damaged table of them
     _require_episodes(files)
     _require_times(files)
     for column in (STATE_KEY, "action"):

@@ -162,6 +162,10 @@ def other_episodes(**changes: Any) -> Fault:
     return edit
 
 
+def truncated_tasks(path: Path) -> None:
+    cut(the(path, "meta/tasks.parquet"))
+
+
 def truncated_episodes(path: Path) -> None:
     cut(the(path, "meta/episodes/*/*.parquet"))
 
@@ -214,6 +218,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "other_width": (other_width, "'action' has 3 numbers a row"),
     "no_column": (no_column("index"), "columns that are not there: index"),
     "truncated_episodes": (truncated_episodes, "damaged"),
+    "truncated_tasks": (truncated_tasks, "tasks.parquet"),
     "other_length": (other_episodes(length=3), "episode 0 of 3 frames against episode 0 of 11 frames"),
     "other_place": (other_episodes(dataset_from_index=3), "put episode 0 in rows 3 to 11, it is in rows 0 to 11"),
     "no_picture": (picture(None), "cannot be decoded"),
