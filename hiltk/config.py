@@ -391,7 +391,7 @@ class AugmentConf:
     gamma: float = 0.5  # exponents between 2^-gamma and 2^gamma, 0 to 1
     light: float = 0.5  # a slope of light across the frame, a spot or shadow in it; relative, 0 to 1
     blur: float = 0.5  # of half the frames, Gaussian; largest standard deviation, pixels
-    camera: float = 1.0  # turn and zoom; 1 is 10 degrees and 10 %
+    camera: float = 1.0  # turn, zoom and shift; 1 is 10 degrees, 10 % and an eighth of the image
 
 
 @dataclass
@@ -408,6 +408,7 @@ class ClassifierConf(ComputeConf):
     hidden: int = 64  # width of the head
     dropout: float = 0.1
     members: int = 1  # networks in the ensemble
+    state_loss: float = 1.0  # weight of reading the arm's posture off the images while training, beside success
     augment: AugmentConf = field(default_factory=AugmentConf)
     steps: int = 1200  # at most; the weights with the lowest held-out loss are kept
     patience: int = 20  # evaluations (every 50 steps) without a lower held-out loss before stopping

@@ -12,7 +12,7 @@ from hiltk.config import AugmentConf
 from hiltk.errors import ConfigError
 
 SHARE_BLURRED = 0.5  # of the frames; the others stay sharp
-TURN_DEG, ZOOM = 10.0, 0.1  # of the camera at strength 1, either way
+TURN_DEG, ZOOM, SHIFT = 10.0, 0.1, 0.125  # of the camera at strength 1, either way; shift: of the image
 
 
 def check_augment(conf: AugmentConf) -> None:
@@ -35,7 +35,7 @@ def augmented(
 
     Args:
         frames: (B, H, W, 3) uint8; may be changed.
-        shift_pad: largest shift, pixels.
+        shift_pad: largest shift, pixels, unless ``conf.camera`` shifts farther.
 
     Returns:
         (B, 3, H, W): uint8 where colours and light are left alone, else float32 in [0, 1].
@@ -52,16 +52,19 @@ def augmented(
 
 
 def moved(frames: np.ndarray, strength: float, shift_pad: int, rng: np.random.Generator) -> np.ndarray:
-    """As from a camera that was knocked: shifted by up to ``shift_pad`` pixels, turned and zoomed; edges repeated.
+    """As from a camera that was knocked: shifted, turned and zoomed; edges repeated.
 
     Args:
         frames: (B, H, W, 3) uint8.
-        strength: 1 turns by up to `TURN_DEG` and zooms by up to `ZOOM`, either way.
+        strength: 1 turns by up to `TURN_DEG`, zooms by up to `ZOOM` and shifts by up to `SHIFT` of the image, either
+            way: a camera with a lens of 45 degrees that is turned by 6 shifts everything by an eighth.
+        shift_pad: shifts by up to so many pixels, where that is more.
     """
     height, width = frames.shape[1:3]
     turn = TURN_DEG * strength * rng.uniform(-1, 1, len(frames))
     zoom = 1 + ZOOM * strength * rng.uniform(-1, 1, len(frames))
-    shift = shift_pad * rng.uniform(-1, 1, (len(frames), 2))
+    largest = np.maximum(shift_pad, SHIFT * strength * np.array([width, height]))
+    shift = largest * rng.uniform(-1, 1, (len(frames), 2))
     out, centre = np.empty_like(frames), ((width - 1) / 2, (height - 1) / 2)
     for i, frame in enumerate(frames):
         matrix = np.asarray(cv2.getRotationMatrix2D(centre, turn[i], zoom[i]), np.float64)

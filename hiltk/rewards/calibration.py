@@ -108,13 +108,12 @@ def choose_threshold(
 ) -> float:
     """The threshold of a classifier whose verdict is "success" at or above it.
 
-    The rule: among thresholds whose false-positive rate is at most ``max_false_positive_rate``, the one that judges
-    most frames rightly. What is allowed need not be used up: the threshold rises as long as that spares more failures
-    than it loses successes. All thresholds in the gap between two neighbouring scores give the same verdicts; the
-    middle of the gap is taken, since the wrong side of either end is a mistake, and of equally good gaps the middle
-    one. Never below ``floor``: a handful of held-out frames cannot show that so low a score means success. (Both
-    classes are drawn equally in training; where failures are n times as many, a frame of probability p is likelier a
-    success only where p > n / (n + 1); Elkan 2001, theorem 2.)
+    The rule: the lowest one, from ``floor`` up, whose false-positive rate is at most ``max_false_positive_rate``. All
+    thresholds in the gap between two neighbouring scores give the same verdicts; the middle of the gap is taken, since
+    the wrong side of either end is a mistake. The floor is what theory asks for: both classes are drawn equally in
+    training, so where failures are n times as many, a frame of probability p is likelier a success only where
+    p > n / (n + 1) (Elkan 2001, theorem 2). A handful of held-out episodes knows no better than that, only whether too
+    many failures lie above.
 
     Args:
         probabilities: (N,) scores in [0, 1].
@@ -123,14 +122,10 @@ def choose_threshold(
     """
     scores = np.unique(np.append(probabilities, [0.0, 1.0]))
     candidates = np.maximum(floor, (scores[:-1] + scores[1:]) / 2)[scores[1:] >= floor]
-    positives, negatives = np.sort(probabilities[success]), np.sort(probabilities[~success])
-    right = len(positives) - np.searchsorted(positives, candidates)
-    wrong = len(negatives) - np.searchsorted(negatives, candidates)
-    gain = np.where(wrong <= max_false_positive_rate * len(negatives) + 1e-9, right - wrong, -np.inf)
-    if not np.isfinite(gain).any():  # failures score 1 itself
-        return 1.0
-    best = np.flatnonzero(gain == gain.max())
-    return float(candidates[best[len(best) // 2]])
+    failures = np.sort(probabilities[~success])
+    wrong = len(failures) - np.searchsorted(failures, candidates)
+    few_enough = candidates[wrong <= max_false_positive_rate * len(failures) + 1e-9]
+    return float(few_enough[0]) if len(few_enough) else 1.0  # 1: failures score 1 itself
 
 
 def confusion(probabilities: np.ndarray, success: np.ndarray, threshold: float) -> Confusion:

@@ -39,7 +39,11 @@ class Network(nn.Module):
 
     def forward(self, images: dict[str, Tensor]) -> Tensor:
         """Logits (B,) of frames (B, 3, H, W) uint8 or float in [0, 1]."""
-        return self.head(self.encoder(images)).squeeze(-1)
+        return self.judge(self.encoder(images))
+
+    def judge(self, features: Tensor) -> Tensor:
+        """Logits (B,) of what the encoder made of frames, (B, F)."""
+        return self.head(features).squeeze(-1)
 
 
 class SuccessClassifier(nn.Module):

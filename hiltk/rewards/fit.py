@@ -31,8 +31,8 @@ class Fit:
     """How fitting went.
 
     Attributes:
-        losses: (step, training loss, held-out loss) at each evaluation; both classes weighted equally, the held-out
-            loss at the temperature with which it is lowest.
+        losses: (step, training loss, held-out loss) at each evaluation, of success alone; both classes weighted
+            equally, the held-out loss at the temperature with which it is lowest.
         best_step: whose weights were kept.
     """
 
@@ -44,6 +44,11 @@ def fit(
     network: Network, train: LabelledFrames, held_out: LabelledFrames, conf: ClassifierConf, *, seed: int, name: str
 ) -> Fit:
     """Train every parameter; leaves the averaged weights with the lowest held-out loss in the network.
+
+    Beside success, a linear layer that is thrown away afterwards reads the arm's posture off the features. A label says
+    one bit of a frame, the encoders of the arm say where it is, how high and how far the jaws are closed: what success
+    hangs on, and what a few episodes of labels do not teach (as the pose that Levine et al. 2016, "End-to-end training
+    of deep visuomotor policies", train their vision layers on first).
 
     The weights of the latest steps are averaged with a half-life of 34 steps (Polyak & Juditsky 1992): with a high
     learning rate single steps jump about so much that the best of them is a matter of luck.
@@ -116,27 +121,39 @@ def _updates(
     The learning rate rises over the first tenth of ``steps`` and falls to nothing at the last (Smith & Topin 2018).
     """
     rng = np.random.default_rng(seed)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=conf.lr, weight_decay=conf.weight_decay)
+    device = _device(network)
+    reader, state = _reader(network, train)
+    trained = nn.ModuleList([network, reader]).parameters()
+    optimizer = torch.optim.AdamW(trained, lr=conf.lr, weight_decay=conf.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, conf.lr, total_steps=max(steps, 20), pct_start=0.1)
     seen, plain = _eyes(network, train, held_out, conf, rng)
-    device = _device(network)
-
     weight = np.ones(len(train)) if train.weight is None else train.weight
     error = np.ones(len(train))  # of each frame's probability when it was last seen, 0 to 1
 
     def update() -> float:
         rows = balanced_rows(train.success, conf.batch_size, rng, weight * (1 - conf.hard + conf.hard * error))
         target = torch.from_numpy(train.success[rows]).to(device, torch.float32)
-        logits = network(seen(rows))
+        features = network.encoder(seen(rows))
+        logits = network.judge(features)
         loss = F.binary_cross_entropy_with_logits(logits, target)
         error[rows] = (logits.detach().sigmoid() - target).abs().cpu().numpy()
+        posture = F.mse_loss(reader(features), state[rows]) if state.numel() else 0.0
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (loss + conf.state_loss * posture).backward()
         optimizer.step()
         schedule.step()
         return loss.item()
 
     return update, plain
+
+
+def _reader(network: Network, train: LabelledFrames) -> tuple[nn.Module, Tensor]:
+    """A layer that reads the state off the features, and what it should read: (N, S), standardised; S may be 0."""
+    if train.state is None:
+        return nn.Identity(), torch.empty(len(train), 0)
+    state = torch.from_numpy(train.state).to(_device(network), torch.float32)
+    state = (state - state.mean(0)) / state.std(0, correction=0).clamp(min=1e-6)  # a locked joint does not move
+    return nn.Linear(network.encoder.out_features, state.shape[1]).to(state.device), state
 
 
 def _eyes(

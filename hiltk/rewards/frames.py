@@ -10,6 +10,7 @@ import numpy as np
 from hiltk.data.episode import Episode
 from hiltk.data.frames import Frames
 from hiltk.errors import UserError
+from hiltk.spec import STATE_KEY
 
 
 @dataclass
@@ -22,6 +23,7 @@ class LabelledFrames:
         episode: (N,) number of the episode the frame comes from, over all datasets.
         step: (N,) number of the frame in its episode, from 0.
         weight: (N,) how often a frame is drawn for training, relative to the others of its class; None: all alike.
+        state: (N, S) float32, those entries of ``observation.state`` that were asked for; None: nobody asked.
     """
 
     images: dict[str, Frames]
@@ -29,6 +31,7 @@ class LabelledFrames:
     episode: np.ndarray
     step: np.ndarray
     weight: np.ndarray | None = None
+    state: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.success)
@@ -58,9 +61,17 @@ class Split:
 
 
 def collect(
-    episodes: Sequence[Episode], keys: Sequence[str], numbers: Sequence[int] | np.ndarray | None = None
+    episodes: Sequence[Episode],
+    keys: Sequence[str],
+    numbers: Sequence[int] | np.ndarray | None = None,
+    state: Sequence[int] = (),
 ) -> LabelledFrames:
-    """Every observation with its label, the last one included, of all episodes or of those with these ``numbers``."""
+    """Every observation with its label, the last one included, of all episodes or of those with these ``numbers``.
+
+    Args:
+        keys: of the cameras.
+        state: which entries of the state to keep.
+    """
     numbers = np.arange(len(episodes)) if numbers is None else np.asarray(numbers)
     chosen = [episodes[n] for n in numbers.tolist()]
     lengths = [len(e.success) for e in chosen]
@@ -69,6 +80,7 @@ def collect(
         success=np.concatenate([e.success for e in chosen]).astype(bool),
         episode=np.repeat(numbers, lengths),
         step=np.concatenate([np.arange(n) for n in lengths]),
+        state=np.concatenate([e.observations[STATE_KEY][:, list(state)] for e in chosen]) if state else None,
     )
 
 

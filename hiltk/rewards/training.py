@@ -160,6 +160,7 @@ def check_options(conf: ClassifierConf) -> None:
         ("min_threshold", 0 < conf.min_threshold < 1, "a probability between 0 and 1"),
         ("hard", 0 <= conf.hard < 1, "from 0 to below 1"),
         ("dropout", 0 <= conf.dropout < 1, "from 0 to below 1"),
+        ("state_loss", conf.state_loss >= 0, "not negative"),
         ("batch_size", conf.batch_size >= 2, "at least 2: one success and one failure"),
         ("steps", conf.steps >= 1, "at least 1"),
         ("patience", conf.patience >= 1, "at least 1"),
@@ -207,7 +208,8 @@ def _turns(episodes: Sequence[Episode], origins: Sequence[Origin], conf: Classif
 
 
 def _frames(episodes: Sequence[Episode], spec: Spec, numbers: np.ndarray, origins: Sequence[Origin]) -> LabelledFrames:
-    frames = collect(episodes, spec.image_keys, numbers)
+    posture = [i for i, d in enumerate(spec.state.dims) if not d.unit.endswith("/s")]  # a frame shows no velocities
+    frames = collect(episodes, spec.image_keys, numbers, posture)
     weight = np.array([o.weight for o in origins])[frames.episode]
     return replace(frames, weight=None if (weight == 1).all() else weight)
 

@@ -103,25 +103,25 @@ def tune(replays: Replays, holds: list[int], earliest: list[int], versions: int 
 
 
 def choose(wrongly_ended: np.ndarray, missed: np.ndarray, allowed: int = 0) -> tuple[int, int]:
-    """The rule with the fewest episodes wrongly ended or missed, some misses allowed.
+    """The longest hold with the fewest episodes wrongly ended or missed, some misses allowed.
 
-    A success that is missed costs a few steps, a failure that is rewarded is learned. One odd success among many must
-    not shorten the hold for all.
-
-    Of equally good ones those that wrongly end fewer; of these the one nearest to their middle, where neither a longer
-    nor a shorter hold does harm; then the longer hold and the later start.
+    A failure that is rewarded is learned; a success that is missed, or rewarded half a second late, costs a few steps.
+    So a hold is as long as successes bear: near misses of tomorrow last longer than those held out today, and one odd
+    success among many must not shorten the hold for all.
 
     Args:
-        wrongly_ended: (H, M) number of episodes.
+        wrongly_ended: (H, M) number of episodes, by hold and first step, both rising.
         missed: (H, M) number of episodes.
         allowed: misses that do not count.
+
+    Returns:
+        The place of the rule in the grid. Of equally good ones those that wrongly end fewer; of these the longest hold,
+        with the latest first step.
     """
     mistakes = wrongly_ended + np.maximum(missed - allowed, 0)
     best = mistakes == mistakes.min()
     best &= wrongly_ended == wrongly_ended[best].min()
-    cells = np.argwhere(best)
-    distance = ((cells - cells.mean(axis=0)) ** 2).sum(axis=1).round(9)
-    hold, start = cells[np.lexsort((-cells[:, 1], -cells[:, 0], distance))[0]].tolist()
+    hold, start = np.argwhere(best)[-1].tolist()
     return hold, start
 
 

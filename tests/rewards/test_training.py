@@ -19,7 +19,7 @@ from hiltk.rewards.frames import collect
 from hiltk.rewards.hold import Verdict
 from hiltk.rewards.maps import cached
 from hiltk.rewards.training import restrict_cameras, train_classifier
-from hiltk.spec import ImageSpec, Spec
+from hiltk.spec import STATE_KEY, Dimension, ImageSpec, Spec, StateSpec
 from tests.agents.resnets import resnet10_folder, resnet_conf
 
 WRIST = "observation.images.wrist"
@@ -71,6 +71,32 @@ def test_the_weights_with_the_lowest_held_out_loss_are_kept(
     logits, success = logits_of(result.classifier, result.held_out)[0], result.held_out.success
     kept = balanced_loss(logits, success, fit_temperature(logits, success))
     assert kept == pytest.approx(held_out[result.best_step], rel=1e-4, abs=1e-9)
+
+
+def test_features_know_the_posture_that_is_read_off_them(
+    spec: Spec, conf: ClassifierConf, make_labelled: Callable[..., Episode]
+) -> None:
+    """A dim square's place is the state; success does not hang on it, so a network that need not read it forgets it."""
+    rng, episodes = np.random.default_rng(0), []
+    for n in range(12):
+        episode = make_labelled([False] * 8 + [n < 6] * 4, seed=n)
+        place = rng.integers(0, 26, len(episode.success))
+        for frame, x in zip(episode.observations[WRIST], place, strict=True):
+            frame[24:30, x : x + 6] = 160
+        state = np.stack([place, rng.normal(size=len(place))], 1).astype(np.float32)  # a position and its velocity
+        episodes.append(replace(episode, observations=episode.observations | {STATE_KEY: state}))
+    seen = replace(spec, state=StateSpec([Dimension("joint.pos", "rad"), Dimension("joint.vel", "rad/s")]))
+
+    def explained(state_loss: float) -> float:
+        result = train_classifier(episodes, seen, replace(conf, state_loss=state_loss, steps=300))
+        assert result.confusion.accuracy == 1.0
+        assert result.train.state is not None and result.train.state.shape == (len(result.train), 1)
+        features = result.classifier.embeddings(result.train.images)["wrist"]
+        x, y = np.c_[features, np.ones(len(features))], result.train.state[:, 0]
+        return 1 - float(np.linalg.lstsq(x, y, rcond=None)[1][0] / ((y - y.mean()) ** 2).sum())
+
+    without, with_it = explained(0.0), explained(1.0)
+    assert with_it > 0.8 > without + 0.1
 
 
 def test_training_stops_when_the_held_out_loss_no_longer_falls(
