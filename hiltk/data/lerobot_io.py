@@ -356,8 +356,9 @@ def read_columns(files: LeRobotFiles, spec: Spec, *, finite: bool = True) -> Col
     if finite:
         require_finite(action, spec.action.names, column=ACTION, where=where)
     return Columns(
-        state=state.astype(np.float32),
-        action=action.astype(np.float32),
+        # A column of one dimension is stored as plain numbers.
+        state=state.astype(np.float32).reshape(len(state), -1),
+        action=action.astype(np.float32).reshape(len(action), -1),
         reward=reward.astype(np.float32),
         source=files.column("source").astype(np.int64),
         stratum=files.column("stratum"),

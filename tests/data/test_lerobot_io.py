@@ -138,6 +138,19 @@ def test_without_cameras(dataset_dir: Callable[..., Path], tiny_spec: Spec) -> N
     assert [list(e.observations) for e in load_episodes(dataset_dir(spec=spec))] == [[STATE_KEY]] * 3
 
 
+def test_a_state_and_an_action_of_one_dimension_stay_columns(
+    dataset_dir: Callable[..., Path], make_episode: Callable[..., Episode], tiny_spec: Spec
+) -> None:
+    """LeRobot stores what has one dimension as plain numbers."""
+    spec = copy.deepcopy(tiny_spec)
+    spec.state.dims, spec.action.dims = spec.state.dims[:1], spec.action.dims[:1]
+    made = make_episode(seed=0)
+    narrow = made.observations | {STATE_KEY: made.observations[STATE_KEY][:, :1]}
+    before = replace(made, observations=narrow, actions=made.actions[:, :1])
+    (after,) = load_episodes(dataset_dir(episodes=[before], spec=spec))
+    assert_equal(before, after)
+
+
 def test_float_rate_is_kept(dataset_dir: Callable[..., Path], tiny_spec: Spec) -> None:
     spec = replace(copy.deepcopy(tiny_spec), fps=12.5)
     assert dataset_spec(dataset_dir(spec=spec)).fps == 12.5

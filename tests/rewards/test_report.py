@@ -53,12 +53,12 @@ def test_the_tuned_rule_and_its_grid_are_reported(episodes: list[Episode], spec:
     assert grid["hold_steps"] == list(range(1, 11)) and grid["min_steps"] == [0, 2, 4, 6]
     assert [row[0] for row in grid["missed"]] == [0] * 4 + [2 * 3] * 6
     assert grid["versions"] == 3
-    assert grid["chosen"] == {"hold_steps": 3, "min_steps": 4}
-    assert (report["hold_steps"], report["min_steps"]) == (3, 4)
-    assert (tuned.classifier.hold_steps, tuned.classifier.min_steps) == (3, 4)
+    assert grid["chosen"] == {"hold_steps": 4, "min_steps": 6}
+    assert (report["hold_steps"], report["min_steps"]) == (4, 6)
+    assert (tuned.classifier.hold_steps, tuned.classifier.min_steps) == (4, 6)
     assert grid["mistakes_by_rule_of_the_others"]["count"] == 0
     assert grid["mistakes_by_rule_of_the_others"]["n"] == len(tuned.verdicts) == 4
-    assert {v.ended_at for v in tuned.verdicts} == {10, None}
+    assert {v.ended_at for v in tuned.verdicts} == {11, None}
 
 
 def test_an_ensembles_spread_is_larger_where_it_is_wrong(

@@ -61,7 +61,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train_classifier.run(
         ClassifierConf(
             root=str(root), name="cube", datasets=[str(root / "noise")], encoder=TINY, steps=60, lr=3e-3, seed=1,
-            checks=ChecksConf(ignore=["RUN006"]),
+            min_steps=4, checks=ChecksConf(ignore=["RUN006"]),
         )
     )  # fmt: skip
     return root

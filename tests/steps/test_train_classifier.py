@@ -45,7 +45,7 @@ def make_dataset(dataset_dir: Callable[..., Path], make_episode: Callable[..., E
 def conf(root: Path, *datasets: Path, **changes: Any) -> ClassifierConf:
     encoder = EncoderConf(channels=[8, 8], kernels=[3, 3], strides=[2, 2], features=16, shift_pad=1)
     base = ClassifierConf(
-        root=str(root), name="cube", datasets=[str(d) for d in datasets], encoder=encoder, steps=60, lr=3e-3, seed=1,
+        root=str(root), name="cube", datasets=[str(d) for d in datasets], encoder=encoder, steps=100, lr=3e-3, seed=1,
         augment=AugmentConf(color=0.1, gamma=0.0, light=0.0, blur=0.0, camera=0.0),
     )  # fmt: skip
     return replace(base, **changes)
