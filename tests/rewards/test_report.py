@@ -50,8 +50,8 @@ def test_the_tuned_rule_and_its_grid_are_reported(episodes: list[Episode], spec:
     report = metrics(tuned, NAMES)
     grid = report["tuning"]
     # Success shows from frame 8 on, four frames of it, and holds at frame 9.
-    assert grid["hold_steps"] == list(range(1, 11)) and grid["min_steps"] == [0, 2, 4, 6]
-    assert [row[0] for row in grid["missed"]] == [0] * 4 + [2 * 3] * 6
+    assert grid["hold_steps"] == list(range(1, 9)) and grid["min_steps"] == [0, 2, 4, 6]
+    assert [row[0] for row in grid["missed"]] == [0] * 4 + [2 * 3] * 4
     assert grid["versions"] == 3
     assert grid["chosen"] == {"hold_steps": 4, "min_steps": 6}
     assert (report["hold_steps"], report["min_steps"]) == (4, 6)
