@@ -105,9 +105,9 @@ def tune(replays: Replays, holds: list[int], earliest: list[int], versions: int 
 def choose(wrongly_ended: np.ndarray, missed: np.ndarray, allowed: int = 0) -> tuple[int, int]:
     """The longest hold with the fewest episodes wrongly ended or missed, some misses allowed.
 
-    A failure that is rewarded is learned; a success that is missed, or rewarded half a second late, costs a few steps.
-    So up to `LONGEST_HOLD` a hold is as long as successes bear: near misses of tomorrow last longer than those held out
-    today, and one odd success among many must not shorten the hold for all.
+    A failure that is rewarded is learned; a success that is missed now and then costs some steps. So up to
+    `LONGEST_HOLD` a hold is as long as successes bear: near misses of tomorrow last longer than those held out today,
+    and one odd success among many must not shorten the hold for all.
 
     Args:
         wrongly_ended: (H, M) number of episodes, by hold and first step, both rising.

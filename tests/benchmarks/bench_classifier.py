@@ -16,8 +16,8 @@ What was changed so that it runs here, all from outside:
 - "neck trained": only the trunk stays without gradients; as shipped, ``torch.no_grad`` covers the neck as well.
 
 It is judged as it is deployed (frames in [0, 1] without the normalisation it was trained with, threshold 0.5, the first
-positive frame ends the episode), and again with its preprocessor and our hold rule. ``--seconds`` of CPU time, one
-thread, for each training of theirs.
+positive frame ends the episode), and again with its preprocessor and a hold of two frames, as the labels are held.
+``--seconds`` of CPU time, one thread, for each training of theirs.
 """
 
 from __future__ import annotations
