@@ -1,0 +1,98 @@
+"""The config that ``hiltk VERB --cfg job`` shows, of every verb and with every option of its groups, as plain JSON.
+
+``uv run python -m tests.rails.config_job`` writes ``config_job.json`` from the code as it is. It is the yardstick of a
+change that should leave every config alone, so it is written before such a change, never to make a test pass.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import ConfigCompositionException
+from omegaconf import OmegaConf
+
+from hiltk.configuring.composing import compose_untyped
+from hiltk.configuring.files import groups
+from hiltk.steps import VERBS, Verb
+
+FILE = Path(__file__).with_suffix(".json")
+RENAMED: dict[str, str] = {}  # dotted key then: dotted key now
+Config = dict[str, Any]
+
+
+def composed(verb: Verb) -> dict[str, Config]:
+    """The whole config by command: ``train``, ``train agent=sac``, ..."""
+    chosen = {f"{verb.name} {option}": plain(verb, option) for option in options(verb)}
+    return {verb.name: plain(verb), **chosen}
+
+
+def options(verb: Verb) -> Iterator[str]:
+    """``group=option`` for every option of every group that the verb has."""
+    for group, names in groups().items():
+        try:
+            compose_untyped(verb, [f"{group}={names[0]}"])
+        except ConfigCompositionException as error:
+            assert f"Could not override '{group}'" in str(error)
+        else:
+            yield from (f"{group}={name}" for name in names)
+
+
+def plain(verb: Verb, *overrides: str) -> Config:
+    """Enums by name, interpolations as they stand, missing values as ``???``."""
+    cfg = compose_untyped(verb, list(overrides))
+    return OmegaConf.to_container(cfg, resolve=False, enum_to_str=True)  # type: ignore[return-value]
+
+
+def renamed(config: Config, table: Mapping[str, str]) -> Config:
+    """A config with the keys of ``table``, where it has them, in their new places."""
+    out = copy.deepcopy(config)
+    for old, new in table.items():
+        *parents, last = old.split(".")
+        node: Any = out
+        for parent in parents:
+            node = node.get(parent) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or last not in node:
+            continue
+        value, place = node.pop(last), out
+        *parents, last = new.split(".")
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return out
+
+
+# ---------------------------------------------------------------- the file
+
+
+def save(by_verb: Mapping[str, dict[str, Config]]) -> None:
+    """With an option only what it changes, by whole top-level keys; one line per key, so that changes can be read."""
+    blocks = []
+    for verb, configs in by_verb.items():
+        for command, config in configs.items():
+            assert config.keys() == configs[verb].keys(), f"{command} has other keys than {verb}"
+            lines = [
+                f"  {json.dumps(key)}: {json.dumps(value)}"
+                for key, value in config.items()
+                if command == verb or value != configs[verb][key]
+            ]
+            blocks.append(f"{json.dumps(command)}: {{" + ("\n" + ",\n".join(lines) + "\n}" if lines else "}"))
+    FILE.write_text("{\n" + ",\n".join(blocks) + "\n}\n")
+
+
+def stored(verb: str) -> dict[str, Config]:
+    """What `composed` gave when the file was written."""
+    every = json.loads(FILE.read_text())
+    return {c: {**every[verb], **changes} for c, changes in every.items() if verb_of(c) == verb}
+
+
+def verb_of(command: str) -> str:
+    """``diagnose encoder env=gymnasium`` -> ``diagnose encoder``."""
+    return " ".join(word for word in command.split() if "=" not in word)
+
+
+if __name__ == "__main__":
+    save({verb.name: composed(verb) for verb in VERBS.values()})

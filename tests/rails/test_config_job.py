@@ -1,0 +1,43 @@
+"""Every config is what it was when ``config_job.json`` was written, but for the keys that were renamed on purpose."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from hiltk.steps import VERBS
+from tests.rails.config_job import FILE, RENAMED, composed, plain, renamed, stored, verb_of
+
+
+def test_no_verb_is_missing() -> None:
+    assert {verb_of(command) for command in json.loads(FILE.read_text())} == set(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_configs_are_what_they_were(verb: str) -> None:
+    now, before = composed(VERBS[verb]), stored(verb)
+    assert now.keys() == before.keys()
+    for command, config in before.items():
+        assert now[command] == renamed(config, RENAMED), command
+
+
+def test_the_command_line_prints_the_same() -> None:
+    code = "from hiltk.cli import main; main()"
+    for words in (["train"], ["train", "agent=drqv2_demos", "env=gymnasium"]):
+        done = subprocess.run([sys.executable, "-c", code, *words, "--cfg", "job"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert yaml.safe_load(done.stdout) == plain(VERBS["train"], *words[1:])
+
+
+def test_only_renamed_keys_may_move() -> None:
+    then = {"a": 1, "agent": {"old": 2, "other": 3}, "empty": {}}
+    assert renamed(then, {"agent.old": "agent.new", "a": "b.c", "gone.key": "x"}) == {
+        "agent": {"new": 2, "other": 3},
+        "empty": {},
+        "b": {"c": 1},
+    }
+    assert then["a"] == 1 and renamed(then, {}) == then
