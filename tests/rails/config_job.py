@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import ConfigCompositionException
+import yaml
 from omegaconf import OmegaConf
 
 from hiltk.configuring.composing import compose_untyped
-from hiltk.configuring.files import groups
+from hiltk.configuring.files import groups, shipped
 from hiltk.steps import VERBS, Verb
 
 FILE = Path(__file__).with_suffix(".json")
@@ -31,14 +31,10 @@ def composed(verb: Verb) -> dict[str, Config]:
 
 
 def options(verb: Verb) -> Iterator[str]:
-    """``group=option`` for every option of every group that the verb has."""
-    for group, names in groups().items():
-        try:
-            compose_untyped(verb, [f"{group}={names[0]}"])
-        except ConfigCompositionException as error:
-            assert f"Could not override '{group}'" in str(error)
-        else:
-            yield from (f"{group}={name}" for name in names)
+    """``group=option`` for every option of every group in the verb's list of defaults."""
+    listed = yaml.safe_load((shipped("conf") / f"{verb.config}.yaml").read_text())["defaults"]
+    own = {group for entry in listed if isinstance(entry, dict) for group in entry}
+    return (f"{group}={name}" for group, names in groups().items() if group in own for name in names)
 
 
 def plain(verb: Verb, *overrides: str) -> Config:
