@@ -20,6 +20,7 @@ from hiltk.agents.gripper import GripperHead, greedy, head_temperature
 from hiltk.agents.networks import GaussianActor, Observations, Torso
 from hiltk.config import AgentConf, EncoderConf, LearnerConf
 from hiltk.errors import UserError
+from hiltk.formats import with_new_names
 from hiltk.observation import Observation
 from hiltk.spec import STATE_KEY, ActionSpec, GripperFormat, ImageSpec, Spec
 
@@ -175,7 +176,7 @@ def _load_config(file: Path) -> tuple[LearnerConf, EncoderConf]:
     from hiltk.agents.make import agent_conf
 
     try:
-        config: Any = OmegaConf.load(file)
+        config: Any = OmegaConf.create(with_new_names(OmegaConf.to_container(OmegaConf.load(file))))  # type: ignore[arg-type]
         agent, encoder = agent_conf(config["agent"]), _typed(EncoderConf, config["encoder"])
         check_learner(agent, encoder)
     except Exception as error:  # YAML, OmegaConf and the checks each have their own

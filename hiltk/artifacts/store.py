@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from hiltk.artifacts import fingerprint, provenance
 from hiltk.errors import ConfigError, HiltkError, UserError, nearest
+from hiltk.formats import with_new_names
 from hiltk.spec import Spec
 
 KINDS = {"datasets": "d", "classifiers": "c", "policies": "p", "evaluations": "e", "reports": "r", "exports": "x"}
@@ -66,7 +67,7 @@ class Artifact:
         return Spec.load(spec_file(self.kind, self.path))
 
     def run(self) -> dict[str, Any]:
-        """The contents of ``run.yaml``; empty for a folder that no `hiltk` command wrote.
+        """What ``run.yaml`` says, settings by today's names; empty for a folder that no `hiltk` command wrote.
 
         Raises:
             UserError: it is damaged.
@@ -81,7 +82,8 @@ class Artifact:
             raise UserError(
                 f"{fingerprint.RUN_FILE} is damaged: {reason}", where=str(file), fix="restore it, or make it again"
             ) from error
-        return record
+        config = record.get("config")
+        return record | {"config": with_new_names(config)} if isinstance(config, dict) else record
 
     @property
     def fingerprint(self) -> str:

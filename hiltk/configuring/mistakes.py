@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from hiltk.configuring.composing import compose_untyped, settings, walk
 from hiltk.configuring.words import value_text
 from hiltk.errors import ConfigError, nearest
+from hiltk.formats import new_name
 from hiltk.steps import Verb
 
 
@@ -69,7 +70,15 @@ def _unknown_key(verb: Verb, text: str) -> ConfigError | None:
         return None
     full = re.search(r"full_key: (\S+)", text)
     key = found[1] if not full or found[1].endswith(full[1]) else full[1]
-    return ConfigError(f"'{key}' is not a setting of `hiltk {verb.name}`", fix=_nearest_setting(verb, key))
+    return unknown_key(verb, key, _nearest_setting(verb, key))
+
+
+def unknown_key(verb: Verb, key: str, near: str) -> ConfigError:
+    """What to raise of a key that the verb does not have: it has another name now, or ``near`` is the best hint."""
+    new = new_name(key)
+    if new and new.split(".")[0] in settings(verb):
+        return ConfigError(f"'{key}' is now '{new}'", where=f"hiltk {verb.name}", fix=f"{new}=...")
+    return ConfigError(f"'{key}' is not a setting of `hiltk {verb.name}`", fix=near)
 
 
 def _nearest_setting(verb: Verb, key: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hiltk.configuring.composing import compose_untyped
 from hiltk.configuring.files import header, shipped
-from hiltk.configuring.mistakes import explained
+from hiltk.configuring.mistakes import explained, unknown_key
 from hiltk.errors import ConfigError, nearest
 from hiltk.steps import Verb
 
@@ -35,7 +35,7 @@ def typed(verb: Verb, cfg: DictConfig) -> Any:
     from omegaconf import OmegaConf
 
     for path, options in _unknown(cfg):
-        raise ConfigError(f"'{path}' is not a setting of `hiltk {verb.name}`", fix=_near_key(path, options))
+        raise unknown_key(verb, path, _near_key(path, options))
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         keys = ", ".join(f"{key}=" for key in missing)
         raise ConfigError(f"`hiltk {verb.name}` needs {keys}", fix=f"for example: {_example_with(verb, missing, cfg)}")

@@ -20,6 +20,7 @@ from hiltk.agents.encoders import Encoder, build_encoder, rebuildable
 from hiltk.config import EncoderConf
 from hiltk.data.frames import Frames
 from hiltk.errors import ConfigError, UserError, nearest
+from hiltk.formats import with_new_names
 from hiltk.observation import Observation
 from hiltk.rewards.calibration import sigmoid
 from hiltk.rewards.drift import Statistics
@@ -246,7 +247,7 @@ def to_tensor(frames: np.ndarray, device: torch.device) -> Tensor:
 
 def _from_config(path: Path) -> SuccessClassifier:
     try:
-        config: Any = OmegaConf.to_container(OmegaConf.load(path))
+        config = with_new_names(OmegaConf.to_container(OmegaConf.load(path)))  # type: ignore[arg-type]
         encoder: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(EncoderConf), config["encoder"]))
         return SuccessClassifier(
             encoder,

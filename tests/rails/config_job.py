@@ -6,7 +6,6 @@ change that should leave every config alone, so it is written before such a chan
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,7 +19,6 @@ from hiltk.configuring.files import groups, shipped
 from hiltk.steps import VERBS, Verb
 
 FILE = Path(__file__).with_suffix(".json")
-RENAMED: dict[str, str] = {}  # dotted key then: dotted key now
 Config = dict[str, Any]
 
 
@@ -41,24 +39,6 @@ def plain(verb: Verb, *overrides: str) -> Config:
     """Enums by name, interpolations as they stand, missing values as ``???``."""
     cfg = compose_untyped(verb, list(overrides))
     return OmegaConf.to_container(cfg, resolve=False, enum_to_str=True)  # type: ignore[return-value]
-
-
-def renamed(config: Config, table: Mapping[str, str]) -> Config:
-    """A config with the keys of ``table``, where it has them, in their new places."""
-    out = copy.deepcopy(config)
-    for old, new in table.items():
-        *parents, last = old.split(".")
-        node: Any = out
-        for parent in parents:
-            node = node.get(parent) if isinstance(node, dict) else None
-        if not isinstance(node, dict) or last not in node:
-            continue
-        value, place = node.pop(last), out
-        *parents, last = new.split(".")
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
-    return out
 
 
 # ---------------------------------------------------------------- the file

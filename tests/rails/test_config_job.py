@@ -1,4 +1,4 @@
-"""Every config is what it was when ``config_job.json`` was written, but for the keys that were renamed on purpose."""
+"""Every config is what it was when ``config_job.json`` was written, but for the keys in `RENAMED_KEYS`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import sys
 import pytest
 import yaml
 
+from hiltk.formats import with_new_names
 from hiltk.steps import VERBS
-from tests.rails.config_job import FILE, RENAMED, composed, plain, renamed, stored, verb_of
+from tests.rails.config_job import FILE, composed, plain, stored, verb_of
 
 
 def test_no_verb_is_missing() -> None:
@@ -22,7 +23,7 @@ def test_configs_are_what_they_were(verb: str) -> None:
     now, before = composed(VERBS[verb]), stored(verb)
     assert now.keys() == before.keys()
     for command, config in before.items():
-        assert now[command] == renamed(config, RENAMED), command
+        assert now[command] == with_new_names(config), command
 
 
 def test_the_command_line_prints_the_same() -> None:
@@ -31,13 +32,3 @@ def test_the_command_line_prints_the_same() -> None:
         done = subprocess.run([sys.executable, "-c", code, *words, "--cfg", "job"], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert yaml.safe_load(done.stdout) == plain(VERBS["train"], *words[1:])
-
-
-def test_only_renamed_keys_may_move() -> None:
-    then = {"a": 1, "agent": {"old": 2, "other": 3}, "empty": {}}
-    assert renamed(then, {"agent.old": "agent.new", "a": "b.c", "gone.key": "x"}) == {
-        "agent": {"new": 2, "other": 3},
-        "empty": {},
-        "b": {"c": 1},
-    }
-    assert then["a"] == 1 and renamed(then, {}) == then
