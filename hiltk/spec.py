@@ -22,10 +22,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from hiltk.errors import UserError
+from hiltk.formats import SPEC
 
 STATE_KEY = "observation.state"
 IMAGE_PREFIX = "observation.images."
-SPEC_VERSION = 1
 
 
 class GripperFormat(Enum):
@@ -170,7 +170,7 @@ class Stats:
 class Spec:
     """Everything two artifacts must agree on before they are joined."""
 
-    version: int = SPEC_VERSION
+    version: int = SPEC.version
     task: str = ""
     fps: float = 10.0
     state: StateSpec = field(default_factory=StateSpec)
@@ -194,17 +194,23 @@ class Spec:
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
     def save(self, path: Path) -> None:
-        OmegaConf.save(OmegaConf.create(self.to_dict()), path)
+        OmegaConf.save(OmegaConf.create(self.to_stored()), path)
+
+    def to_stored(self) -> dict[str, Any]:
+        """As `to_dict`, with what a hiltk needs to know that is too old to read it."""
+        return self.to_dict() | SPEC.stamp()
 
     @staticmethod
     def from_dict(data: dict[str, Any], *, where: str = "") -> Spec:
         """Build a spec from plain containers.
 
         Raises:
-            UserError: a field is unknown, has the wrong type or cannot be meant; see `mistakes`.
+            UserError: this hiltk is too old for it; a field is unknown, has the wrong type or cannot be meant (see
+                `mistakes`).
         """
+        current = SPEC.upgrade(data, where)
         try:
-            merged = OmegaConf.merge(OmegaConf.structured(Spec), OmegaConf.create(data))
+            merged = OmegaConf.merge(OmegaConf.structured(Spec), OmegaConf.create(current))
             spec: Spec = OmegaConf.to_object(merged)  # type: ignore[assignment]
         except OmegaConfBaseException as error:
             reason, key = str(error).splitlines()[0], getattr(error, "full_key", None)
@@ -249,8 +255,7 @@ TIMEOUTS = ("truncated", "terminal")
 
 def mistakes(spec: Spec) -> list[str]:
     """What cannot be meant in a spec, one ``field: what is wrong`` each; empty for every spec hiltk writes."""
-    found = [] if 1 <= spec.version <= SPEC_VERSION else [f"version: {spec.version}, this hiltk reads {SPEC_VERSION}"]
-    found += _positive("fps", spec.fps)
+    found = _positive("fps", spec.fps)
     for path, dims in (
         ("state.dims", spec.state.dims),
         ("action.dims", spec.action.dims),

@@ -15,7 +15,8 @@ from hiltk.agents.policy import CONFIG, Policy
 from hiltk.artifacts.store import create, resolve
 from hiltk.config import AgentConf, BcConf, EncoderConf
 from hiltk.configuring.composing import compose_untyped
-from hiltk.formats import new_name, with_new_names
+from hiltk.errors import UserError
+from hiltk.formats import Format, new_name, with_new_names
 from hiltk.rewards.classifier import CONFIG as CLASSIFIER_CONFIG
 from hiltk.rewards.classifier import SuccessClassifier
 from hiltk.spec import STATE_KEY, Spec, Stats
@@ -32,6 +33,46 @@ def renames(monkeypatch: pytest.MonkeyPatch) -> Renames:
 
 def hiltk(*words: str) -> Result:
     return CliRunner().invoke(cli.app, list(words))
+
+
+# ---------------------------------------------------------------- versions
+
+
+def test_the_first_version_needs_no_stamp_and_later_ones_say_who_reads_them() -> None:
+    assert Format("x").stamp() == {"format": 1}
+    assert THIRD.stamp() == {"format": 3, "needs": "0.4.0"}
+
+
+def test_every_version_goes_through_the_migrations_from_there_on() -> None:
+    for contents in ({"a": 1}, {"format": 1, "a": 1}, {"format": 2, "b": 1}, {"format": 3, "needs": "0.4.0", "b": 10}):
+        before = dict(contents)
+        assert THIRD.upgrade(contents, "here") == {"b": 10}
+        assert contents == before
+
+
+@pytest.mark.parametrize(
+    ("contents", "said"),
+    [
+        (
+            {"format": 4, "needs": "0.9.0"},
+            r"a thing cannot be used: made by hiltk >= 0\.9\.0 \(format: 4; this is hiltk ",
+        ),
+        ({"format": 4}, "made by a newer hiltk"),
+        ({"format": 0}, "format: 0 is no version"),
+        ({"format": "new"}, "format: 'new' is no version"),
+    ],
+)
+def test_what_cannot_be_read_says_why(contents: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        THIRD.upgrade(contents, "here")
+    assert caught.value.where == "here" and ("upgrade hiltk" in caught.value.fix) == (contents["format"] == 4)
+
+
+THIRD = Format(
+    "a thing",
+    since=("0.1.0", "0.2.0", "0.4.0"),
+    migrations=(lambda was: {"b": was["a"]}, lambda was: {"b": 10 * was["b"]}),
+)
 
 
 # ---------------------------------------------------------------- renamed settings

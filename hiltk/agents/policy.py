@@ -20,7 +20,7 @@ from hiltk.agents.gripper import GripperHead, greedy, head_temperature
 from hiltk.agents.networks import GaussianActor, Observations, Torso
 from hiltk.config import AgentConf, EncoderConf, LearnerConf
 from hiltk.errors import UserError
-from hiltk.formats import with_new_names
+from hiltk.formats import POLICY, with_new_names
 from hiltk.observation import Observation
 from hiltk.spec import STATE_KEY, ActionSpec, GripperFormat, ImageSpec, Spec
 
@@ -92,6 +92,7 @@ class Policy(nn.Module):
         """Write weights, config and spec into an existing folder."""
         self.save_weights(folder / WEIGHTS)
         config = {
+            **POLICY.stamp(),
             "agent": asdict(self.agent_conf),
             "encoder": asdict(self.encoder_conf),
         }
@@ -171,14 +172,17 @@ def _load_config(file: Path) -> tuple[LearnerConf, EncoderConf]:
     """What `Policy.save` wrote.
 
     Raises:
-        UserError: it is damaged, or asks for what this version does not have.
+        UserError: it is damaged, a newer hiltk's, or asks for what this version does not have.
     """
     from hiltk.agents.make import agent_conf
 
     try:
-        config: Any = OmegaConf.create(with_new_names(OmegaConf.to_container(OmegaConf.load(file))))  # type: ignore[arg-type]
+        stored: Any = OmegaConf.to_container(OmegaConf.load(file))
+        config: Any = OmegaConf.create(with_new_names(POLICY.upgrade(stored, str(file))))
         agent, encoder = agent_conf(config["agent"]), _typed(EncoderConf, config["encoder"])
         check_learner(agent, encoder)
+    except UserError:
+        raise
     except Exception as error:  # YAML, OmegaConf and the checks each have their own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"the policy's config cannot be used: {reason}", where=str(file)) from error

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from hiltk.artifacts.fingerprint import PACKAGE, code_fingerprint, hash_file
+from hiltk.formats import RUN
 
 PACKAGES = ("hiltk", "torch", "lerobot", "mujoco", "numpy")
 
@@ -171,6 +172,7 @@ def now() -> str:
 def started_record(step: str, cfg: Any, inputs: list[dict[str, str]], seed: int, root: str | Path) -> dict[str, Any]:
     """The part of ``run.yaml`` that is known before the work starts."""
     return {
+        **RUN.stamp(),
         "step": step,
         "status": "unfinished",
         "key": step_key(step, cfg, root),

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from hiltk.artifacts import fingerprint, provenance
 from hiltk.errors import ConfigError, HiltkError, UserError, nearest
-from hiltk.formats import with_new_names
+from hiltk.formats import DAMAGED, RUN, with_new_names
 from hiltk.spec import Spec
 
 KINDS = {"datasets": "d", "classifiers": "c", "policies": "p", "evaluations": "e", "reports": "r", "exports": "x"}
@@ -70,7 +70,7 @@ class Artifact:
         """What ``run.yaml`` says, settings by today's names; empty for a folder that no `hiltk` command wrote.
 
         Raises:
-            UserError: it is damaged.
+            UserError: it is damaged, or a newer hiltk's.
         """
         file = self.path / fingerprint.RUN_FILE
         try:
@@ -79,9 +79,8 @@ class Artifact:
                 raise ValueError("it holds no settings")
         except (yaml.YAMLError, ValueError) as error:  # UnicodeDecodeError is a ValueError
             reason = (str(error).splitlines() or [repr(error)])[0]
-            raise UserError(
-                f"{fingerprint.RUN_FILE} is damaged: {reason}", where=str(file), fix="restore it, or make it again"
-            ) from error
+            raise UserError(f"{fingerprint.RUN_FILE} is damaged: {reason}", where=str(file), fix=DAMAGED) from error
+        record = RUN.upgrade(record, str(file))
         config = record.get("config")
         return record | {"config": with_new_names(config)} if isinstance(config, dict) else record
 

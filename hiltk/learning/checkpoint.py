@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from hiltk.errors import UserError
+from hiltk.formats import CHECKPOINT
 
 FILE = "checkpoint.pt"
 
@@ -16,7 +17,7 @@ FILE = "checkpoint.pt"
 def save(folder: Path, state: dict[str, Any]) -> None:
     """Write ``state`` (tensors and plain containers) into the folder, replacing the last checkpoint atomically."""
     temporary = folder / (FILE + ".tmp")
-    torch.save(state, temporary)
+    torch.save({**CHECKPOINT.stamp(), **state}, temporary)
     os.replace(temporary, folder / FILE)
 
 
@@ -24,13 +25,15 @@ def load(folder: Path) -> dict[str, Any] | None:
     """The last checkpoint, or None where there is none.
 
     Raises:
-        UserError: the file is damaged.
+        UserError: the file is damaged, or a newer hiltk's.
     """
     file = folder / FILE
     if not file.is_file():
         return None
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        return CHECKPOINT.upgrade(torch.load(file, map_location="cpu", weights_only=True), str(file))
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(
             f"the checkpoint cannot be read: {error}",

@@ -20,7 +20,7 @@ from hiltk.agents.encoders import Encoder, build_encoder, rebuildable
 from hiltk.config import EncoderConf
 from hiltk.data.frames import Frames
 from hiltk.errors import ConfigError, UserError, nearest
-from hiltk.formats import with_new_names
+from hiltk.formats import CLASSIFIER, with_new_names
 from hiltk.observation import Observation
 from hiltk.rewards.calibration import sigmoid
 from hiltk.rewards.drift import Statistics
@@ -206,12 +206,13 @@ class SuccessClassifier(nn.Module):
         """Write weights and config into an existing folder."""
         save_file({k: v.contiguous().cpu() for k, v in self.state_dict().items()}, folder / WEIGHTS)
         config = {
+            **CLASSIFIER.stamp(),
             "temperature": self.temperature,
             "hidden": self.hidden,
             "dropout": self.dropout,
             "members": len(self.members),
             "encoder": asdict(self.encoder_conf),
-            "spec": self.spec.to_dict(),
+            "spec": self.spec.to_stored(),
         }
         OmegaConf.save(OmegaConf.create(config), folder / CONFIG)
         if self.statistics:
@@ -247,7 +248,8 @@ def to_tensor(frames: np.ndarray, device: torch.device) -> Tensor:
 
 def _from_config(path: Path) -> SuccessClassifier:
     try:
-        config = with_new_names(OmegaConf.to_container(OmegaConf.load(path)))  # type: ignore[arg-type]
+        stored: Any = OmegaConf.to_container(OmegaConf.load(path))
+        config = with_new_names(CLASSIFIER.upgrade(stored, str(path)))
         encoder: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(EncoderConf), config["encoder"]))
         return SuccessClassifier(
             encoder,

@@ -34,12 +34,12 @@ from scipy.stats import t as student_t
 
 from hiltk.data.frames import Frames
 from hiltk.errors import UserError
+from hiltk.formats import STATISTICS
 from hiltk.observation import Observation
 from hiltk.rewards.frames import LabelledFrames
 from hiltk.spec import IMAGE_PREFIX
 
 SCALARS, TENSORS = "drift.json", "drift.safetensors"
-VERSION = 2
 FALSE_ALARMS, EPISODES = 0.1, 1000  # expected while nothing has changed
 NEWEST = 0.2  # weight of the newest episode in a chart
 SPOKEN_OF = 5  # newest episodes whose mean a message tells
@@ -215,7 +215,7 @@ class Statistics:
         """Numbers a person can read to ``drift.json``, the rest to ``drift.safetensors``."""
         counts = {name: getattr(self, name) for name in ("episodes", "frames", "held_out")}
         known = {camera: {q: asdict(k) for q, k in of.items()} for camera, of in self.cameras.items()}
-        (folder / SCALARS).write_text(json.dumps({"version": VERSION, **counts, "cameras": known}, indent=2) + "\n")
+        (folder / SCALARS).write_text(json.dumps({**STATISTICS.stamp(), **counts, "cameras": known}, indent=2) + "\n")
         tensors = {f"{camera}.usual": image for camera, image in self.usual.items()}
         for camera, cloud in self.clouds.items():
             tensors |= {f"{camera}.{part}": np.ascontiguousarray(values) for part, values in asdict(cloud).items()}
@@ -232,11 +232,11 @@ class Statistics:
             return None
         try:
             data = json.loads((folder / SCALARS).read_text())
-            version = int(data.pop("version"))
-            if version > VERSION:
-                raise ValueError("a newer version of hiltk wrote them")
-            if version < VERSION:
+            if STATISTICS.key not in data:
+                raise KeyError(STATISTICS.key)
+            if STATISTICS.read_version(data, str(folder / SCALARS)) < STATISTICS.oldest:
                 return None
+            data = STATISTICS.upgrade(data, str(folder / SCALARS))
             cameras = {c: {q: Known(**k) for q, k in known.items()} for c, known in data.pop("cameras").items()}
             tensors = load_file(folder / TENSORS)
             clouds = {c: Cloud(tensors[f"{c}.means"], tensors[f"{c}.whitening"]) for c in cameras}

@@ -36,6 +36,9 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read") as caught:
         checkpoint.load(tmp_path)
     assert "checkpoint.pt" in str(caught.value)
+    torch.save([1], tmp_path / "checkpoint.pt")
+    with pytest.raises(UserError, match="cannot be read"):
+        checkpoint.load(tmp_path)
 
 
 class Evil:

@@ -24,13 +24,14 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from typer.testing import CliRunner
 
-from hiltk import cli
+from hiltk import cli, formats
 from hiltk.artifacts.store import KINDS
 from hiltk.configuring.composing import compose_untyped
 from hiltk.configuring.files import groups
 from hiltk.diagnostics import causes
 from hiltk.errors import ConfigError, UserError
 from hiltk.learning import guards
+from hiltk.rewards.drift import QUANTITIES
 from hiltk.spec import Spec
 from hiltk.steps import VERBS
 from tests.rails.config_job import options
@@ -58,6 +59,9 @@ def surface() -> Surface:
             "interrupted": str(cli.INTERRUPTED),
         },
         "kinds of artifacts": {kind: f"versions {letter}-0001" for kind, letter in KINDS.items()},
+        "versions of files": {
+            name.lower(): str(f.version) for name, f in vars(formats).items() if isinstance(f, formats.Format)
+        },
         "spec": dict(typed_fields(Spec)),
         "run.yaml": run_files(),
     }
@@ -173,8 +177,9 @@ def _fields(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def guard_codes() -> list[str]:
-    """As they stand in ``guards.csv``; what a classifier's drift monitor says goes there, too, as ``drift``."""
-    return [*_first_words(guards, "Finding"), "drift"]
+    """As they stand in ``guards.csv``, where what a classifier's drift monitor says goes, too."""
+    drift = [f"drift_CAMERA_{quantity}_{side}" for quantity in QUANTITIES for side in ("low", "high")]
+    return [*_first_words(guards, "Finding"), *drift]
 
 
 def _first_words(module: types.ModuleType, call: str) -> list[str]:

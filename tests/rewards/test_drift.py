@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hiltk.errors import UserError
+from hiltk.formats import STATISTICS
 from hiltk.rewards.drift import (
     EPISODES,
     FALSE_ALARMS,
@@ -20,7 +21,6 @@ from hiltk.rewards.drift import (
     QUANTITIES,
     SCALARS,
     TENSORS,
-    VERSION,
     Cloud,
     Drift,
     DriftMonitor,
@@ -35,6 +35,7 @@ from hiltk.rewards.drift import (
 )
 
 SIZE, LENGTH, CAMERAS = 32, 8, ("wrist", "front")
+VERSION = STATISTICS.version
 Images = dict[str, np.ndarray]
 
 
