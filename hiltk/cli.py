@@ -7,15 +7,13 @@ this file: Typer cannot look up the names of a closure's annotations.)
 import importlib
 import os
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from hiltk.configuring.files import documented_keys, header, shipped
-from hiltk.configuring.words import words_to_overrides
 from hiltk.errors import ConfigError, HiltkError
 from hiltk.steps import GROUPS, VERBS, Verb
 
@@ -131,7 +129,9 @@ def run_step(verb: Verb, words: list[str]) -> None:
     import hydra
 
     from hiltk.configuring.composing import register
+    from hiltk.configuring.files import shipped
     from hiltk.configuring.mistakes import explained
+    from hiltk.configuring.words import words_to_overrides
 
     failures: list[BaseException] = []
     argv = [f"hiltk {verb.name}", *words_to_overrides(verb, words)]
@@ -147,40 +147,17 @@ def run_step(verb: Verb, words: list[str]) -> None:
 # ---------------------------------------------------------------- the verbs
 
 
-def _help(verb: Verb) -> str:
-    """Help of a verb, from the comments of its YAML: what it reads and writes, commands, settings."""
-    about = header(verb.config)
-    commands = [line for line in about if line.startswith("hiltk ")]
-    words = [line for line in about[1:] if line not in commands]
-    sections = [
-        *"\n".join(words).strip().split("\n\n"),
-        "\n".join(["Examples", *(f"  {c}" for c in commands)]),
-        "\n".join(["Settings, with the value they have now", *_settings_table(verb)]),
-        _MECHANICS,
-    ]
-    # Typer keeps the line breaks of paragraphs that open with \b: those with columns. Prose becomes one line each, for
-    # it to break where the terminal ends.
-    text = "\n\n".join("\b\n" + s if "  " in s else s.replace("\n", " ") for s in sections)
-    return text.replace("[", "\\[")
+def _command_class(verb: Verb) -> type[TyperCommand]:
+    """A command whose help is made when it is asked for."""
 
+    class Command(TyperCommand):
+        def format_help(self, ctx: Any, formatter: Any) -> None:  # of the click inside Typer
+            from hiltk.configuring.help import help_text
 
-def _settings_table(verb: Verb) -> list[str]:
-    keys = documented_keys(verb.config)
-    width = max(len(f"{key}={value}") for key, value, _ in keys)
-    lines = []
-    for key, value, comment in keys:
-        first, *more = textwrap.wrap(comment, 74 - width)
-        lines += [f"  {f'{key}={value}':<{width}}  {first}", *(f"  {'':<{width}}  {line}" for line in more)]
-    return lines
+            self.help = help_text(verb)
+            super().format_help(ctx, formatter)
 
-
-_MECHANICS = """\
-More
-  env.image_height=96  a setting of a group, by its dotted name
-  --cfg job            show the whole composed config and stop
-  -m seed=0,1,2        one run per combination
-  --config-dir DIR     your own YAML files, laid out like conf/
-  --hydra-help         everything else Hydra offers"""
+    return Command
 
 
 def _complete(verb: Verb) -> Callable[..., list[str]]:
@@ -207,7 +184,7 @@ def _add(verb: Verb) -> None:
     group, _, last = verb.name.rpartition(" ")
     (_groups[group] if group else app).command(
         last,
-        help=_help(verb),
+        cls=_command_class(verb),
         short_help=verb.help,
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )(command)

@@ -5,6 +5,8 @@ the reward rule is and which robot it was. A step that joins two artifacts compa
 mismatch by name; nearly every lost week in the project's history was a contract that lived only in somebody's head.
 
 Keys of observations are LeRobot's: ``observation.state`` and ``observation.images.<camera>``.
+
+OmegaConf is imported where a spec is read or written: the settings take their terms from here, and help needs those.
 """
 
 from __future__ import annotations
@@ -17,9 +19,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
-
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from hiltk.errors import UserError
 from hiltk.formats import SPEC
@@ -186,6 +185,8 @@ class Spec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, enums by name: what is written to YAML and JSON."""
+        from omegaconf import OmegaConf
+
         # Through the schema, so that 1 and 1.0 in a float field are one and the same.
         return OmegaConf.to_container(OmegaConf.structured(self), enum_to_str=True)  # type: ignore[return-value]
 
@@ -194,6 +195,8 @@ class Spec:
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
     def save(self, path: Path) -> None:
+        from omegaconf import OmegaConf
+
         OmegaConf.save(OmegaConf.create(self.to_stored()), path)
 
     def to_stored(self) -> dict[str, Any]:
@@ -208,6 +211,9 @@ class Spec:
             UserError: this hiltk is too old for it; a field is unknown, has the wrong type or cannot be meant (see
                 `mistakes`).
         """
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+
         current = SPEC.upgrade(data, where)
         try:
             merged = OmegaConf.merge(OmegaConf.structured(Spec), OmegaConf.create(current))
@@ -228,6 +234,8 @@ class Spec:
         Raises:
             UserError: the file is missing, is not YAML, or is not a spec.
         """
+        from omegaconf import OmegaConf
+
         if not path.is_file():
             raise UserError(
                 "no spec found",

@@ -213,7 +213,7 @@ def test_another_calibration_is_refused_where_both_are_known() -> None:
 
 
 def test_every_environment_fills_the_spec() -> None:
-    from hiltk.config import GymnasiumConf, RewardConf, So101SimConf, TaskConf
+    from hiltk.config.groups import GymnasiumConf, RewardConf, So101SimConf, TaskConf
     from hiltk.envs.make import make_env
 
     sim = make_env(So101SimConf(image_height=16, image_width=16), TaskConf(), RewardConf(), seed=0).io_spec

@@ -5,10 +5,11 @@ from __future__ import annotations
 from hiltk.agents.encoders import check_encoder
 from hiltk.agents.networks import ACTIVATIONS
 from hiltk.agents.schedules import parse_schedule
-from hiltk.config import AgentConf, BcConf, DrqConf, EncoderConf, LearnerConf
+from hiltk.config.commands import BcConf
+from hiltk.config.groups import DrqConf, EncoderConf, LearnerConf, SacConf
 from hiltk.errors import ConfigError, nearest
 
-SCHEMAS: dict[str, type[LearnerConf]] = {"sac": AgentConf, "drqv2": DrqConf}
+SCHEMAS: dict[str, type[LearnerConf]] = {"sac": SacConf, "drqv2": DrqConf}
 ACTOR_Q = ("mean", "min")
 LAYOUTS = ("paper", "robobase")
 LOSSES = ("mean", "likelihood")
@@ -47,13 +48,13 @@ def check_agent(conf: LearnerConf) -> None:
         ("n_step", conf.n_step >= 1, "at least 1"),
     ):
         _require(fits, f"agent.{key}", getattr(conf, key), meaning)
-    if isinstance(conf, AgentConf):
+    if isinstance(conf, SacConf):
         _check_sac(conf)
     if isinstance(conf, DrqConf):
         _check_drq(conf)
 
 
-def _check_sac(conf: AgentConf) -> None:
+def _check_sac(conf: SacConf) -> None:
     one_of("agent.activation", conf.activation, tuple(ACTIVATIONS))
     one_of("agent.actor_q", conf.actor_q, ACTOR_Q)
     for key, fits, meaning in (

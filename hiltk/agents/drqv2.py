@@ -27,7 +27,7 @@ from hiltk.agents.networks import Observations, Torso
 from hiltk.agents.policy import Policy, quantise, to_tensors
 from hiltk.agents.sac import Metrics, q_bounds
 from hiltk.agents.schedules import imitation_weight, parse_schedule
-from hiltk.config import DrqConf, EncoderConf
+from hiltk.config.groups import DrqConf, EncoderConf
 from hiltk.data.replay import Batch
 from hiltk.errors import ConfigError
 from hiltk.observation import Observation

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hiltk.agents.pretrained import check_reference, load_trunk
 from hiltk.agents.resnet import MEAN, STD, FrozenResNet
-from hiltk.config import EncoderConf, TrunkConf
+from hiltk.config.groups import EncoderConf, TrunkConf
 from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.spec import IMAGE_PREFIX, ImageSpec
 

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from hiltk.agents.encoders import Encoder, FrameByFrame, ResNetEncoder, feature_key
-from hiltk.config import EncoderConf
+from hiltk.config.groups import EncoderConf
 from hiltk.data.replay import FrameStore
 from hiltk.data.room import human_size, require_memory
 from hiltk.observation import Observation

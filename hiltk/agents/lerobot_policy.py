@@ -37,7 +37,7 @@ from hiltk.agents.gripper import CHOICES
 from hiltk.agents.networks import LOG_STD_MAX, LOG_STD_MIN, Torso
 from hiltk.agents.policy import Policy
 from hiltk.agents.resnet import MEAN, STD
-from hiltk.config import AgentConf
+from hiltk.config.groups import SacConf
 from hiltk.errors import UserError
 from hiltk.spec import STATE_KEY
 
@@ -73,7 +73,7 @@ def check_exportable(policy: Policy) -> None:
     """
     agent, encoder = policy.agent_conf, policy.encoder_conf
     differing = []
-    if not isinstance(agent, AgentConf):
+    if not isinstance(agent, SacConf):
         differing = [f"agent={agent.name}"]
     elif agent.activation != "silu":
         differing = [f"agent.activation={agent.activation}"]

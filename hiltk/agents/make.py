@@ -11,7 +11,7 @@ from hiltk.agents.divergence import Stage
 from hiltk.agents.drqv2 import DrqAgent, DrqPolicy
 from hiltk.agents.policy import Policy
 from hiltk.agents.sac import Metrics, SacAgent
-from hiltk.config import AgentConf, DrqConf, EncoderConf, LearnerConf
+from hiltk.config.groups import DrqConf, EncoderConf, LearnerConf, SacConf
 from hiltk.data.replay import Batch
 from hiltk.spec import RewardSpec, Spec
 
@@ -50,7 +50,7 @@ def build_agent(policy: Policy, conf: LearnerConf, reward: RewardSpec, horizon: 
     check_agent(conf)
     if isinstance(conf, DrqConf) and isinstance(policy, DrqPolicy):
         return DrqAgent(policy, conf, reward, horizon)
-    assert isinstance(conf, AgentConf)
+    assert isinstance(conf, SacConf)
     return SacAgent(policy, conf, reward, horizon)
 
 

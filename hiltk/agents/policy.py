@@ -18,7 +18,7 @@ from hiltk.agents.checks import check_learner
 from hiltk.agents.encoders import build_encoder, rebuildable
 from hiltk.agents.gripper import GripperHead, greedy, head_temperature
 from hiltk.agents.networks import GaussianActor, Observations, Torso
-from hiltk.config import AgentConf, EncoderConf, LearnerConf
+from hiltk.config.groups import EncoderConf, LearnerConf, SacConf
 from hiltk.errors import UserError
 from hiltk.formats import POLICY, with_new_names
 from hiltk.observation import Observation
@@ -54,7 +54,7 @@ class Policy(nn.Module):
     def _build(self, images: list[ImageSpec]) -> None:
         """Make ``torso`` and ``actor``; a subclass has networks of its own."""
         agent = self.agent_conf
-        assert isinstance(agent, AgentConf)
+        assert isinstance(agent, SacConf)
         self.torso = Torso(build_encoder(self.encoder_conf, images), self.spec.stats[STATE_KEY])
         features, action = self.torso.out_features, self.spec.action
         three_way = action.gripper is GripperFormat.discrete3

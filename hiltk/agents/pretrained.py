@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hiltk.agents.resnet import FrozenResNet
-from hiltk.config import TrunkConf
+from hiltk.config.groups import TrunkConf
 from hiltk.errors import ConfigError, UserError, nearest
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hiltk.config import TrunkConf
+from hiltk.config.groups import TrunkConf
 
 GROUPS = 4  # of the group normalisation
 AT_ONCE = 16  # frames through the network at once on a CPU

@@ -24,7 +24,7 @@ from hiltk.agents.gripper import choices, double_dqn_target
 from hiltk.agents.networks import CriticEnsemble
 from hiltk.agents.policy import Policy
 from hiltk.agents.schedules import imitation_weight
-from hiltk.config import AgentConf
+from hiltk.config.groups import SacConf
 from hiltk.data.replay import Batch
 from hiltk.spec import RewardSpec
 
@@ -41,7 +41,7 @@ class SacAgent:
         horizon: longest episode in steps; bounds Q when every step pays.
     """
 
-    def __init__(self, policy: Policy, conf: AgentConf, reward: RewardSpec, horizon: int) -> None:
+    def __init__(self, policy: Policy, conf: SacConf, reward: RewardSpec, horizon: int) -> None:
         self.policy, self.conf = policy, conf
         self.reward, self.horizon = reward, horizon
         actions = len(policy.spec.action.dims)

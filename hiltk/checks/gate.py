@@ -14,7 +14,7 @@ from hiltk.artifacts.store import Artifact
 from hiltk.checks.engine import Report, examine, gather
 from hiltk.checks.show import print_gate, severity
 from hiltk.checks.subject import Dataset, Together
-from hiltk.config import ChecksConf
+from hiltk.config.commands import ChecksConf
 from hiltk.envs.base import HilEnv
 from hiltk.errors import UserError
 from hiltk.spec import Spec

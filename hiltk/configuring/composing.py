@@ -6,9 +6,11 @@ import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from hiltk.config.commands import COMMANDS
+from hiltk.config.groups import SCHEMAS
 from hiltk.configuring.files import shipped
 from hiltk.configuring.words import into_mapping
-from hiltk.steps import Verb
+from hiltk.steps import VERBS, Verb
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -17,9 +19,14 @@ if TYPE_CHECKING:
 @functools.cache
 def register() -> None:
     """Make the schemas known to Hydra, once."""
-    from hiltk import config
+    from hydra.core.config_store import ConfigStore
 
-    config.register()
+    store = ConfigStore.instance()
+    for verb in VERBS.values():
+        store.store(name=f"{verb.config}_schema", node=COMMANDS[verb.name])
+    for group, schemas in SCHEMAS.items():
+        for name, schema in schemas.items():
+            store.store(group=group, name=name, node=schema)
 
 
 @functools.cache
@@ -37,7 +44,7 @@ def compose_untyped(verb: Verb, overrides: list[str]) -> DictConfig:
     register()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
-        return hydra_compose(verb.config, [into_mapping(o) for o in overrides])
+        return hydra_compose(verb.config, [into_mapping(verb, o) for o in overrides])
 
 
 def walk(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,12 +1,11 @@
-"""The YAML files that ship with hiltk: where they are, and what their comments say.
-
-Standard library only: help is made from this.
-"""
+"""The YAML files that ship with hiltk: where they are, and what they say. Help is made from this, so nothing heavy."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from hiltk.errors import ConfigError
 
@@ -41,17 +40,21 @@ def header(name: str) -> list[str]:
     return lines
 
 
-_KEY = re.compile(r"^(?P<indent> *)(?:- )?(?P<key>[a-z_]+): *(?P<value>[^#]*?)(?: +# (?P<comment>.*))?$")
+def chosen_options(name: str) -> dict[str, str]:
+    """The option that ``conf/<name>.yaml`` takes of each of its groups."""
+    entries = [entry for entry in _read(name)["defaults"] if isinstance(entry, dict)]
+    return {group: option for entry in entries for group, option in entry.items() if not group.startswith("override ")}
 
 
-def documented_keys(name: str) -> list[tuple[str, str, str]]:
-    """``(key, value, comment)`` of every commented line of a root YAML: its groups first, then its own keys."""
-    text = (shipped("conf") / f"{name}.yaml").read_text()
-    found, parent = [], ""
-    for match in filter(None, map(_KEY.match, text.splitlines())):
-        key, value, comment = match["key"], match["value"], match["comment"]
-        nested = match["indent"] and parent != "defaults"
-        parent = parent if match["indent"] else key
-        if comment and value:
-            found.append((f"{parent}.{key}" if nested else key, value, comment))
-    return found
+def option(group: str, name: str) -> tuple[str, dict[str, Any]]:
+    """An option's schema, by Hydra's name, and the values that the option and those it builds on give it."""
+    read = _read(f"{group}/{name}")
+    base = read.pop("defaults")[0]
+    if base.endswith("_schema"):
+        return base, read
+    schema, values = option(group, base)
+    return schema, values | read
+
+
+def _read(name: str) -> dict[str, Any]:
+    return yaml.safe_load((shipped("conf") / f"{name}.yaml").read_text())

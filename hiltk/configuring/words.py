@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from typing import Any
+from typing import Any, get_origin
 
+from hiltk.config.commands import COMMANDS
+from hiltk.config.setting import declared
 from hiltk.errors import ConfigError
 from hiltk.steps import Verb
 
 # Hydra's own options that take a value in the next word.
 _WITH_VALUE = {"-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"}
 _WITH_VALUE |= {"-i", "--info", "--experimental-rerun"}
-# Settings that hold free mappings: Hydra wants `++` for new keys even there, which nobody should have to know.
-MAPPINGS = ("env.kwargs", "foreign.cameras", "foreign.locked", "weights")
 
 
 def words_to_overrides(verb: Verb, words: list[str]) -> list[str]:
@@ -22,7 +23,7 @@ def words_to_overrides(verb: Verb, words: list[str]) -> list[str]:
         ConfigError: the verb takes no plain words, or only one.
     """
     plain, rest = _split_words(words)
-    rest = [into_mapping(word) for word in rest]
+    rest = [into_mapping(verb, word) for word in rest]
     if not plain:
         return rest
     if not verb.words:
@@ -36,10 +37,15 @@ def words_to_overrides(verb: Verb, words: list[str]) -> list[str]:
     return [override(verb.words, plain if verb.many else plain[0]), *rest]
 
 
-def into_mapping(word: str) -> str:
-    """Let an override add keys to the settings that are free mappings."""
+def into_mapping(verb: Verb, word: str) -> str:
+    """Let an override add keys to a setting that is a free mapping: Hydra wants ``++`` for them, even there."""
     key = word.partition("=")[0]
-    return f"++{word}" if any(key == m or key.startswith(f"{m}.") for m in MAPPINGS) else word
+    return f"++{word}" if any(key == m or key.startswith(f"{m}.") for m in _mappings(verb)) else word
+
+
+@functools.cache
+def _mappings(verb: Verb) -> list[str]:
+    return [s.key for s in declared(COMMANDS[verb.name]) if get_origin(s.type) is dict]
 
 
 def _split_words(words: list[str]) -> tuple[list[str], list[str]]:

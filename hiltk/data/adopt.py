@@ -18,7 +18,7 @@ from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import JOINTS
 from hiltk.arm.state import action_spec
 from hiltk.arm.units import ARM_JOINTS
-from hiltk.config import AdoptedConf, ForeignConf
+from hiltk.config.commands import AdoptedConf, ForeignConf
 from hiltk.data.adopt_actions import (
     Motion,
     broken_episodes,

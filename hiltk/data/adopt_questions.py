@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from hiltk.config import AdoptedConf
+from hiltk.config.commands import AdoptedConf
 from hiltk.errors import ConfigError, UserError
 
 SURE, LIKELY, OPEN, OPTIONAL = "sure", "likely", "open", "optional"

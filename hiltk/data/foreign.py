@@ -18,7 +18,7 @@ from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import EE_SITE, JOINTS, model_hash
 from hiltk.arm.state import STATE_DIMS, proprioception, state_spec
 from hiltk.arm.units import ARM_JOINTS, to_degrees
-from hiltk.config import ForeignConf
+from hiltk.config.commands import ForeignConf
 from hiltk.data.episode import Episode, Source
 from hiltk.data.lerobot_files import RECORD_AGAIN, LeRobotFiles
 from hiltk.data.lerobot_io import DatasetWriter, episode_rows, require_finite

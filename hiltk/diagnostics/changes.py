@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hiltk.agents.augment import random_shift
-from hiltk.config import JitterConf, So101SimConf, TaskConf
+from hiltk.config.groups import JitterConf, So101SimConf, TaskConf
 from hiltk.diagnostics.pictures import Photographer, Pictures
 from hiltk.envs.tasks import sample_spawn
 from hiltk.spec import ImageSpec, Spec

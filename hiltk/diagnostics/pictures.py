@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from hiltk.artifacts.store import Artifact
-from hiltk.config import So101SimConf, TaskConf
+from hiltk.config.groups import So101SimConf, TaskConf
 from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import iter_episodes
 from hiltk.errors import UserError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from hiltk.config import JitterConf
+from hiltk.config.groups import JitterConf
 from hiltk.envs.renderers import VISIBLE_GROUPS
 from hiltk.envs.scene import Scene
 

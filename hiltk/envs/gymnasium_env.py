@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium.spaces.utils import flatdim, flatten
 from numpy.random.mtrand import get_bit_generator, set_bit_generator
 
-from hiltk.config import GymnasiumConf, TaskConf
+from hiltk.config.groups import GymnasiumConf, TaskConf
 from hiltk.envs.base import HilEnv, Info, RawObservation
 from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.spec import (

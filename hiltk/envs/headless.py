@@ -14,7 +14,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from hiltk.config import So101SimConf
+from hiltk.config.groups import So101SimConf
 from hiltk.envs.renderers import FrameRenderer, make_renderer
 from hiltk.errors import UserError
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from hiltk.config import EnvConf, GymnasiumConf, RewardConf, So101SimConf, TaskConf
+from hiltk.config.groups import EnvConf, GymnasiumConf, RewardConf, So101SimConf, TaskConf
 from hiltk.envs.base import HilEnv, Info
 from hiltk.envs.rewards import Judge, SuccessRule, check_rule, classifier_judge
 from hiltk.errors import ConfigError, nearest

@@ -18,8 +18,8 @@ import cv2
 import mujoco
 import numpy as np
 
-from hiltk.config import Renderer as RendererChoice
-from hiltk.config import So101SimConf
+from hiltk.config.groups import Renderer as RendererChoice
+from hiltk.config.groups import So101SimConf
 from hiltk.errors import UserError
 
 # Up to this many rays per frame the CPU renderer is about as fast as software OpenGL, and `auto` prefers it:

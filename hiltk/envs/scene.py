@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 
 from hiltk.arm.model import EE_SITE, JOINTS, TCP_SITE, WRIST_CAMERA, load_arm
-from hiltk.config import So101SimConf
+from hiltk.config.groups import So101SimConf
 from hiltk.errors import ConfigError, UserError, nearest
 
 FRONT_CAMERA = "front"

@@ -12,7 +12,7 @@ from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import EE_SITE, JOINTS, model_hash
 from hiltk.arm.state import STATE_DIMS, action_spec, proprioception, state_spec
 from hiltk.arm.units import to_degrees, to_radians
-from hiltk.config import So101SimConf, TaskConf
+from hiltk.config.groups import So101SimConf, TaskConf
 from hiltk.envs.appearance import Appearance
 from hiltk.envs.base import HilEnv, Info, RawObservation
 from hiltk.envs.renderers import FrameRenderer, make_renderer

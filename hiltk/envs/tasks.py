@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hiltk.config import TaskConf
+from hiltk.config.groups import TaskConf
 from hiltk.errors import ConfigError, nearest
 
 ALL = "all"

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from hiltk.config import EnvConf, So101SimConf
+from hiltk.config.groups import EnvConf, So101SimConf
 from hiltk.envs.base import HilEnv
 from hiltk.evaluation.rollouts import Actor, EpisodeResult, ReplayedActions, run_episode
 from hiltk.evaluation.videos import Film

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hiltk.config import HumanConf
+from hiltk.config.groups import HumanConf
 from hiltk.envs.so101_sim import So101SimEnv
 from hiltk.envs.tasks import LIFTED_M
 from hiltk.errors import ConfigError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gymnasium as gym
 
-from hiltk.config import HumanConf
+from hiltk.config.groups import HumanConf
 from hiltk.envs.base import HilEnv
 from hiltk.envs.so101_sim import So101SimEnv
 from hiltk.errors import ConfigError, nearest

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hiltk.config import InterventionConf, Schedule
+from hiltk.config.groups import InterventionConf, Schedule
 from hiltk.errors import ConfigError, UserError
 
 

@@ -6,7 +6,7 @@ from enum import Enum
 
 import numpy as np
 
-from hiltk.config import HumanConf
+from hiltk.config.groups import HumanConf
 from hiltk.envs.so101_sim import So101SimEnv
 from hiltk.errors import ConfigError
 from hiltk.observation import Observation

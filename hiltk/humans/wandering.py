@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hiltk.config import HumanConf
+from hiltk.config.groups import HumanConf
 from hiltk.envs.base import HilEnv
 from hiltk.errors import ConfigError
 from hiltk.observation import Observation

@@ -14,7 +14,7 @@ from hiltk.agents.compute import lowered
 from hiltk.agents.divergence import NotFinite, Stage, set_rng_state
 from hiltk.agents.make import Agent, agent_conf, build_agent, build_policy
 from hiltk.agents.sac import Metrics
-from hiltk.config import EncoderConf
+from hiltk.config.groups import EncoderConf
 from hiltk.data.replay import Batch
 from hiltk.errors import UserError
 from hiltk.spec import RewardSpec, Spec

@@ -16,7 +16,7 @@ from tqdm import trange
 from hiltk.agents.compute import lowered
 from hiltk.agents.divergence import NotFinite
 from hiltk.agents.make import Agent
-from hiltk.config import TrainConf
+from hiltk.config.commands import TrainConf
 from hiltk.data.episode import Source
 from hiltk.data.replay import Batch, ReplaySampler
 from hiltk.envs.base import HilEnv, Info

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hiltk.agents.augment import random_shift
-from hiltk.config import AugmentConf
+from hiltk.config.commands import AugmentConf
 from hiltk.errors import ConfigError
 
 SHARE_BLURRED = 0.5  # of the frames; the others stay sharp

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from yaml import YAMLError
 
 from hiltk.agents.encoders import Encoder, build_encoder, rebuildable
-from hiltk.config import EncoderConf
+from hiltk.config.groups import EncoderConf
 from hiltk.data.frames import Frames
 from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.formats import CLASSIFIER, with_new_names

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from hiltk.agents.encoders import ResNetEncoder
-from hiltk.config import ClassifierConf
+from hiltk.config.commands import ClassifierConf
 from hiltk.rewards.augment import augmented
 from hiltk.rewards.calibration import balanced_loss, fit_temperature
 from hiltk.rewards.classifier import Network, to_tensor

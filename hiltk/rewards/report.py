@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
-from hiltk.config import ClassifierConf
+from hiltk.config.commands import ClassifierConf
 from hiltk.rewards.calibration import average_precision, reliability
 from hiltk.rewards.frames import LabelledFrames
 from hiltk.rewards.hold import share, summarise

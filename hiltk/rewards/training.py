@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from hiltk.agents.encoders import check_encoder
-from hiltk.config import ClassifierConf, ClassifierSplit
+from hiltk.config.commands import ClassifierConf, ClassifierSplit
 from hiltk.data.episode import Episode
 from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.rewards.augment import check_augment

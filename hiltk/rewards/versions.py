@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from hiltk.config import ClassifierConf
+from hiltk.config.commands import ClassifierConf
 from hiltk.data.frames import Frames
 from hiltk.rewards.augment import augmented
 from hiltk.rewards.frames import LabelledFrames

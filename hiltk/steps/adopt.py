@@ -17,7 +17,7 @@ from rich.prompt import Prompt
 
 from hiltk.arm.kinematics import Kinematics
 from hiltk.artifacts.store import Artifact, Draft, create, resolve
-from hiltk.config import AdoptConf
+from hiltk.config.commands import AdoptConf
 from hiltk.data.adopt import Adoption, Output, adopt
 from hiltk.data.adopt_questions import OPEN, Ask, Decider, Guess, setting
 from hiltk.data.consistency import require_consistent

@@ -20,7 +20,7 @@ from hiltk.agents.policy import Policy
 from hiltk.agents.snapshots import is_snapshot, load_snapshot
 from hiltk.artifacts.store import Artifact, create
 from hiltk.checks.gate import gate
-from hiltk.config import BcConf
+from hiltk.config.commands import BcConf
 from hiltk.data.replay import Batch, FrameStore, store_episodes, to_batch
 from hiltk.errors import UserError
 from hiltk.learning.divergence import diverged

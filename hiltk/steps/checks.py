@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hiltk.config import ComputeConf
+from hiltk.config.commands import ComputeConf
 from hiltk.errors import ConfigError, nearest
 
 DEVICES = ("auto", "cpu", "cuda")

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, resolve
-from hiltk.config import ComputeConf
+from hiltk.config.commands import ComputeConf
 from hiltk.data.decoded import cached_episodes
 from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import dataset_spec

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hiltk.artifacts.store import Artifact, create, resolve
-from hiltk.config import DiagnoseBufferConf
+from hiltk.config.commands import DiagnoseBufferConf
 from hiltk.diagnostics.buffer import Found, advice, examine, figure, verdict
 from hiltk.diagnostics.experience import demo_artifacts, demonstrations, online, require_training
 from hiltk.diagnostics.record import Record, save

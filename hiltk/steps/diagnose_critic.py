@@ -14,7 +14,7 @@ from rich.table import Table
 from hiltk.agents.make import Agent, build_agent
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, create, resolve
-from hiltk.config import DiagnoseCriticConf
+from hiltk.config.commands import DiagnoseCriticConf
 from hiltk.data.episode import Episode, paid
 from hiltk.data.replay_export import stored_episodes
 from hiltk.diagnostics.critic import CriticDiagnosis, as_rows, figure, filmstrip, rate, verdict

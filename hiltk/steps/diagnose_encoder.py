@@ -16,7 +16,8 @@ from tqdm import tqdm
 from hiltk.agents.encoders import build_encoder
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, create, resolve
-from hiltk.config import DiagnoseEncoderConf, So101SimConf
+from hiltk.config.commands import DiagnoseEncoderConf
+from hiltk.config.groups import So101SimConf
 from hiltk.data.lerobot_io import dataset_spec
 from hiltk.diagnostics.changes import Changes, displacement, in_simulator, of_sets
 from hiltk.diagnostics.encoder import Diagnosis, changes_figure, compare, figure, misled, probe, ridge, verdict

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, create, resolve
-from hiltk.config import DiagnosePolicyConf, So101SimConf
+from hiltk.config.commands import DiagnosePolicyConf
+from hiltk.config.groups import So101SimConf
 from hiltk.data.decoded import cached_episodes
 from hiltk.data.episode import Episode
 from hiltk.diagnostics.changes import Changes, in_simulator

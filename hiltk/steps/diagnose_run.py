@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hiltk.artifacts.store import Artifact, create, resolve
-from hiltk.config import DiagnoseRunConf
+from hiltk.config.commands import DiagnoseRunConf
 from hiltk.diagnostics.causes import STANDS_OUT, Suspect, figure, rank, table, verdict
 from hiltk.diagnostics.evidence import Evidence
 from hiltk.diagnostics.record import Record, save

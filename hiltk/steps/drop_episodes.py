@@ -6,7 +6,7 @@ import numpy as np
 from rich.console import Console
 
 from hiltk.artifacts.store import Artifact, create, resolve
-from hiltk.config import DropConf
+from hiltk.config.commands import DropConf
 from hiltk.data.curate import Dataset, open_dataset, parse_episodes, select_episodes, succeeded, summarise
 from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.reports.curation import print_change

@@ -15,7 +15,8 @@ from tqdm import tqdm
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, create, resolve
 from hiltk.checks.gate import gate
-from hiltk.config import EvalConf, RewardConf
+from hiltk.config.commands import EvalConf
+from hiltk.config.groups import RewardConf
 from hiltk.envs.base import HilEnv
 from hiltk.envs.make import announce_renderer, make_env
 from hiltk.errors import ConfigError, UserError, nearest

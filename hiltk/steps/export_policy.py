@@ -7,7 +7,7 @@ from rich.console import Console
 from hiltk.agents.lerobot_policy import check_exportable, export
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, create, resolve
-from hiltk.config import ExportPolicyConf
+from hiltk.config.commands import ExportPolicyConf
 
 
 def run(cfg: ExportPolicyConf) -> Artifact:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from hiltk.artifacts.store import Artifact, create, resolve
-from hiltk.config import ExportReplayConf
+from hiltk.config.commands import ExportReplayConf
 from hiltk.data.replay_export import export_store
 
 

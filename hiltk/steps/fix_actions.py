@@ -14,7 +14,7 @@ from hiltk.arm.units import ARM_JOINTS
 from hiltk.artifacts.store import Artifact, Draft, create, resolve
 from hiltk.checks.engine import expand
 from hiltk.checks.gate import examine_written, notes, refuse
-from hiltk.config import FixActionsConf, StatedConf
+from hiltk.config.commands import FixActionsConf, StatedConf
 from hiltk.data.consistency import require_consistent
 from hiltk.data.foreign import foreign_spec, read_joints, start_joints, write_converted
 from hiltk.data.lerobot_files import LeRobotFiles

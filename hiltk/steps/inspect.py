@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hiltk.artifacts.store import Artifact, create, resolve
-from hiltk.config import InspectConf
+from hiltk.config.commands import InspectConf
 from hiltk.data.survey import Contents, Rules, action_table, episode_table, gripper_turns, read_contents, state_table
 from hiltk.errors import ConfigError
 from hiltk.reports.inspection import (

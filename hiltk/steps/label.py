@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from hiltk.artifacts.store import Artifact, create, resolve
-from hiltk.config import LabelConf, LabelRewards, LabelSource
+from hiltk.config.commands import LabelConf, LabelRewards, LabelSource
 from hiltk.data.curate import Dataset, open_dataset, summarise
 from hiltk.data.labels import Kind, marks_of, read_marks, relabelled, success_of
 from hiltk.data.rewrite import replace_columns

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from hiltk.artifacts.store import Artifact, create, resolve
-from hiltk.config import MergeConf
+from hiltk.config.commands import MergeConf
 from hiltk.data.curate import CAN_BE_ALLOWED, merge, open_dataset, summarise
 from hiltk.errors import ConfigError, nearest
 from hiltk.reports.curation import print_change

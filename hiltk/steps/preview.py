@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, create, resolve
-from hiltk.config import PreviewConf, RewardConf, So101SimConf
+from hiltk.config.commands import PreviewConf
+from hiltk.config.groups import RewardConf, So101SimConf
 from hiltk.data.decoded import cached_episodes
 from hiltk.data.lerobot_io import dataset_spec
 from hiltk.envs.make import announce_renderer, make_env

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from hiltk.artifacts.store import Artifact, create, resolve
 from hiltk.checks.engine import Report, expand
 from hiltk.checks.gate import examine_written, notes, refuse
-from hiltk.config import Fault, RecordConf
+from hiltk.config.commands import Fault, RecordConf
 from hiltk.data.episode import Episode, Source
 from hiltk.data.lerobot_io import DatasetWriter
 from hiltk.envs.make import announce_renderer, make_env

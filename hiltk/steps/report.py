@@ -10,7 +10,7 @@ import pandas as pd
 from rich.console import Console
 
 from hiltk.artifacts.store import Artifact, create
-from hiltk.config import ReportConf
+from hiltk.config.commands import ReportConf
 from hiltk.data.consistency import require_consistent
 from hiltk.data.curate import open_dataset
 from hiltk.data.lerobot_files import LeRobotFiles

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from hiltk.artifacts.store import Artifact, resolve
-from hiltk.config import So101SimConf, TaskConf
+from hiltk.config.groups import So101SimConf, TaskConf
 from hiltk.data.curate import Dataset
 from hiltk.envs.base import HilEnv
 from hiltk.envs.make import make_bare_env

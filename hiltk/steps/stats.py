@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hiltk.artifacts.store import Artifact, create, resolve
-from hiltk.config import StatsConf
+from hiltk.config.commands import StatsConf
 from hiltk.data.curate import open_dataset, write_sane_stats
 from hiltk.data.lerobot_files import read_stats
 from hiltk.data.lerobot_io import ACTION

@@ -20,7 +20,8 @@ from hiltk.agents.policy import Policy
 from hiltk.agents.snapshots import is_snapshot, load_snapshot
 from hiltk.artifacts.store import Artifact, create, resolve, spec_file, unfinished
 from hiltk.checks.gate import gate
-from hiltk.config import Schedule, TrainConf
+from hiltk.config.commands import TrainConf
+from hiltk.config.groups import Schedule
 from hiltk.data.episode import Episode, paid
 from hiltk.data.frames import Frames
 from hiltk.data.replay import (

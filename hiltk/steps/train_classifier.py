@@ -14,7 +14,7 @@ from rich.console import Console
 from hiltk.artifacts.provenance import now
 from hiltk.artifacts.store import Artifact, create, resolve, versions
 from hiltk.checks.gate import gate
-from hiltk.config import ClassifierConf
+from hiltk.config.commands import ClassifierConf
 from hiltk.data.curate import sessions_of
 from hiltk.data.decoded import cached_episodes
 from hiltk.data.episode import Episode

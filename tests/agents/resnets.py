@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hiltk.config import EncoderConf
+from hiltk.config.groups import EncoderConf
 
 WIDTHS = [8, 16, 24, 32]
 

@@ -9,7 +9,7 @@ import torch
 
 from hiltk.agents.bc import BehaviorCloning
 from hiltk.agents.policy import Policy
-from hiltk.config import AgentConf, EncoderConf
+from hiltk.config.groups import EncoderConf, SacConf
 from hiltk.data.replay import Batch
 from hiltk.spec import STATE_KEY, ActionSpec, Dimension, ImageSpec, Spec, StateSpec, Stats
 
@@ -22,7 +22,7 @@ def cloning(loss: str) -> BehaviorCloning:
         stats={STATE_KEY: Stats([0.0], [1.0])},
     )
     return BehaviorCloning(
-        Policy(AgentConf(hidden=[32, 32]), EncoderConf(name="none"), spec),
+        Policy(SacConf(hidden=[32, 32]), EncoderConf(name="none"), spec),
         lr=3e-3,
         loss=loss,
     )
@@ -84,7 +84,7 @@ def test_cloning_learns_to_point_at_what_it_sees() -> None:
         images=[ImageSpec("wrist", 32, 32)],
         stats={STATE_KEY: Stats([0.0], [1.0])},
     )
-    learner = BehaviorCloning(Policy(AgentConf(hidden=[64, 64]), EncoderConf(), spec), lr=1e-3, loss="mean")
+    learner = BehaviorCloning(Policy(SacConf(hidden=[64, 64]), EncoderConf(), spec), lr=1e-3, loss="mean")
 
     def pictures(count: int, rows: range) -> Batch:
         columns = torch.randint(0, 25, (count,))

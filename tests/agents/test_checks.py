@@ -13,7 +13,8 @@ from hiltk import cli
 from hiltk.agents.checks import check_agent, check_cloning
 from hiltk.agents.encoders import check_encoder
 from hiltk.agents.policy import Policy
-from hiltk.config import AgentConf, BcConf, EncoderConf
+from hiltk.config.commands import BcConf
+from hiltk.config.groups import EncoderConf, SacConf
 from hiltk.errors import ConfigError
 from hiltk.steps import bc_pretrain, train
 from tests.agents.test_policy import spec
@@ -42,7 +43,7 @@ from tests.agents.test_policy import spec
 )
 def test_agents_that_cannot_be(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        Policy(replace(AgentConf(), **changes), EncoderConf(), spec())
+        Policy(replace(SacConf(), **changes), EncoderConf(), spec())
     assert caught.value.where and caught.value.fix
 
 
@@ -63,7 +64,7 @@ def test_agents_that_cannot_be(changes: dict[str, Any], message: str) -> None:
 )
 def test_encoders_that_cannot_be(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        Policy(AgentConf(), replace(EncoderConf(), **changes), spec())
+        Policy(SacConf(), replace(EncoderConf(), **changes), spec())
     assert caught.value.where
 
 
@@ -82,7 +83,7 @@ def test_encoders_that_cannot_be(changes: dict[str, Any], message: str) -> None:
     ],
 )
 def test_cloning_that_cannot_be(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
-    cfg = BcConf(root=str(tmp_path), name="bc", datasets=["demos"], agent=AgentConf())
+    cfg = BcConf(root=str(tmp_path), name="bc", datasets=["demos"], agent=SacConf())
     with pytest.raises(ConfigError, match=message) as caught:
         bc_pretrain.run(replace(cfg, **changes))
     assert caught.value.fix
@@ -116,6 +117,6 @@ def test_the_command_line_refuses_before_anything_is_built(
 
 
 def test_borders_are_allowed() -> None:
-    check_agent(AgentConf(hidden=[1], critics=1, target_critics=1, tau=1.0, actor_q="min", activation="relu"))
+    check_agent(SacConf(hidden=[1], critics=1, target_critics=1, tau=1.0, actor_q="min", activation="relu"))
     check_encoder(EncoderConf(channels=[1], kernels=[1], strides=[1], features=1, shift_pad=0))
-    check_cloning(BcConf(datasets=["x"], agent=AgentConf(), held_out=0.0, steps=1, batch_size=1))
+    check_cloning(BcConf(datasets=["x"], agent=SacConf(), held_out=0.0, steps=1, batch_size=1))

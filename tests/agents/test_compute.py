@@ -21,7 +21,7 @@ from hiltk.agents.make import build_agent, build_policy
 from hiltk.agents.policy import Policy
 from hiltk.agents.pretrained import load_trunk
 from hiltk.agents.resnet import AT_ONCE
-from hiltk.config import AgentConf, DrqConf, EncoderConf, LearnerConf
+from hiltk.config.groups import DrqConf, EncoderConf, LearnerConf, SacConf
 from hiltk.data.replay import Batch
 from hiltk.errors import ConfigError
 from hiltk.learning.divergence import dump, replay_step
@@ -54,7 +54,7 @@ def make_policy(conf: LearnerConf, encoder: EncoderConf) -> Policy:
 
 
 def sac(encoder: str = "cnn") -> Any:
-    conf = AgentConf(hidden=[16, 16], lr=1e-3)
+    conf = SacConf(hidden=[16, 16], lr=1e-3)
     return build_agent(make_policy(conf, ENCODERS[encoder]), conf, RewardSpec(), 50)
 
 
@@ -64,7 +64,7 @@ def drq() -> Any:
 
 
 def cloning() -> Any:
-    return BehaviorCloning(make_policy(AgentConf(hidden=[16, 16]), ENCODERS["cnn"]), lr=3e-3, loss="mean")
+    return BehaviorCloning(make_policy(SacConf(hidden=[16, 16]), ENCODERS["cnn"]), lr=3e-3, loss="mean")
 
 
 LEARNERS: dict[str, Callable[[], Any]] = {"sac": sac, "drqv2": drq, "bc": cloning}

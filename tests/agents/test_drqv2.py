@@ -17,7 +17,8 @@ from hiltk.agents.drqv2 import DrqAgent, DrqEncoder, DrqPolicy, truncated_noise
 from hiltk.agents.encoders import FrameByFrame, build_encoder
 from hiltk.agents.make import build_agent, build_policy
 from hiltk.agents.policy import Policy
-from hiltk.config import AgentConf, DrqConf, EncoderConf, EnvConf, InterventionConf, Schedule, TrainConf
+from hiltk.config.commands import TrainConf
+from hiltk.config.groups import DrqConf, EncoderConf, EnvConf, InterventionConf, SacConf, Schedule
 from hiltk.data.episode import Source
 from hiltk.data.replay import Batch, FrameStore, ReplaySampler, example_observation, to_batch
 from hiltk.errors import ConfigError, UserError
@@ -409,7 +410,7 @@ def test_presets_by_situation() -> None:
     assert initial[""] == initial["_scratch"] == 1.0
     assert 0.3 <= initial["_demos"] <= 0.5 and 0.1 <= initial["_pretrained"] == initial["_robobase"] <= 0.2
     assert compose(VERBS["bc-pretrain"], ["datasets=[d]", "name=x", "agent=drqv2"]).agent == DrqConf()
-    assert isinstance(compose(VERBS["train"], ["name=x"]).agent, AgentConf)
+    assert isinstance(compose(VERBS["train"], ["name=x"]).agent, SacConf)
 
 
 # ---------------------------------------------------------------- learning

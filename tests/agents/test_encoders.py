@@ -14,7 +14,7 @@ from hiltk.agents.drqv2 import DrqPolicy
 from hiltk.agents.encoders import Neck, ResNetEncoder, build_encoder, feature_key, lecun_normal
 from hiltk.agents.policy import Policy
 from hiltk.agents.sac import SacAgent
-from hiltk.config import AgentConf, DrqConf, EncoderConf, TrunkConf
+from hiltk.config.groups import DrqConf, EncoderConf, SacConf, TrunkConf
 from hiltk.data.episode import Episode
 from hiltk.data.replay import ReplaySampler, example_observation, store_episodes
 from hiltk.errors import ConfigError, UserError
@@ -183,7 +183,7 @@ def test_acting_while_training_is_without_noise(folder: Path, tiny_spec: Spec) -
 
 def test_sac_updates_leave_the_trunk_alone(folder: Path, tiny_spec: Spec, make_episode: Callable[..., Episode]) -> None:
     policy = resnet_policy(folder, tiny_spec)
-    agent = SacAgent(policy, AgentConf(hidden=[16], critics=2), tiny_spec.reward, horizon=20)
+    agent = SacAgent(policy, SacConf(hidden=[16], critics=2), tiny_spec.reward, horizon=20)
     store = store_episodes([make_episode(length=12)])
     sampler = ReplaySampler(store, store, discount=0.97, pad=2, rng=np.random.default_rng(0))
     trunk = {k: v.clone() for k, v in policy.torso.encoder.trunk.state_dict().items()}  # type: ignore[union-attr]
@@ -228,7 +228,7 @@ def test_stored_feature_maps_stand_for_frames(folder: Path) -> None:
 
 def resnet_policy(folder: Path, spec: Spec) -> Policy:
     spec.stats = {STATE_KEY: Stats([0.0] * len(spec.state.dims), [1.0] * len(spec.state.dims))}
-    return Policy(AgentConf(hidden=[16]), resnet_conf(folder), spec)
+    return Policy(SacConf(hidden=[16]), resnet_conf(folder), spec)
 
 
 def test_stacked_frames_of_drqv2_reload_too(folder: Path, tiny_spec: Spec, tmp_path: Path) -> None:

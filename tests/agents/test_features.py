@@ -12,7 +12,7 @@ from hiltk.agents.augment import random_shift
 from hiltk.agents.encoders import FrameByFrame, ResNetEncoder, check_encoder
 from hiltk.agents.features import FeatureStore, attach, cache_bytes, fixed_shifts, map_shapes, shift_frame
 from hiltk.agents.make import build_agent, build_policy
-from hiltk.config import DrqConf, EncoderConf
+from hiltk.config.groups import DrqConf, EncoderConf
 from hiltk.data import room
 from hiltk.data.episode import Episode, Source
 from hiltk.data.replay import Batch, FrameStore, ReplaySampler, example_observation, store_episodes

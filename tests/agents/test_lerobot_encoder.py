@@ -12,7 +12,7 @@ from lerobot.policies.gaussian_actor.modeling_gaussian_actor import GaussianActo
 from hiltk.agents.encoders import LeRobotEncoder, build_encoder
 from hiltk.agents.make import build_policy
 from hiltk.agents.sac import SacAgent
-from hiltk.config import AgentConf, EncoderConf
+from hiltk.config.groups import EncoderConf, SacConf
 from hiltk.data.replay import ReplaySampler, store_episodes
 from hiltk.errors import ConfigError
 from hiltk.spec import STATE_KEY, ImageSpec, Spec, Stats
@@ -49,7 +49,7 @@ def count(module: torch.nn.Module) -> int:
 @pytest.mark.parametrize(("size", "cameras"), [(64, ("wrist",)), (128, ("wrist", "front"))])
 def test_as_many_parameters_as_lerobot(size: int, cameras: tuple[str, ...]) -> None:
     spec = spec_with_stats(size, cameras)
-    policy, config = build_policy(AgentConf(activation="silu"), lerobot_conf(), spec), lerobot_config(spec)
+    policy, config = build_policy(SacConf(activation="silu"), lerobot_conf(), spec), lerobot_config(spec)
     assert count(policy.torso) == count(GaussianActorObservationEncoder(config))
     assert count(policy) == count(GaussianActorPolicy(config))
 
@@ -84,7 +84,7 @@ def test_cameras_of_two_sizes_or_too_small_are_refused() -> None:
 def test_every_parameter_is_trained() -> None:
     torch.manual_seed(0)
     spec = spec_with_stats(40, ("wrist", "front"))
-    conf = AgentConf(activation="silu", hidden=[16, 16])
+    conf = SacConf(activation="silu", hidden=[16, 16])
     policy = build_policy(conf, lerobot_conf(channels=[4] * 4, features=8), spec)
     agent = SacAgent(policy, conf, spec.reward, horizon=10)
     store = store_episodes([build_episode(spec, 8, seed) for seed in range(2)])

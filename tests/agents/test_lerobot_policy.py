@@ -17,13 +17,13 @@ from hiltk.agents.make import build_policy
 from hiltk.agents.networks import squashed_log_prob
 from hiltk.agents.policy import Policy, to_tensors
 from hiltk.arm.state import action_spec
-from hiltk.config import AgentConf, DrqConf, EncoderConf
+from hiltk.config.groups import DrqConf, EncoderConf, SacConf
 from hiltk.errors import UserError
 from hiltk.observation import Observation
 from hiltk.spec import STATE_KEY, GripperFormat
 from tests.agents.test_lerobot_encoder import lerobot_conf, spec_with_stats
 
-CONF = AgentConf(activation="silu", hidden=[24, 16])
+CONF = SacConf(activation="silu", hidden=[24, 16])
 CAMERAS = {"one": ("wrist",), "two": ("wrist", "front")}
 
 
@@ -141,7 +141,7 @@ def test_lerobot_needs_none_of_our_code(tmp_path: Path) -> None:
     ],
 )
 def test_what_lerobot_does_not_have_is_refused(
-    tmp_path: Path, agent: AgentConf | DrqConf, encoder: EncoderConf, named: str
+    tmp_path: Path, agent: SacConf | DrqConf, encoder: EncoderConf, named: str
 ) -> None:
     with pytest.raises(UserError, match=rf"{named}\b[\s\S]*agent.activation=silu encoder=lerobot"):
         export(build_policy(agent, encoder, spec_with_stats()), tmp_path)

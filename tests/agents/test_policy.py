@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hiltk.agents.policy import Policy, quantise
-from hiltk.config import AgentConf, EncoderConf
+from hiltk.config.groups import EncoderConf, SacConf
 from hiltk.errors import UserError
 from hiltk.spec import (
     STATE_KEY,
@@ -38,7 +38,7 @@ def observation() -> dict[str, np.ndarray]:
 
 
 def test_a_saved_policy_acts_as_before(tmp_path: Path) -> None:
-    policy = Policy(AgentConf(hidden=[16]), EncoderConf(features=8), spec())
+    policy = Policy(SacConf(hidden=[16]), EncoderConf(features=8), spec())
     policy.save(tmp_path)
     again = Policy.load(tmp_path)
     assert np.array_equal(policy.act(observation()), again.act(observation()))
@@ -50,20 +50,20 @@ def test_a_saved_policy_acts_as_before(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_architecture_are_refused_by_name(tmp_path: Path) -> None:
-    Policy(AgentConf(hidden=[16]), EncoderConf(features=8), spec()).save(tmp_path)
+    Policy(SacConf(hidden=[16]), EncoderConf(features=8), spec()).save(tmp_path)
     with pytest.raises(
         UserError,
         match=r"shape: actor.trunk.0.weight is \(16, 11\) in the file, \(24, 11\) here",
     ):
-        Policy(AgentConf(hidden=[24]), EncoderConf(features=8), spec()).load_weights(tmp_path)
+        Policy(SacConf(hidden=[24]), EncoderConf(features=8), spec()).load_weights(tmp_path)
     with pytest.raises(UserError, match=r"missing: actor\.trunk\.6"):
-        Policy(AgentConf(hidden=[16, 16]), EncoderConf(features=8), spec()).load_weights(tmp_path)
+        Policy(SacConf(hidden=[16, 16]), EncoderConf(features=8), spec()).load_weights(tmp_path)
 
 
 def test_damaged_or_absent_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a policy"):
         Policy.load(tmp_path)
-    Policy(AgentConf(hidden=[16]), EncoderConf(features=8), spec()).save(tmp_path)
+    Policy(SacConf(hidden=[16]), EncoderConf(features=8), spec()).save(tmp_path)
     (tmp_path / "policy.safetensors").write_bytes(b"\x00" * 40)
     with pytest.raises(UserError, match="cannot be read"):
         Policy.load(tmp_path)
@@ -85,7 +85,7 @@ def test_damaged_or_absent_files_are_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_config_is_bad_input(tmp_path: Path, text: str) -> None:
-    Policy(AgentConf(hidden=[16]), EncoderConf(features=8), spec()).save(tmp_path)
+    Policy(SacConf(hidden=[16]), EncoderConf(features=8), spec()).save(tmp_path)
     (tmp_path / "policy.yaml").write_text(text)
     with pytest.raises(UserError, match="the policy's config cannot be used") as caught:
         Policy.load(tmp_path)
@@ -93,7 +93,7 @@ def test_a_damaged_config_is_bad_input(tmp_path: Path, text: str) -> None:
 
 
 def test_a_config_that_is_no_text_is_bad_input(tmp_path: Path) -> None:
-    Policy(AgentConf(hidden=[16]), EncoderConf(features=8), spec()).save(tmp_path)
+    Policy(SacConf(hidden=[16]), EncoderConf(features=8), spec()).save(tmp_path)
     (tmp_path / "policy.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="cannot be used"):
         Policy.load(tmp_path)
@@ -103,7 +103,7 @@ def test_a_spec_without_statistics_is_refused() -> None:
     bare = spec()
     bare.stats = {}
     with pytest.raises(UserError, match="no statistics"):
-        Policy(AgentConf(), EncoderConf(), bare)
+        Policy(SacConf(), EncoderConf(), bare)
 
 
 def test_three_way_grippers_get_three_values() -> None:

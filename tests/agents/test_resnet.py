@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hiltk.agents.pretrained import load_trunk
 from hiltk.agents.resnet import FrozenResNet
-from hiltk.config import TrunkConf
+from hiltk.config.groups import TrunkConf
 from hiltk.errors import ConfigError, UserError
 from tests.agents.resnets import group_norm_weights, resnet10_folder
 

@@ -15,7 +15,7 @@ from hiltk.agents.divergence import NotFinite
 from hiltk.agents.gripper import choices, double_dqn_target
 from hiltk.agents.policy import Policy, quantise
 from hiltk.agents.sac import SacAgent, q_bounds
-from hiltk.config import AgentConf, EncoderConf
+from hiltk.config.groups import EncoderConf, SacConf
 from hiltk.configuring.typed import compose
 from hiltk.data.replay import Batch
 from hiltk.spec import STATE_KEY, ActionSpec, Dimension, GripperFormat, ImageSpec, RewardSpec, Spec, StateSpec, Stats
@@ -32,7 +32,7 @@ def tiny_spec(states: int = 2, actions: int = 2) -> Spec:
 
 def make_agent(**conf: object) -> SacAgent:
     torch.manual_seed(0)
-    agent = AgentConf(hidden=[8, 8], **conf)  # type: ignore[arg-type]
+    agent = SacConf(hidden=[8, 8], **conf)  # type: ignore[arg-type]
     return SacAgent(
         Policy(agent, EncoderConf(name="none"), tiny_spec()),
         agent,
@@ -151,7 +151,7 @@ def test_parameter_counts() -> None:
     """State of 18 and one camera: 64 features by three convolutions, as `encoder=cnn` has them."""
     spec = tiny_spec(states=18, actions=4)
     spec.images = [ImageSpec("wrist", 64, 64)]
-    conf = AgentConf()
+    conf = SacConf()
     agent = SacAgent(Policy(conf, EncoderConf(), spec), conf, RewardSpec(), 50)
     layer = lambda into, out: into * out + out + 2 * out  # noqa: E731  with its LayerNorm
     convolutions = (3 * 25 * 16 + 16) + (16 * 9 * 32 + 32) + (32 * 9 * 32 + 32)
@@ -236,7 +236,7 @@ def test_targets_move_by_tau() -> None:
 
 @pytest.mark.parametrize(("own", "moved"), [(True, 0.25), (False, 1.0)])
 def test_the_target_encoder_moves_by_tau_or_is_the_encoder_itself(own: bool, moved: float) -> None:
-    conf, spec = AgentConf(hidden=[8, 8], tau=0.25, target_encoder=own), tiny_spec()
+    conf, spec = SacConf(hidden=[8, 8], tau=0.25, target_encoder=own), tiny_spec()
     spec.images = [ImageSpec("wrist", 16, 16)]
     encoder = EncoderConf(channels=[4], kernels=[3], strides=[4], features=4)
     agent = SacAgent(Policy(conf, encoder, spec), conf, RewardSpec(), horizon=50)
@@ -323,7 +323,7 @@ def test_the_monte_carlo_floor_lifts_targets_to_the_return_that_was_had() -> Non
 
 def gripper_agent(reward: RewardSpec | None = None, **conf: object) -> SacAgent:
     torch.manual_seed(0)
-    agent, spec = AgentConf(hidden=[8, 8], **conf), tiny_spec(actions=3)  # type: ignore[arg-type]
+    agent, spec = SacConf(hidden=[8, 8], **conf), tiny_spec(actions=3)  # type: ignore[arg-type]
     spec.action.gripper = GripperFormat.discrete3
     return SacAgent(Policy(agent, EncoderConf(name="none"), spec), agent, reward or RewardSpec(), horizon=50)
 
@@ -486,11 +486,11 @@ def test_steps_end_before_a_number_that_is_not_finite_spreads() -> None:
 
 
 def test_presets_say_what_they_are_named_after() -> None:
-    def conf(words: list[str]) -> AgentConf:
+    def conf(words: list[str]) -> SacConf:
         return compose(VERBS["train"], ["name=x", *words]).agent
 
     ours, hilserl, rlpd = conf([]), conf(["agent=hilserl"]), conf(["agent=rlpd"])
-    assert ours == AgentConf()
+    assert ours == SacConf()
     original = {
         "hidden": [256, 256], "activation": "tanh", "critics": 2, "target_critics": 2, "actor_q": "mean",
         "discount": 0.97, "tau": 0.005, "lr": 3e-4, "temperature": 0.01, "target_entropy": None, "n_step": 1,
@@ -507,7 +507,7 @@ def test_sac_solves_a_line_and_its_gripper() -> None:
     torch.manual_seed(0)
     spec = tiny_spec(states=1, actions=2)
     spec.action.gripper = GripperFormat.discrete3
-    conf = AgentConf(hidden=[64, 64], lr=1e-3, clip_target=False, gripper_penalty=0.0)
+    conf = SacConf(hidden=[64, 64], lr=1e-3, clip_target=False, gripper_penalty=0.0)
     agent = SacAgent(Policy(conf, EncoderConf(name="none"), spec), conf, RewardSpec(source="env"), 1)
     rng = np.random.default_rng(0)
     for _ in range(1500):

@@ -17,7 +17,7 @@ from torch import Tensor
 from hiltk.agents.drqv2 import DrqAgent
 from hiltk.agents.make import build_agent, build_policy
 from hiltk.agents.snapshots import load_snapshot, read_snapshot
-from hiltk.config import DrqConf, EncoderConf
+from hiltk.config.groups import DrqConf, EncoderConf
 from hiltk.errors import ConfigError, UserError
 from hiltk.spec import STATE_KEY, ActionSpec, Dimension, ImageSpec, RewardSpec, Spec, StateSpec, Stats
 

@@ -122,6 +122,6 @@ def test_only_changes_of_meaning_that_are_reached_count(package: Path, file: str
 def test_real_steps_reach_what_they_run() -> None:
     fp.code_fingerprint.cache_clear()
     train = {p.name for p in fp.code_files("hiltk.steps.train")}
-    assert {"sac.py", "so101_sim.py", "so101.xml", "replay.py", "config.py"} <= train
+    assert {"sac.py", "so101_sim.py", "so101.xml", "replay.py", "groups.py", "commands.py"} <= train
     assert "cli.py" not in train
     assert "sac.py" not in {p.name for p in fp.code_files("hiltk.steps.record")} - train

@@ -11,7 +11,8 @@ import pytest
 from hiltk.artifacts import provenance
 from hiltk.artifacts.provenance import plain_config, references, step_key
 from hiltk.artifacts.store import Artifact, create
-from hiltk.config import AgentConf, BcConf, GymnasiumConf, RecordConf, So101SimConf, TrainConf
+from hiltk.config.commands import BcConf, RecordConf, TrainConf
+from hiltk.config.groups import GymnasiumConf, SacConf, So101SimConf
 from hiltk.errors import UserError
 
 
@@ -35,7 +36,7 @@ def changed(cfg: Any, **values: Any) -> Any:
 @pytest.fixture
 def cfg(tmp_path: Path) -> BcConf:
     dataset(tmp_path, "demos", "one")
-    return BcConf(name="bc", root=str(tmp_path), datasets=["demos"], agent=AgentConf())
+    return BcConf(name="bc", root=str(tmp_path), datasets=["demos"], agent=SacConf())
 
 
 def test_where_and_how_fast_does_not_count(cfg: BcConf, tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ def test_a_missing_input_is_said(cfg: BcConf, tmp_path: Path) -> None:
 
 
 def test_references_are_all_that_are_set() -> None:
-    cfg = TrainConf(name="x", env=So101SimConf(), agent=AgentConf(), demos=["a", "b"])
+    cfg = TrainConf(name="x", env=So101SimConf(), agent=SacConf(), demos=["a", "b"])
     cfg.reward.classifier = "cube"
     found = references(plain_config(cfg))
     assert found == [("demos", "datasets", ["a", "b"]), ("reward.classifier", "classifiers", ["cube"])]

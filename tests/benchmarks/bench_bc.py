@@ -46,7 +46,7 @@ from hiltk.agents.bc import BehaviorCloning
 from hiltk.agents.encoders import FEATURE_PREFIX, ResNetEncoder, feature_key
 from hiltk.agents.make import build_policy
 from hiltk.artifacts.store import Artifact
-from hiltk.config import BcConf
+from hiltk.config.commands import BcConf
 from hiltk.configuring.typed import compose
 from hiltk.data.replay import Batch, FrameStore, store_episodes
 from hiltk.spec import IMAGE_PREFIX, STATE_KEY

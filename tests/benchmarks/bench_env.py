@@ -21,7 +21,7 @@ import mujoco
 import numpy as np
 
 from hiltk.arm.kinematics import Kinematics
-from hiltk.config import GymnasiumConf, HumanConf, Renderer, So101SimConf, TaskConf
+from hiltk.config.groups import GymnasiumConf, HumanConf, Renderer, So101SimConf, TaskConf
 from hiltk.envs.gymnasium_env import GymnasiumEnv
 from hiltk.envs.renderers import VISIBLE_GROUPS, gl_works
 from hiltk.envs.so101_sim import WRIST_ROLL_DEG, So101SimEnv

@@ -42,7 +42,7 @@ from hiltk.agents.encoders import _centred
 from hiltk.agents.features import attach
 from hiltk.agents.policy import Policy
 from hiltk.agents.sac import SacAgent
-from hiltk.config import AgentConf, EncoderConf
+from hiltk.config.groups import EncoderConf, SacConf
 from hiltk.data.episode import Source
 from hiltk.data.replay import Batch, FrameStore, ReplaySampler, example_observation
 from hiltk.spec import STATE_KEY, ActionSpec, Dimension, GripperFormat, ImageSpec, RewardSpec, Spec, StateSpec, Stats
@@ -109,7 +109,7 @@ def our_bytes(sampler: ReplaySampler) -> float:
 
 
 def our_agent(case: Case, encoder: EncoderConf | None = None) -> SacAgent:
-    conf = AgentConf()
+    conf = SacConf()
     return SacAgent(Policy(conf, encoder or EncoderConf(), case.spec), conf, RewardSpec(), 50)
 
 

@@ -180,7 +180,7 @@ def floor(path: str, target: str) -> None:
 
 
 def fix(path: str, root: str) -> None:
-    from hiltk.config import FixActionsConf
+    from hiltk.config.commands import FixActionsConf
     from hiltk.steps import fix_actions
 
     fix_actions.run(FixActionsConf(root=root, name="fixed", dataset=path))

@@ -16,7 +16,7 @@ from hiltk.artifacts.store import resolve
 from hiltk.checks import gate, show
 from hiltk.checks.engine import examine, expand, find, gather, of_step
 from hiltk.checks.rule import RULES, Finding, Reads, Rule, Severity
-from hiltk.config import ChecksConf, RecordConf
+from hiltk.config.commands import ChecksConf, RecordConf
 from hiltk.data.episode import Episode
 from hiltk.errors import ConfigError, UserError
 

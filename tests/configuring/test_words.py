@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hiltk.configuring.words import MAPPINGS, override, words_to_overrides
+from hiltk.configuring.words import into_mapping, override, words_to_overrides
 from hiltk.errors import ConfigError
 from hiltk.steps import VERBS
 
@@ -47,15 +47,17 @@ def test_words_without_equals_are_the_main_key() -> None:
         words_to_overrides(VERBS["train"], ["bc"])
 
 
-def test_mappings_are_all_the_settings_that_are_mappings() -> None:
-    from omegaconf import DictConfig, OmegaConf
-
-    from hiltk.configuring.composing import compose_untyped, walk
-
-    found = set()
-    for verb in VERBS.values():
-        choices: list[list[str]] = [[], ["env=gymnasium"]] if verb.name in ("record", "train", "eval") else [[]]
-        for overrides in choices:
-            cfg = compose_untyped(verb, overrides)
-            found |= {k for k, v in walk(cfg) if isinstance(v, DictConfig) and OmegaConf.get_type(v) is dict}
-    assert found == set(MAPPINGS)
+@pytest.mark.parametrize(
+    ("verb", "word", "free"),
+    [
+        ("train", "env.kwargs.render_mode=rgb_array", True),
+        ("adopt", "foreign.cameras={wrist: cam}", True),
+        ("fix-actions", "foreign.locked.wrist_roll=90", True),
+        ("train-classifier", "weights.cube=2", True),
+        ("train-classifier", "encoder.weights=x", False),
+        ("train", "weights=x", False),
+        ("train", "agent.lr=1", False),
+    ],
+)
+def test_a_free_mapping_takes_new_keys(verb: str, word: str, free: bool) -> None:
+    assert into_mapping(VERBS[verb], word) == (f"++{word}" if free else word)

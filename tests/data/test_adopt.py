@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hiltk.arm.calibration import DEG_PER_TICK, Calibration
 from hiltk.arm.kinematics import Kinematics
-from hiltk.config import AdoptedConf
+from hiltk.config.commands import AdoptedConf
 from hiltk.data.adopt_actions import (
     YAWS_DEG,
     Motion,

@@ -19,22 +19,17 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 from hiltk.artifacts.store import Artifact
-from hiltk.config import (
-    AgentConf,
-    BcConf,
-    ChecksConf,
-    ClassifierConf,
-    ClassifierSplit,
+from hiltk.config.commands import BcConf, ChecksConf, ClassifierConf, ClassifierSplit, RecordConf, TrainConf
+from hiltk.config.groups import (
     DrqConf,
     EncoderConf,
     HumanConf,
     InterventionConf,
-    RecordConf,
     RewardConf,
+    SacConf,
     Schedule,
     So101SimConf,
     TaskConf,
-    TrainConf,
 )
 from hiltk.data.statistics import vector_stats
 from hiltk.spec import STATE_KEY
@@ -43,7 +38,7 @@ from tests.agents.resnets import group_norm_weights, resnet10_folder, resnet_con
 from tests.faults.inject import Good
 
 ENV, TASK = So101SimConf(image_height=24, image_width=24), TaskConf(name="reach", time_limit_s=2.5)
-AGENT = AgentConf(hidden=[32, 32])
+AGENT = SacConf(hidden=[32, 32])
 DRQ = DrqConf(
     hidden=[32, 32], own_encoder=False, frame_stack=1, n_step=1, noise="linear(0.2,0.1,2000)", explore_steps=0,
     discount=0.97, lr=3e-4, clip_target=True, imitation_weight=1.0,

@@ -13,7 +13,7 @@ import torch
 from hiltk.agents.resnet import FrozenResNet
 from hiltk.checks.catalogue import IDS
 from hiltk.checks.rule import RULES
-from hiltk.config import TrunkConf
+from hiltk.config.groups import TrunkConf
 from hiltk.diagnostics.causes import CAUSES, STANDS_OUT, Suspect, filter_spread, ramp, rank, table, verdict
 from hiltk.diagnostics.evidence import Evidence
 from tests.diagnostics.planted import HEALTHY, PLANTED, World, healthy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hiltk.config import So101SimConf, TaskConf
+from hiltk.config.groups import So101SimConf, TaskConf
 from hiltk.diagnostics.changes import BRIGHTNESS, CAMERA, CUBE, LIGHT, OTHER, SHIFT, displacement, in_simulator, of_sets
 from hiltk.diagnostics.pictures import Pictures
 from hiltk.diagnostics.saliency import cube_mask

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hiltk.agents.drqv2 import DrqAgent, DrqPolicy
 from hiltk.agents.sac import SacAgent
-from hiltk.config import DrqConf, EncoderConf
+from hiltk.config.groups import DrqConf, EncoderConf
 from hiltk.data.episode import Episode, Source
 from hiltk.data.statistics import vector_stats
 from hiltk.diagnostics.critic import (

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hiltk.artifacts.store import Artifact
-from hiltk.config import So101SimConf, TaskConf
+from hiltk.config.groups import So101SimConf, TaskConf
 from hiltk.data.episode import Episode
 from hiltk.diagnostics.pictures import from_dataset, from_folder, from_simulator, split_reference
 from hiltk.envs.so101_sim import So101SimEnv

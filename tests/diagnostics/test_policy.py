@@ -11,7 +11,7 @@ import torch
 from scipy.stats import norm, sobol_indices
 
 from hiltk.agents.policy import Policy
-from hiltk.config import AgentConf, EncoderConf
+from hiltk.config.groups import EncoderConf, SacConf
 from hiltk.data.statistics import vector_stats
 from hiltk.diagnostics.changes import CAMERA, CUBE, LIGHT, Changes
 from hiltk.diagnostics.frames import Moments, some_moments
@@ -42,7 +42,7 @@ def moments(spec: Spec) -> Moments:
 def policy(spec: Spec) -> Policy:
     """A random one, quiet, whose first layer has columns for state, wrist and front features, 8 each for a camera."""
     torch.manual_seed(0)
-    made = Policy(AgentConf(hidden=[32]), EncoderConf(channels=[4], kernels=[3], strides=[4], features=8), spec).eval()
+    made = Policy(SacConf(hidden=[32]), EncoderConf(channels=[4], kernels=[3], strides=[4], features=8), spec).eval()
     with torch.no_grad():
         made.actor.trunk[-1].weight *= 4  # an untrained one hardly moves
         made.actor.trunk[-1].bias[4:] = -5.0  # of the deviations

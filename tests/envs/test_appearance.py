@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hiltk.config import JitterConf, So101SimConf, TaskConf
+from hiltk.config.groups import JitterConf, So101SimConf, TaskConf
 from hiltk.envs import appearance
 from hiltk.envs.appearance import Appearance
 from hiltk.envs.scene import Scene, build_scene

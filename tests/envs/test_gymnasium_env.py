@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.random.mtrand import get_bit_generator
 
-from hiltk.config import GymnasiumConf, TaskConf
+from hiltk.config.groups import GymnasiumConf, TaskConf
 from hiltk.envs.gymnasium_env import GymnasiumEnv, PrivateRandomness
 from hiltk.envs.headless import HeadlessRenderer, headless_mujoco
 from hiltk.envs.rewards import SuccessRule

@@ -10,16 +10,8 @@ import numpy as np
 import pytest
 
 from hiltk.artifacts.store import create
-from hiltk.config import (
-    ClassifierConf,
-    EncoderConf,
-    EnvConf,
-    GymnasiumConf,
-    HumanConf,
-    RewardConf,
-    So101SimConf,
-    TaskConf,
-)
+from hiltk.config.commands import ClassifierConf
+from hiltk.config.groups import EncoderConf, EnvConf, GymnasiumConf, HumanConf, RewardConf, So101SimConf, TaskConf
 from hiltk.envs.gymnasium_env import GymnasiumEnv
 from hiltk.envs.make import announce_renderer, episode_steps, make_bare_env, make_env
 from hiltk.envs.so101_sim import So101SimEnv

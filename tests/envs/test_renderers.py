@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hiltk.arm.units import to_radians
-from hiltk.config import Renderer, So101SimConf
+from hiltk.config.groups import Renderer, So101SimConf
 from hiltk.envs import renderers
 from hiltk.envs.renderers import CpuRenderer, GlRenderer, gl_backend, gl_works, make_renderer
 from hiltk.envs.scene import Scene, build_scene

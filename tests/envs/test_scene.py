@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hiltk.arm.model import JOINTS
-from hiltk.config import So101SimConf
+from hiltk.config.groups import So101SimConf
 from hiltk.envs.scene import Scene, build_scene
 from hiltk.errors import ConfigError
 

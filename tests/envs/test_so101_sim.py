@@ -13,7 +13,7 @@ from gymnasium.utils.env_checker import check_env
 
 from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import model_hash
-from hiltk.config import JitterConf, Renderer, So101SimConf, TaskConf
+from hiltk.config.groups import JitterConf, Renderer, So101SimConf, TaskConf
 from hiltk.envs.so101_sim import So101SimEnv
 from hiltk.envs.tasks import Spawn, stratum_of
 from hiltk.errors import ConfigError, UserError

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hiltk.config import TaskConf
+from hiltk.config.groups import TaskConf
 from hiltk.envs.tasks import (
     PREDICATES,
     STRATA,

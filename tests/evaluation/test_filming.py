@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hiltk.config import GymnasiumConf, So101SimConf
+from hiltk.config.groups import GymnasiumConf, So101SimConf
 from hiltk.evaluation.filming import examples, film_conf, film_examples
 from hiltk.evaluation.rollouts import evaluate
 

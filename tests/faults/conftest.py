@@ -9,18 +9,8 @@ from typing import Any
 import pytest
 
 from hiltk.artifacts.store import Artifact
-from hiltk.config import (
-    AgentConf,
-    AugmentConf,
-    BcConf,
-    ClassifierConf,
-    EncoderConf,
-    EvalConf,
-    HumanConf,
-    RecordConf,
-    So101SimConf,
-    TaskConf,
-)
+from hiltk.config.commands import AugmentConf, BcConf, ClassifierConf, EvalConf, RecordConf
+from hiltk.config.groups import EncoderConf, HumanConf, SacConf, So101SimConf, TaskConf
 from hiltk.steps import bc_pretrain, eval, record, train_classifier
 from tests.faults.inject import Good
 
@@ -68,7 +58,7 @@ def classifier(root: Path, demos: Artifact, play: Artifact) -> Artifact:
 @pytest.fixture(scope="session")
 def policy(root: Path, demos: Artifact) -> Artifact:
     conf = BcConf(
-        root=str(root), name="bc", datasets=["demos"], agent=AgentConf(hidden=[16]), encoder=TINY, steps=2, batch_size=8
+        root=str(root), name="bc", datasets=["demos"], agent=SacConf(hidden=[16]), encoder=TINY, steps=2, batch_size=8
     )
     return bc_pretrain.run(conf)
 

@@ -13,7 +13,8 @@ import pytest
 
 from hiltk.checks.driving import robot_answers
 from hiltk.checks.subject import Together
-from hiltk.config import AgentConf, GymnasiumConf, RewardConf, So101SimConf, TaskConf, TrainConf
+from hiltk.config.commands import TrainConf
+from hiltk.config.groups import GymnasiumConf, RewardConf, SacConf, So101SimConf, TaskConf
 from hiltk.envs.base import HilEnv
 from hiltk.envs.make import make_env
 from hiltk.errors import UserError
@@ -96,7 +97,7 @@ def test_environments_without_end_effector_are_not_driven() -> None:
 def test_train_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before anything is written."""
     monkeypatch.setattr("hiltk.envs.so101_sim.So101SimEnv._command", lambda self, action: None)
-    cfg = TrainConf(root=str(tmp_path), name="lift", env=BLIND, episodes=1, agent=AgentConf(hidden=[8]))
+    cfg = TrainConf(root=str(tmp_path), name="lift", env=BLIND, episodes=1, agent=SacConf(hidden=[8]))
     cfg.encoder.name = "none"
     with pytest.raises(UserError, match=r"train refuses: ACT008 .*delta_x \+0 instead of \+40 mm"):
         train.run(cfg)

@@ -10,26 +10,22 @@ import pytest
 
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.checks.engine import examine, gather
-from hiltk.config import (
+from hiltk.config.commands import (
     AdoptConf,
     AdoptedConf,
     ChecksConf,
     DropConf,
     Fault,
     FixActionsConf,
-    HumanConf,
-    JitterConf,
     LabelConf,
     MergeConf,
     RecordConf,
-    RewardConf,
-    So101SimConf,
     SplitBy,
     SplitConf,
     StatedConf,
     StatsConf,
-    TaskConf,
 )
+from hiltk.config.groups import HumanConf, JitterConf, RewardConf, So101SimConf, TaskConf
 from hiltk.errors import ConfigError, UserError
 from hiltk.spec import GripperFormat, Semantics
 from hiltk.steps import adopt, drop_episodes, fix_actions, label, merge, record, split, stats

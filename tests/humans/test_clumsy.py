@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hiltk.config import HumanConf, So101SimConf, TaskConf
+from hiltk.config.groups import HumanConf, So101SimConf, TaskConf
 from hiltk.envs.so101_sim import So101SimEnv
 from hiltk.envs.tasks import LIFTED_M
 from hiltk.errors import ConfigError

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hiltk.config import InterventionConf, Schedule
+from hiltk.config.groups import InterventionConf, Schedule
 from hiltk.errors import ConfigError, UserError
 from hiltk.humans.schedules import InterventionSchedule
 

@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from hiltk.config import HumanConf, So101SimConf, TaskConf
+from hiltk.config.groups import HumanConf, So101SimConf, TaskConf
 from hiltk.envs.so101_sim import So101SimEnv
 from hiltk.errors import ConfigError
 from hiltk.humans.make import make_human

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hiltk.config import GymnasiumConf, HumanConf, So101SimConf, TaskConf
+from hiltk.config.groups import GymnasiumConf, HumanConf, So101SimConf, TaskConf
 from hiltk.envs.gymnasium_env import GymnasiumEnv
 from hiltk.envs.so101_sim import So101SimEnv
 from hiltk.errors import ConfigError

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hiltk.agents.policy import Policy
-from hiltk.config import AgentConf, EncoderConf
+from hiltk.config.groups import EncoderConf, SacConf
 from hiltk.learning.best import BestPolicy
 from hiltk.spec import STATE_KEY, ActionSpec, Dimension, Spec, StateSpec, Stats
 
@@ -17,7 +17,7 @@ def make_policy() -> Policy:
         action=ActionSpec([Dimension("dx", low=-1, high=1)]),
         stats={STATE_KEY: Stats([0.0], [1.0])},
     )
-    return Policy(AgentConf(hidden=[4]), EncoderConf(name="none"), spec)
+    return Policy(SacConf(hidden=[4]), EncoderConf(name="none"), spec)
 
 
 def mark(policy: Policy, value: float) -> None:

@@ -17,7 +17,7 @@ from hiltk.agents.drqv2 import DrqAgent
 from hiltk.agents.make import build_agent, build_policy
 from hiltk.agents.policy import Policy
 from hiltk.agents.sac import SacAgent
-from hiltk.config import AgentConf, DrqConf, EncoderConf
+from hiltk.config.groups import DrqConf, EncoderConf, SacConf
 from hiltk.data.replay import Batch
 from hiltk.errors import UserError
 from hiltk.learning.divergence import dump, replay_step
@@ -41,7 +41,7 @@ ENCODER = EncoderConf(channels=[4], kernels=[3], strides=[4], features=8)
 
 def make_agent() -> SacAgent:
     torch.manual_seed(0)
-    conf, spec = AgentConf(hidden=[8, 8], critics=3, target_critics=2), make_spec()
+    conf, spec = SacConf(hidden=[8, 8], critics=3, target_critics=2), make_spec()
     return SacAgent(Policy(conf, ENCODER, spec), conf, spec.reward, 50)
 
 
@@ -128,7 +128,7 @@ def same_again(file: Path, error: NotFinite) -> None:
 
 def test_cloning_that_overflows_can_be_repeated_too(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    cloning = BehaviorCloning(build_policy(AgentConf(hidden=[8, 8]), ENCODER, make_spec()), lr=1e-3, loss="likelihood")
+    cloning = BehaviorCloning(build_policy(SacConf(hidden=[8, 8]), ENCODER, make_spec()), lr=1e-3, loss="likelihood")
     for seed in range(3):
         cloning.update(make_batch(seed))
     before, batch = copy.deepcopy(cloning.policy.state_dict()), make_batch(9)

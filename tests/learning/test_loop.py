@@ -13,14 +13,8 @@ import torch
 
 from hiltk.agents.policy import Policy
 from hiltk.agents.sac import SacAgent
-from hiltk.config import (
-    AgentConf,
-    EncoderConf,
-    EnvConf,
-    InterventionConf,
-    Schedule,
-    TrainConf,
-)
+from hiltk.config.commands import TrainConf
+from hiltk.config.groups import EncoderConf, EnvConf, InterventionConf, SacConf, Schedule
 from hiltk.configuring.typed import compose
 from hiltk.data.episode import Source
 from hiltk.data.replay import FrameStore, ReplaySampler, example_observation
@@ -112,12 +106,12 @@ def make_trainer(
     resume: bool = False,
     schedule: Schedule = Schedule.brief,
     demos: int = 0,
-    agent: AgentConf | None = None,
+    agent: SacConf | None = None,
     **settings: Any,
 ) -> Trainer:
     folder.mkdir(exist_ok=True)
     torch.manual_seed(0)
-    agent_conf = agent or AgentConf(hidden=[16, 16])
+    agent_conf = agent or SacConf(hidden=[16, 16])
     conf = TrainConf(
         name="x", env=EnvConf(name="line"), agent=agent_conf, episodes=episodes, utd=1.5, batch_size=16,
         learning_starts=10, checkpoint_every=2, resume=resume, **settings,
@@ -288,7 +282,7 @@ def test_offline_updates_come_before_the_first_episode_and_only_once(tmp_path: P
 
 
 def test_every_switch_together_resumes_bit_for_bit(tmp_path: Path) -> None:
-    agent = AgentConf(hidden=[16, 16], critics=4, target_critics=2, imitation_filter=True, mc_floor=True)
+    agent = SacConf(hidden=[16, 16], critics=4, target_critics=2, imitation_filter=True, mc_floor=True)
     options: dict[str, Any] = {"demos": 3, "agent": agent, "offline_updates": 5}
     whole = make_trainer(tmp_path / "whole", 8, **options)
     whole.run()
@@ -360,7 +354,7 @@ def test_an_imitation_filter_that_never_agrees_is_not_silent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(SacAgent, "_preferred", lambda self, batch, features: torch.zeros(len(batch), dtype=torch.bool))
-    rows = make_trainer(tmp_path, 8, demos=3, agent=AgentConf(hidden=[16, 16], imitation_filter=True)).run()
+    rows = make_trainer(tmp_path, 8, demos=3, agent=SacConf(hidden=[16, 16], imitation_filter=True)).run()
     assert any(r["demo_share"] > 0.4 for r in rows if "demo_share" in r)
     assert "guard imitation_inert" in capsys.readouterr().out
 

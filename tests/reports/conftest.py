@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from hiltk.artifacts.store import Artifact, create
-from hiltk.config import AgentConf, BcConf, ClassifierConf, EvalConf, FixActionsConf, So101SimConf, TrainConf
+from hiltk.config.commands import BcConf, ClassifierConf, EvalConf, FixActionsConf, TrainConf
+from hiltk.config.groups import SacConf, So101SimConf
 from hiltk.evaluation.seeds import episode_seeds
 from hiltk.evaluation.tables import summarise
 from hiltk.evaluation.videos import Film, write_filmstrip, write_video
@@ -47,12 +48,12 @@ class Maker:
                 "wall_s": 3.0 * (n + 1),
             }
         )
-        cfg = TrainConf(root=str(self.root), name=name, env=So101SimConf(), agent=AgentConf(), seed=seed)
+        cfg = TrainConf(root=str(self.root), name=name, env=So101SimConf(), agent=SacConf(), seed=seed)
         return self._write("policies", name, "train", cfg, seed, {"peak_memory_mb": 812.4}, _csv("metrics.csv", frame))
 
     def cloned(self, name: str, seed: int = 0) -> Artifact:
         frame = pd.DataFrame({"step": [50, 100], "loss": [0.2, 0.1], "held_out_loss": [0.25, np.nan]})
-        cfg = BcConf(root=str(self.root), name=name, datasets=[], agent=AgentConf(), seed=seed)
+        cfg = BcConf(root=str(self.root), name=name, datasets=[], agent=SacConf(), seed=seed)
         return self._write("policies", name, "bc-pretrain", cfg, seed, {}, _csv("metrics.csv", frame))
 
     def classifier(self, name: str) -> Artifact:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hiltk.artifacts.store import Artifact
-from hiltk.config import ClassifierConf
+from hiltk.config.commands import ClassifierConf
 from hiltk.data.episode import Episode
 from hiltk.reports.classifiers import classifier_section
 from hiltk.reports.page import Section, Table

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hiltk.config import JitterConf, So101SimConf
+from hiltk.config.groups import JitterConf, So101SimConf
 from hiltk.errors import UserError
 from hiltk.evaluation.tables import TOTAL
 from hiltk.reports.success import boards

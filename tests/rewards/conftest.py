@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from hiltk.config import AugmentConf, ClassifierConf, EncoderConf
+from hiltk.config.commands import AugmentConf, ClassifierConf
+from hiltk.config.groups import EncoderConf
 from hiltk.data.episode import Episode
 from hiltk.spec import STATE_KEY, ImageSpec, Spec
 

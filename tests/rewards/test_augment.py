@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hiltk.config import AugmentConf
+from hiltk.config.commands import AugmentConf
 from hiltk.errors import ConfigError
 from hiltk.rewards.augment import augmented, bend, blur, check_augment, moved, relight
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hiltk.config import EncoderConf
+from hiltk.config.groups import EncoderConf
 from hiltk.errors import UserError
 from hiltk.rewards.classifier import CONFIG, WEIGHTS, SuccessClassifier
 from hiltk.spec import ImageSpec, Spec

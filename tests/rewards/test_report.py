@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from hiltk.config import ClassifierConf
+from hiltk.config.commands import ClassifierConf
 from hiltk.data.episode import Episode
 from hiltk.rewards.calibration import Confusion
 from hiltk.rewards.figures import FAILURE, plot_curve, plot_hold, plot_mistakes

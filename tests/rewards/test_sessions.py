@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hiltk.config import ClassifierConf, ClassifierSplit
+from hiltk.config.commands import ClassifierConf, ClassifierSplit
 from hiltk.data.episode import Episode
 from hiltk.errors import UserError
 from hiltk.rewards.frames import Origin, balanced_rows

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from hiltk.agents.resnet import FrozenResNet
-from hiltk.config import AugmentConf, ClassifierConf, EncoderConf
+from hiltk.config.commands import AugmentConf, ClassifierConf
+from hiltk.config.groups import EncoderConf
 from hiltk.data.episode import Episode
 from hiltk.errors import ConfigError, UserError
 from hiltk.rewards.augment import recolor

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hiltk.config import AugmentConf, ClassifierConf
+from hiltk.config.commands import AugmentConf, ClassifierConf
 from hiltk.data.episode import Episode
 from hiltk.rewards import versions as module
 from hiltk.rewards.frames import LabelledFrames, collect

@@ -15,7 +15,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hiltk import cli
-from hiltk.config import AdoptConf, AdoptedConf, FixActionsConf, RecordConf, So101SimConf, TaskConf
+from hiltk.config.commands import AdoptConf, AdoptedConf, FixActionsConf, RecordConf
+from hiltk.config.groups import So101SimConf, TaskConf
 from hiltk.data.adopt_actions import rotate
 from hiltk.data.lerobot_io import SPEC_FILE, dataset_spec, load_episodes
 from hiltk.spec import JOINT_PARTS, STATE_KEY, GripperFormat, Semantics, require_compatible

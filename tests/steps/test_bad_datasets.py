@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from hiltk import cli
 from hiltk.agents.make import build_policy
-from hiltk.config import AgentConf, EncoderConf
+from hiltk.config.groups import EncoderConf, SacConf
 from hiltk.data.lerobot_io import SPEC_FILE
 from hiltk.data.statistics import vector_stats
 from hiltk.rewards.classifier import SuccessClassifier
@@ -42,7 +42,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A policy and a success classifier that fit it, untrained."""
     spec, folder = build_spec(size=64), tmp_path_factory.mktemp("networks")
     spec.stats[STATE] = vector_stats(build_episode(spec).observations[STATE], spec.state.dims, "one episode")
-    made = {"policy": build_policy(AgentConf(hidden=[8]), SMALL, spec), "classifier": SuccessClassifier(SMALL, spec)}
+    made = {"policy": build_policy(SacConf(hidden=[8]), SMALL, spec), "classifier": SuccessClassifier(SMALL, spec)}
     for name, network in made.items():
         (folder / name).mkdir()
         network.save(folder / name)

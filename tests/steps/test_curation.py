@@ -14,7 +14,8 @@ from typer.testing import CliRunner, Result
 
 from hiltk import cli
 from hiltk.artifacts.store import resolve, versions
-from hiltk.config import HumanConf, LabelConf, LabelSource, RecordConf, ReportConf, So101SimConf, TaskConf
+from hiltk.config.commands import LabelConf, LabelSource, RecordConf, ReportConf
+from hiltk.config.groups import HumanConf, So101SimConf, TaskConf
 from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.lerobot_io import SPEC_FILE, dataset_spec, load_episodes
 from hiltk.data.rewrite import replace_columns

@@ -16,18 +16,8 @@ import torch
 from hiltk.agents.encoders import ResNetEncoder
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import resolve
-from hiltk.config import (
-    AgentConf,
-    BcConf,
-    DiagnoseEncoderConf,
-    EncoderConf,
-    GymnasiumConf,
-    RecordConf,
-    ReportConf,
-    So101SimConf,
-    TaskConf,
-    TrainConf,
-)
+from hiltk.config.commands import BcConf, DiagnoseEncoderConf, RecordConf, ReportConf, TrainConf
+from hiltk.config.groups import EncoderConf, GymnasiumConf, SacConf, So101SimConf, TaskConf
 from hiltk.data.lerobot_io import load_episodes
 from hiltk.diagnostics.record import load
 from hiltk.errors import ConfigError, UserError
@@ -36,7 +26,7 @@ from tests.agents.resnets import resnet10_folder, resnet_conf
 
 ENV = So101SimConf(image_height=32, image_width=32)
 TASK = TaskConf(time_limit_s=2.0)
-AGENT = AgentConf(hidden=[16, 16])
+AGENT = SacConf(hidden=[16, 16])
 
 
 @pytest.fixture(scope="module")

@@ -13,20 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from hiltk.agents.policy import WEIGHTS
 from hiltk.artifacts.store import Artifact, create, resolve
-from hiltk.config import (
-    AgentConf,
-    BcConf,
-    DiagnoseCriticConf,
-    DiagnosePolicyConf,
-    DrqConf,
-    EncoderConf,
-    GymnasiumConf,
-    RecordConf,
-    ReportConf,
-    So101SimConf,
-    TaskConf,
-    TrainConf,
-)
+from hiltk.config.commands import BcConf, DiagnoseCriticConf, DiagnosePolicyConf, RecordConf, ReportConf, TrainConf
+from hiltk.config.groups import DrqConf, EncoderConf, GymnasiumConf, SacConf, So101SimConf, TaskConf
 from hiltk.data.lerobot_io import load_episodes
 from hiltk.diagnostics.record import load
 from hiltk.errors import ConfigError, UserError
@@ -35,7 +23,7 @@ from hiltk.steps import bc_pretrain, diagnose_critic, diagnose_policy, record, r
 
 ENV = So101SimConf(image_height=32, image_width=32)
 TASK = TaskConf(time_limit_s=2.0)
-AGENT = AgentConf(hidden=[16, 16])
+AGENT = SacConf(hidden=[16, 16])
 SMALL = EncoderConf(channels=[4], kernels=[3], strides=[4], features=8)
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from hiltk import cli
 from hiltk.artifacts.store import Artifact, resolve
-from hiltk.config import DiagnoseBufferConf, DiagnoseRunConf, ReportConf
+from hiltk.config.commands import DiagnoseBufferConf, DiagnoseRunConf, ReportConf
 from hiltk.data.episode import Source
 from hiltk.data.replay_export import stored_episodes
 from hiltk.diagnostics.causes import STANDS_OUT

@@ -14,17 +14,16 @@ import pytest
 
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, create, resolve
-from hiltk.config import (
-    AgentConf,
+from hiltk.config.commands import EvalConf, TrainConf
+from hiltk.config.groups import (
     EncoderConf,
     EnvConf,
-    EvalConf,
     GymnasiumConf,
     HumanConf,
     RewardConf,
+    SacConf,
     So101SimConf,
     TaskConf,
-    TrainConf,
 )
 from hiltk.envs.make import make_env
 from hiltk.errors import ConfigError, UserError
@@ -51,7 +50,7 @@ def save_policy(tmp_path: Path, env_spec: Spec) -> Callable[..., Artifact]:
         spec = copy.deepcopy(spec or env_spec)
         size = len(spec.state.dims)
         spec.stats = {STATE_KEY: Stats([0.0] * size, [1.0] * size, [-1.0] * size, [1.0] * size, "test")}
-        cfg = TrainConf(root=str(tmp_path), name=name, env=ENV, agent=AgentConf(hidden=[8]), seed=seed)
+        cfg = TrainConf(root=str(tmp_path), name=name, env=ENV, agent=SacConf(hidden=[8]), seed=seed)
         with create("policies", name, root=tmp_path, step="train", cfg=cfg, inputs=[], seed=seed) as draft:
             encoder = TINY if spec.images else EncoderConf(name="none")
             Policy(cfg.agent, encoder, spec).save(draft.path)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from hiltk import cli
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, resolve, versions
-from hiltk.config import AgentConf
+from hiltk.config.groups import SacConf
 from hiltk.configuring.completion import complete
 from hiltk.data.lerobot_io import load_episodes
 from hiltk.observation import Observation
@@ -131,7 +131,7 @@ def test_stochastic_is_asked_for(root: Path) -> None:
 def test_another_network_is_refused_and_nothing_written(tmp_path: Path) -> None:
     folder = tmp_path / "policies" / "plain" / "p-0001"
     folder.mkdir(parents=True)
-    Policy(AgentConf(hidden=[8]), lerobot_conf(channels=[4] * 4, features=8), spec_with_stats()).save(folder)
+    Policy(SacConf(hidden=[8]), lerobot_conf(channels=[4] * 4, features=8), spec_with_stats()).save(folder)
     result = hiltk("export-policy", "plain", "name=x", f"root={tmp_path}")
     assert result.exit_code == 1
     assert "agent.activation=tanh" in result.output and "agent.activation=silu encoder=lerobot" in result.output

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from hiltk.artifacts.store import resolve
-from hiltk.config import Fault, FixActionsConf, RecordConf, RewardConf, So101SimConf, StatedConf, TaskConf
+from hiltk.config.commands import Fault, FixActionsConf, RecordConf, StatedConf
+from hiltk.config.groups import RewardConf, So101SimConf, TaskConf
 from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import SPEC_FILE, dataset_spec, load_episodes
 from hiltk.errors import ConfigError, UserError

@@ -7,27 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hiltk.config import (
-    AgentConf,
-    BcConf,
-    ChecksConf,
-    ClassifierConf,
-    EncoderConf,
-    FixActionsConf,
-    RecordConf,
-    RewardConf,
-    So101SimConf,
-    StatedConf,
-    TaskConf,
-    TrainConf,
-)
+from hiltk.config.commands import BcConf, ChecksConf, ClassifierConf, FixActionsConf, RecordConf, StatedConf, TrainConf
+from hiltk.config.groups import EncoderConf, RewardConf, SacConf, So101SimConf, TaskConf
 from hiltk.data.lerobot_io import load_episodes
 from hiltk.steps import bc_pretrain, fix_actions, record, train, train_classifier
 from tests.steps.test_fix_actions import record_foreign
 
 ENV = So101SimConf(image_height=32, image_width=32)
 TASK = TaskConf(time_limit_s=3.0)
-AGENT = AgentConf(hidden=[16, 16])
+AGENT = SacConf(hidden=[16, 16])
 ENCODER = EncoderConf(channels=[4], kernels=[3], strides=[4], features=8)
 
 

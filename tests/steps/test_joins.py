@@ -12,17 +12,8 @@ import pytest
 
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import create
-from hiltk.config import (
-    AgentConf,
-    BcConf,
-    ClassifierConf,
-    EncoderConf,
-    EvalConf,
-    RewardConf,
-    So101SimConf,
-    TaskConf,
-    TrainConf,
-)
+from hiltk.config.commands import BcConf, ClassifierConf, EvalConf, TrainConf
+from hiltk.config.groups import EncoderConf, RewardConf, SacConf, So101SimConf, TaskConf
 from hiltk.data.lerobot_io import SPEC_FILE
 from hiltk.envs.make import make_env
 from hiltk.errors import UserError
@@ -33,7 +24,7 @@ from tests.conftest import build_episode, write_dataset
 
 ENV = So101SimConf(image_height=16, image_width=16)
 TINY = EncoderConf(channels=[4], kernels=[3], strides=[4], features=8)
-AGENT = AgentConf(hidden=[8])
+AGENT = SacConf(hidden=[8])
 Change = Callable[[Spec], None]
 
 

@@ -18,22 +18,17 @@ from typer.testing import CliRunner
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, create, resolve
 from hiltk.cli import app
-from hiltk.config import (
-    AgentConf,
-    ChecksConf,
-    ClassifierConf,
+from hiltk.config.commands import ChecksConf, ClassifierConf, PreviewConf, RecordConf, ReportConf, TrainConf
+from hiltk.config.groups import (
     EncoderConf,
     GymnasiumConf,
     HumanConf,
     InterventionConf,
-    PreviewConf,
-    RecordConf,
-    ReportConf,
     RewardConf,
+    SacConf,
     Schedule,
     So101SimConf,
     TaskConf,
-    TrainConf,
 )
 from hiltk.envs.make import make_env
 from hiltk.errors import ConfigError, UserError
@@ -126,7 +121,7 @@ def test_live_episodes_of_a_policy(root: Path) -> None:
     spec = copy.deepcopy(make_env(ENV, TASK, RewardConf(), seed=0).io_spec)
     size = len(spec.state.dims)
     spec.stats = {STATE_KEY: Stats([0.0] * size, [1.0] * size, [-1.0] * size, [1.0] * size, "test")}
-    cfg = TrainConf(root=str(root), name="pi", env=ENV, agent=AgentConf(hidden=[8]))
+    cfg = TrainConf(root=str(root), name="pi", env=ENV, agent=SacConf(hidden=[8]))
     with create("policies", "pi", root=root, step="train", cfg=cfg, inputs=[], seed=0) as draft:
         Policy(cfg.agent, TINY, spec).save(draft.path)
     made = preview.run(conf(root, name="policy", policy="pi", episodes=1, films=0))
@@ -182,7 +177,7 @@ def test_a_policy_in_an_environment_of_others(tmp_path: Path, monkeypatch: pytes
             )
         )  # fmt: skip
         spec.stats = {STATE_KEY: Stats([0.0], [1.0], [-1.0], [1.0], "test")}
-        cfg = TrainConf(root=root, name="pi", env=env, agent=AgentConf(hidden=[8]))
+        cfg = TrainConf(root=root, name="pi", env=env, agent=SacConf(hidden=[8]))
         with create("policies", "pi", root=root, step="train", cfg=cfg, inputs=[], seed=0) as draft:
             Policy(cfg.agent, TINY, spec).save(draft.path)
         for name, push, label in (("still", 0.0, "failure"), ("up", 0.5, "success")):
@@ -243,7 +238,7 @@ def test_an_old_classifier_is_not_watched(root: Path, tmp_path: Path, capsys: py
 def test_training_says_what_drifted(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reward = RewardConf(source="classifier", classifier="cube")
     cfg = TrainConf(
-        root=str(root), name="hil", env=ENV, task=TASK, reward=reward, agent=AgentConf(hidden=[8]), encoder=TINY,
+        root=str(root), name="hil", env=ENV, task=TASK, reward=reward, agent=SacConf(hidden=[8]), encoder=TINY,
         intervention=InterventionConf(schedule=Schedule.never), episodes=3, batch_size=4, learning_starts=1000,
         checkpoint_every=1, checks=ChecksConf(ignore=["REW"]),
     )  # fmt: skip

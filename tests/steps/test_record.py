@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from hiltk.artifacts.store import resolve
-from hiltk.config import Fault, HumanConf, RecordConf, RewardConf, So101SimConf, TaskConf
+from hiltk.config.commands import Fault, RecordConf
+from hiltk.config.groups import HumanConf, RewardConf, So101SimConf, TaskConf
 from hiltk.data.episode import Source
 from hiltk.data.lerobot_io import dataset_spec, load_episodes
 from hiltk.errors import ConfigError, UserError

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from hiltk.artifacts.store import Artifact, create
-from hiltk.config import AgentConf, ClassifierConf, EvalConf, FixActionsConf, ReportConf, So101SimConf, TrainConf
+from hiltk.config.commands import ClassifierConf, EvalConf, FixActionsConf, ReportConf, TrainConf
+from hiltk.config.groups import SacConf, So101SimConf
 from hiltk.errors import ConfigError, UserError
 from hiltk.evaluation.seeds import episode_seeds
 from hiltk.evaluation.videos import write_video
@@ -42,7 +43,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in (0, 1):
         policies = []
         for kind, step in (("bc", "bc-pretrain"), ("hil", "train")):
-            cfg = TrainConf(root=str(root), name=f"{kind}-s{seed}", env=env, agent=AgentConf(), seed=seed)
+            cfg = TrainConf(root=str(root), name=f"{kind}-s{seed}", env=env, agent=SacConf(), seed=seed)
             table = _cloning() if kind == "bc" else _training()
             policies.append(write(root, "policies", cfg.name, step, cfg, seed, metrics__csv=table))
         labels = [p.name for p in policies]
@@ -122,7 +123,7 @@ def test_one_page_with_everything(root: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_what_guards_found_is_in_the_report(root: Path) -> None:
-    cfg = TrainConf(root=str(root), name="watched", env=So101SimConf(), agent=AgentConf())
+    cfg = TrainConf(root=str(root), name="watched", env=So101SimConf(), agent=SacConf())
     findings = pd.DataFrame({"episode": [7], "code": ["q_bound"], "message": ["Q is <2>"], "fix": ["clip"]})
     write(root, "policies", "watched", "train", cfg, metrics__csv=_training(), guards__csv=findings)
     html = (run(ReportConf(root=str(root), name="g", artifacts=["policies/watched"])).path / "index.html").read_text()

@@ -21,20 +21,18 @@ import pytest
 
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, resolve, unfinished, versions
-from hiltk.config import (
-    AgentConf,
-    BcConf,
+from hiltk.config.commands import BcConf, RecordConf, TrainConf
+from hiltk.config.groups import (
     DrqConf,
     EncoderConf,
     GymnasiumConf,
     InterventionConf,
     LearnerConf,
-    RecordConf,
     RewardConf,
+    SacConf,
     Schedule,
     So101SimConf,
     TaskConf,
-    TrainConf,
 )
 from hiltk.data import decoded
 from hiltk.data.lerobot_io import load_episodes
@@ -47,7 +45,7 @@ from hiltk.steps.common import load_datasets
 
 ENV = So101SimConf(image_height=16, image_width=16)
 TASK = TaskConf(time_limit_s=3.0)
-AGENT = AgentConf(hidden=[16, 16])
+AGENT = SacConf(hidden=[16, 16])
 ENCODER = EncoderConf(channels=[4], kernels=[3], strides=[4], features=8)
 
 
@@ -118,7 +116,7 @@ def test_cloning_that_overflows_writes_no_policy_but_the_step(root: Path) -> Non
 
 def test_another_architecture_is_refused_by_parameter(root: Path) -> None:
     with pytest.raises(UserError, match=r"shape: .*\(16, .*\) in the file"):
-        train.run(conf(root, init="bc", agent=AgentConf(hidden=[8, 8])))
+        train.run(conf(root, init="bc", agent=SacConf(hidden=[8, 8])))
 
 
 @pytest.mark.parametrize(

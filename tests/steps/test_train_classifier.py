@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hiltk.config import AugmentConf, ChecksConf, ClassifierConf, ClassifierSplit, EncoderConf
+from hiltk.config.commands import AugmentConf, ChecksConf, ClassifierConf, ClassifierSplit
+from hiltk.config.groups import EncoderConf
 from hiltk.configuring.typed import compose
 from hiltk.configuring.words import words_to_overrides
 from hiltk.data.episode import Episode

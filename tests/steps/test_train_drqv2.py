@@ -13,7 +13,8 @@ import torch
 from hiltk.agents.drqv2 import DrqPolicy
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import resolve
-from hiltk.config import BcConf, DrqConf, EvalConf, RecordConf, So101SimConf, TaskConf, TrainConf
+from hiltk.config.commands import BcConf, EvalConf, RecordConf, TrainConf
+from hiltk.config.groups import DrqConf, So101SimConf, TaskConf
 from hiltk.errors import ConfigError, UserError
 from hiltk.steps import bc_pretrain, record, train
 from hiltk.steps import eval as evaluation

@@ -11,17 +11,8 @@ import pytest
 
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import resolve
-from hiltk.config import (
-    AgentConf,
-    BcConf,
-    DiagnoseCriticConf,
-    DiagnosePolicyConf,
-    EncoderConf,
-    RecordConf,
-    So101SimConf,
-    TaskConf,
-    TrainConf,
-)
+from hiltk.config.commands import BcConf, DiagnoseCriticConf, DiagnosePolicyConf, RecordConf, TrainConf
+from hiltk.config.groups import EncoderConf, SacConf, So101SimConf, TaskConf
 from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import load_episodes
 from hiltk.diagnostics.record import load
@@ -31,7 +22,7 @@ from hiltk.steps import bc_pretrain, diagnose_critic, diagnose_policy, record, t
 
 
 def test_a_three_way_gripper_is_cloned_and_trained(tmp_path: Path) -> None:
-    root, agent = str(tmp_path), AgentConf(hidden=[16, 16], mc_floor=True, imitation_filter=True)
+    root, agent = str(tmp_path), SacConf(hidden=[16, 16], mc_floor=True, imitation_filter=True)
     env = So101SimConf(image_height=16, image_width=16, gripper=GripperFormat.discrete3)
     encoder = EncoderConf(channels=[4], kernels=[3], strides=[4], features=8)
     record.run(RecordConf(root=root, name="demos", env=env, task=TaskConf(time_limit_s=3.0), episodes=3))

@@ -1,0 +1,176 @@
+"""How a setting is declared: one field says type, default, meaning, choices, and what its value names.
+
+Help, completion, the check of choices and the content hash of a run's inputs are all derived from here.
+Standard library only: `hiltk VERB --help` reads this.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from enum import Enum
+from typing import Any, get_type_hints
+
+from hiltk.errors import ConfigError, nearest
+
+REQUIRED: Any = "???"  # OmegaConf's word for a value that has to be given
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Says that a setting names artifacts.
+
+    Attributes:
+        kind: a key of `hiltk.artifacts.store.KINDS`; empty for any.
+        episodes: ``NAME:0-9`` and ``NAME:near`` mean some episodes of a dataset, and a folder may hold plain images.
+        unless: the setting beside it with which, once it is set, the words are no references.
+    """
+
+    kind: str
+    episodes: bool = False
+    unless: str = ""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A declared setting.
+
+    Attributes:
+        key: its name, with dots where it belongs to a group.
+        type: its annotation.
+        default: `REQUIRED` where there is none.
+        help: what it means; empty where the name says it.
+        choices: the values it takes, where they can be listed, as they are typed.
+        reference: the artifacts it names.
+        file: whether it names a file or folder on this machine, whose content counts.
+    """
+
+    key: str
+    type: Any
+    default: Any
+    help: str
+    choices: tuple[str, ...]
+    reference: Reference | None
+    file: bool
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it holds settings of its own."""
+        return is_dataclass(self.type)
+
+
+def setting[T](
+    default: T,
+    help: str = "",
+    *,
+    choices: Sequence[T] = (),
+    reference: str | Reference | None = None,
+    file: bool = False,
+) -> T:
+    """A dataclass field that declares a setting; typed as its default, so that mypy checks both.
+
+    A subclass that gives a field another default and says nothing more keeps what the field said.
+
+    Args:
+        default: lists, mappings and nested settings are copied for every instance.
+        help: what it means, in a few words, with its unit.
+        choices: the values it may have, besides its default; an enum's are its members.
+        reference: the artifacts it names, by kind.
+        file: it names a file or folder on this machine.
+    """
+    if isinstance(reference, str):
+        reference = Reference(reference)
+    said = {"help": help, "choices": tuple(choices), "reference": reference, "file": file}
+    if isinstance(default, list | dict) or is_dataclass(default):
+        return field(default_factory=lambda: copy.deepcopy(default), metadata=said)
+    return field(default=default, metadata=said)
+
+
+def declared(schema: type, options: Mapping[str, type] | None = None, prefix: str = "") -> Iterator[Setting]:
+    """Every setting of a schema, groups before their own settings.
+
+    Args:
+        options: the class that a group's chosen option has, by group; without, every class it can have.
+    """
+    hints = get_type_hints(schema)
+    for f in fields(schema):
+        key, hint = f"{prefix}{f.name}", hints[f.name]
+        yield _setting(schema, f, key, hint)
+        if is_dataclass(hint):
+            chosen = [options[key]] if options and key in options else _family(hint)  # type: ignore[arg-type]
+            for one in chosen:
+                yield from declared(one, options, f"{key}.")
+
+
+def _family(schema: type) -> Iterator[type]:
+    yield schema
+    below: type
+    for below in schema.__subclasses__():
+        yield from _family(below)
+
+
+def _setting(schema: type, f: Field[Any], key: str, hint: Any) -> Setting:
+    said = _said(schema, f.name)
+    members = tuple(hint.__members__) if isinstance(hint, type) and issubclass(hint, Enum) else ()
+    return Setting(
+        key=key,
+        type=hint,
+        default=f.default_factory() if f.default_factory is not MISSING else f.default,
+        help=said.get("help", ""),
+        choices=members or tuple(map(str, said.get("choices", ()))),
+        reference=said.get("reference"),
+        file=said.get("file", False),
+    )
+
+
+def _said(schema: type, name: str) -> Mapping[str, Any]:
+    """What a field's declaration says; where it gives only another default, its parent's."""
+    for cls in schema.__mro__:
+        f = cls.__dict__.get("__dataclass_fields__", {}).get(name)
+        if f is not None and any(f.metadata.values()):
+            return f.metadata
+    return {}
+
+
+# ---------------------------------------------------------------- choices
+
+
+def choices(schema: type, name: str) -> tuple[Any, ...]:
+    """The values that a field declares, besides its default."""
+    return tuple(_said(schema, name)["choices"])
+
+
+def check_choices(conf: Any, prefix: str = "") -> None:
+    """Refuse every value that its field does not list.
+
+    Args:
+        conf: an instance of a schema.
+        prefix: where it belongs, e.g. ``agent.``.
+
+    Raises:
+        ConfigError: naming the key and the nearest choice.
+    """
+    for f in fields(conf):
+        value, listed = getattr(conf, f.name), _said(type(conf), f.name).get("choices", ())
+        if is_dataclass(value):
+            check_choices(value, f"{prefix}{f.name}.")
+        elif listed and value not in listed and value != f.default:
+            one_of(f"{prefix}{f.name}", value, listed)
+
+
+def one_of(key: str, value: Any, options: Sequence[Any]) -> None:
+    """Refuse a value that is not one of the options.
+
+    Raises:
+        ConfigError: with the nearest option.
+    """
+    if value not in options:
+        raise wrong_choice(key, str(value), [str(option) for option in options])
+
+
+def wrong_choice(key: str, value: str, options: Sequence[str]) -> ConfigError:
+    """The error that a value is not one of the options: it names the nearest, and all of them."""
+    near, listed = nearest(value, options), f"one of {', '.join(options)}"
+    fix = f"{near}  ({listed})" if near else listed
+    return ConfigError(f"unknown {key} '{value}'", where=f"{key}={value} is not a choice", fix=fix)
