@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from hiltk.agents.encoders import check_encoder
-from hiltk.agents.networks import ACTIVATIONS
 from hiltk.agents.schedules import parse_schedule
 from hiltk.config.commands import BcConf
 from hiltk.config.groups import DrqConf, EncoderConf, LearnerConf, SacConf
-from hiltk.errors import ConfigError, nearest
+from hiltk.config.setting import check_choices, one_of
+from hiltk.errors import ConfigError
 
 SCHEMAS: dict[str, type[LearnerConf]] = {"sac": SacConf, "drqv2": DrqConf}
-ACTOR_Q = ("mean", "min")
-LAYOUTS = ("paper", "robobase")
-LOSSES = ("mean", "likelihood")
 
 
 def check_learner(agent: LearnerConf, encoder: EncoderConf) -> None:
@@ -40,6 +37,7 @@ def check_agent(conf: LearnerConf) -> None:
     one_of("agent.name", conf.name, tuple(SCHEMAS))
     if not isinstance(conf, SCHEMAS[conf.name]):
         raise ConfigError(f"agent.name={conf.name} has other settings", where="agent.name", fix=f"agent={conf.name}")
+    check_choices(conf, "agent.")
     for key, fits, meaning in (
         ("hidden", bool(conf.hidden) and min(conf.hidden) >= 1, "one width or more, each at least 1"),
         ("discount", 0 < conf.discount < 1, "above 0 and below 1"),
@@ -55,8 +53,6 @@ def check_agent(conf: LearnerConf) -> None:
 
 
 def _check_sac(conf: SacConf) -> None:
-    one_of("agent.activation", conf.activation, tuple(ACTIVATIONS))
-    one_of("agent.actor_q", conf.actor_q, ACTOR_Q)
     for key, fits, meaning in (
         ("critics", conf.critics >= 1, "at least 1"),
         ("target_critics", 1 <= conf.target_critics <= conf.critics, f"from 1 to agent.critics={conf.critics}"),
@@ -68,7 +64,6 @@ def _check_sac(conf: SacConf) -> None:
 
 
 def _check_drq(conf: DrqConf) -> None:
-    one_of("agent.layout", conf.layout, LAYOUTS)
     parse_schedule(conf.noise, "agent.noise")
     for key, fits, meaning in (
         ("frame_stack", conf.frame_stack >= 1, "at least 1"),
@@ -85,7 +80,7 @@ def check_cloning(conf: BcConf) -> None:
         ConfigError: naming the key and what it may be.
     """
     check_learner(conf.agent, conf.encoder)
-    one_of("loss", conf.loss, LOSSES)
+    check_choices(conf)
     if conf.loss == "likelihood" and isinstance(conf.agent, DrqConf):
         raise ConfigError("drqv2's actor has no spread that a likelihood could train", where="loss", fix="loss=mean")
     for key, fits, meaning in (
@@ -95,17 +90,6 @@ def check_cloning(conf: BcConf) -> None:
         ("held_out", 0 <= conf.held_out < 1, "a fraction from 0 to below 1"),
     ):
         _require(fits, key, getattr(conf, key), meaning)
-
-
-def one_of(key: str, value: str, options: tuple[str, ...]) -> None:
-    """Refuse a word that is not one of the options.
-
-    Raises:
-        ConfigError: with the nearest option.
-    """
-    if value not in options:
-        hint = nearest(value, options) or f"one of: {', '.join(options)}"
-        raise ConfigError(f"unknown {key} '{value}'", where=f"{key}={value}", fix=hint)
 
 
 def _require(fits: bool, key: str, value: object, meaning: str) -> None:

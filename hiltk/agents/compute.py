@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from hiltk.errors import ConfigError, nearest
+from hiltk.config.commands import UpdateConf
+from hiltk.config.setting import choices, one_of
+from hiltk.errors import ConfigError
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 COMPILERS = ("c++", "g++", "clang++")
 
 
@@ -23,7 +24,7 @@ def lowered(precision: str, device: torch.device) -> torch.autocast:
     Parameters, optimizer states, losses and targets stay float32: torsos and heads hand out float32. Nothing is cached,
     because the critics' weights change between the critic's loss and the actor's.
     """
-    dtype = PRECISIONS[precision]
+    dtype = getattr(torch, precision)
     if dtype is torch.float32:
         return torch.autocast(device.type, enabled=False)
     return torch.autocast(device.type, dtype, cache_enabled=False)
@@ -53,9 +54,7 @@ def check_compute(precision: str, compiled: bool, device: torch.device) -> None:
     Raises:
         ConfigError: naming the key.
     """
-    if precision not in PRECISIONS:
-        hint = nearest(precision, PRECISIONS) or f"one of: {', '.join(PRECISIONS)}"
-        raise ConfigError(f"unknown precision '{precision}'", where=f"precision={precision}", fix=hint)
+    one_of("precision", precision, choices(UpdateConf, "precision"))
     if precision == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise ConfigError("this GPU does not compute in bfloat16", where="precision=bfloat16", fix="precision=float32")
     if compiled and device.type == "cpu" and not any(map(shutil.which, COMPILERS)):

@@ -6,12 +6,13 @@ from typing import Any, Protocol
 
 from omegaconf import OmegaConf
 
-from hiltk.agents.checks import SCHEMAS, check_agent, one_of
+from hiltk.agents.checks import SCHEMAS, check_agent
 from hiltk.agents.divergence import Stage
 from hiltk.agents.drqv2 import DrqAgent, DrqPolicy
 from hiltk.agents.policy import Policy
 from hiltk.agents.sac import Metrics, SacAgent
 from hiltk.config.groups import DrqConf, EncoderConf, LearnerConf, SacConf
+from hiltk.config.setting import one_of
 from hiltk.data.replay import Batch
 from hiltk.spec import RewardSpec, Spec
 

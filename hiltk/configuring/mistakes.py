@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from hiltk.config.setting import wrong_choice
 from hiltk.configuring.composing import compose_untyped, settings, walk
 from hiltk.configuring.words import value_text
 from hiltk.errors import ConfigError, nearest
@@ -95,10 +96,7 @@ def _wrong_value(verb: Verb, text: str) -> ConfigError | None:
     merged = re.search(r"Error merging override ([^=\s]+)=(.*)", text)
     where = key[1] if key else merged[1] if merged else ""
     if found := re.search(r"Invalid value '([^']*)', expected one of \[([^\]]*)\]", text):
-        options = [o.strip() for o in found[2].split(",")]
-        near = nearest(found[1], options)
-        listed = f"one of {', '.join(options)}"
-        return ConfigError(f"{where}={found[1]} is not a choice", fix=f"{near}  ({listed})" if near else listed)
+        return wrong_choice(where, found[1], [o.strip() for o in found[2].split(",")])
     if where and (
         found := re.search(r"Value '([^']*)' (?:of type|is not a valid)|Invalid (?:value|type) assigned", text)
     ):

@@ -12,12 +12,11 @@ import numpy as np
 from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import JOINTS
 from hiltk.arm.units import ARM_JOINTS
+from hiltk.config.commands import STORED_GRIPPERS, YAWS_DEG
 from hiltk.data.adopt_questions import KEEP, LIKELY, OPEN, REBUILD, SURE, Guess
 from hiltk.data.repair import ZERO_BELOW, end_effector, forward_difference, is_broken, last_rows
 from hiltk.data.timeline import Timeline
 
-STORED_GRIPPERS = ("continuous", "discrete3", "discrete012", "absolute", "none")
-YAWS_DEG = (0, 90, 180, 270)
 EXPLAINS = 0.7  # correlation of actions with motion below which they do not explain it
 WINDOW_S = 2.0  # servo lag averages out over this time
 

@@ -11,8 +11,9 @@ from hiltk.arm.calibration import DEG_PER_TICK
 from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import JOINTS
 from hiltk.arm.units import ARM_JOINTS
+from hiltk.config.commands import GRIPPER_UNITS, JOINT_UNITS
 from hiltk.data.adopt_questions import LIKELY, OPEN, OPTIONAL, SURE, Guess
-from hiltk.data.foreign import GRIPPER_UNITS, JOINT_UNITS, LEAST_DEGREES, MOST_NORMALIZED
+from hiltk.data.foreign import LEAST_DEGREES, MOST_NORMALIZED
 from hiltk.data.lerobot_files import LeRobotFiles, read_stats
 from hiltk.errors import UserError
 from hiltk.spec import STATE_KEY

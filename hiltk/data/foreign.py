@@ -18,7 +18,8 @@ from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import EE_SITE, JOINTS, model_hash
 from hiltk.arm.state import STATE_DIMS, proprioception, state_spec
 from hiltk.arm.units import ARM_JOINTS, to_degrees
-from hiltk.config.commands import ForeignConf
+from hiltk.config.commands import GRIPPER_UNITS, JOINT_UNITS, ForeignConf
+from hiltk.config.setting import one_of
 from hiltk.data.episode import Episode, Source
 from hiltk.data.lerobot_files import RECORD_AGAIN, LeRobotFiles
 from hiltk.data.lerobot_io import DatasetWriter, episode_rows, require_finite
@@ -41,8 +42,6 @@ from hiltk.spec import (
     Spec,
 )
 
-JOINT_UNITS = ("degrees", "radians", "normalized")
-GRIPPER_UNITS = ("percent", "unit", "radians", "percent_as_radians", "none")
 # No arm stays within 3.5 degrees of zero in every joint, and none reaches 7 radians (400 degrees).
 MOST_RADIANS = 7.0
 LEAST_DEGREES = 3.5
@@ -60,12 +59,8 @@ def read_joints(files: LeRobotFiles, conf: ForeignConf, column: str = STATE_KEY,
         ConfigError: an unknown unit.
         UserError: too few dimensions, an unknown joint name, NaN, or values that contradict the stated unit.
     """
-    for key, unit, known in (
-        ("joint_unit", conf.joint_unit, JOINT_UNITS),
-        ("gripper_unit", conf.gripper_unit, GRIPPER_UNITS),
-    ):
-        if unit not in known:
-            raise ConfigError(f"unknown unit '{unit}'", where=f"foreign.{key}", fix=f"one of: {', '.join(known)}")
+    one_of("foreign.joint_unit", conf.joint_unit, JOINT_UNITS)
+    one_of("foreign.gripper_unit", conf.gripper_unit, GRIPPER_UNITS)
     count = ARM_JOINTS if conf.gripper_unit == "none" else len(JOINTS)
     values = files.column(column)
     if finite:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import gymnasium as gym
 import numpy as np
 
+from hiltk.config.setting import one_of
 from hiltk.envs.base import HilEnv, Info
-from hiltk.errors import ConfigError, nearest
+from hiltk.errors import ConfigError
 from hiltk.observation import Observation, ObservationPipeline
 from hiltk.rewards.hold import Hold
 from hiltk.spec import SOURCES, STATE_KEY, TIMEOUTS, RewardSpec, Spec
@@ -185,10 +186,8 @@ def check_rule(spec: RewardSpec) -> None:
     Raises:
         ConfigError: naming the key and the nearest right value.
     """
-    for key, value, options in (("source", spec.source, SOURCES), ("timeout", spec.timeout, TIMEOUTS)):
-        if value not in options:
-            hint = nearest(value, list(options)) or f"one of: {', '.join(options)}"
-            raise ConfigError(f"unknown reward.{key} '{value}'", where=f"reward.{key}={value}", fix=hint)
+    one_of("reward.source", spec.source, SOURCES)
+    one_of("reward.timeout", spec.timeout, TIMEOUTS)
     if spec.hold_steps < 1:
         raise ConfigError("success must hold for at least one step", where=f"reward.hold_steps={spec.hold_steps}")
     if spec.min_steps < 0:

@@ -87,8 +87,6 @@ def run(cfg: DiagnoseEncoderConf) -> Artifact:
 
 
 def _check(cfg: DiagnoseEncoderConf) -> None:
-    if cfg.positions not in ("", "sim"):
-        raise ConfigError(f"positions={cfg.positions} is not a choice", where="positions", fix="positions=sim, or none")
     if cfg.positions and not isinstance(cfg.env, So101SimConf):
         raise ConfigError("only the simulated arm knows where its cube is", where="env", fix="env=so101_sim")
     if len(cfg.sets) != 2 and not (cfg.positions and not cfg.sets):
@@ -97,8 +95,6 @@ def _check(cfg: DiagnoseEncoderConf) -> None:
             where="sets",
             fix="sets=[FOLDER,FOLDER], sets=[DATASET:0-9,DATASET:10-19], or positions=sim",
         )
-    if cfg.frames not in ("first", "all"):
-        raise ConfigError(f"frames={cfg.frames} is not a choice", where="frames", fix="frames=first or frames=all")
     if cfg.images < 1:
         raise ConfigError("images must be at least 1", where="images")
     if min(cfg.changes, cfg.saliency) < 0:

@@ -66,8 +66,6 @@ def run(cfg: DiagnosePolicyConf) -> Artifact:
 def _check(cfg: DiagnosePolicyConf) -> None:
     if not cfg.policies:
         raise ConfigError("no policy is named", where="policies", fix="hiltk diagnose policy NAME")
-    if cfg.positions not in ("", "sim"):
-        raise ConfigError(f"positions={cfg.positions} is not a choice", where="positions", fix="positions=sim, or none")
     if cfg.positions and not isinstance(cfg.env, So101SimConf):
         raise ConfigError("only the simulated arm can move its cube", where="env", fix="env=so101_sim")
     if min(cfg.frames, cfg.scenes) < 2:

@@ -21,7 +21,7 @@ from hiltk.data.episode import Episode, Source
 from hiltk.data.lerobot_io import DatasetWriter
 from hiltk.envs.make import announce_renderer, make_env
 from hiltk.envs.rewards import SuccessRule
-from hiltk.errors import ConfigError, UserError, nearest
+from hiltk.errors import ConfigError, UserError
 from hiltk.humans.base import Human
 from hiltk.humans.make import make_human
 from hiltk.observation import Observation
@@ -30,7 +30,6 @@ from hiltk.steps.common import set_up_torch
 from hiltk.steps.interrupts import Interrupts
 
 FAULTY = ("ACT001", "GRP002")  # what a fault breaks on purpose is no reason to refuse
-KEEP = ("successes", "failures", "all")
 ATTEMPTS_PER_EPISODE = 5  # after this many times the episodes asked for, the human is not up to the task
 
 
@@ -105,9 +104,6 @@ def _write(
 def _check(cfg: RecordConf) -> None:
     check_process(cfg)
     expand(cfg.checks.ignore, "checks.ignore")
-    if cfg.keep not in KEEP:
-        hint = nearest(cfg.keep, list(KEEP)) or " or ".join(f"keep={choice}" for choice in KEEP)
-        raise ConfigError(f"unknown choice '{cfg.keep}'", where=f"keep={cfg.keep}", fix=hint)
     if cfg.episodes < 1:
         raise ConfigError("at least one episode must be recorded", where=f"episodes={cfg.episodes}")
     if cfg.steps_after_success < 0:

@@ -129,10 +129,6 @@ def _check(cfg: TrainConf) -> None:
         )
     if cfg.offline_updates and not cfg.demos:
         raise ConfigError("offline_updates needs demonstrations", where="offline_updates", fix="demos=[NAME]")
-    if cfg.practice not in ("strata", "area"):
-        raise ConfigError(
-            f"unknown practice '{cfg.practice}'", where="practice", fix="practice=strata or practice=area"
-        )
     if cfg.reward.source == "classifier" and not cfg.reward.classifier:
         raise ConfigError(
             "reward=classifier needs a classifier",
