@@ -279,6 +279,10 @@ def offered(line: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ("hiltk train env=gymnasium env.i", ["env.id=", "env.image_keys=", "env.image_height=", "env.image_width="]),
         ("hiltk record name=x fault=z", ["zero_actions"]),
         ("hiltk record name=x video=", ["true", "false"]),
+        ("hiltk record name=x keep=", ["successes", "failures", "all"]),
+        ("hiltk drop-episodes d success=", ["true", "false"]),
+        ("hiltk train agent=sac agent.activation=", ["tanh", "relu", "silu"]),
+        ("hiltk adopt d foreign.joint_unit=r", ["radians"]),
     ],
 )
 def test_completion_of_settings(line: str, expected: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,7 +293,11 @@ def test_completion_offers_artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     for name in ("demos", "views"):
         (tmp_path / "outputs" / "datasets" / name / "d-0001").mkdir(parents=True)
+    (tmp_path / "outputs" / "classifiers" / "cube" / "c-0001").mkdir(parents=True)
     assert offered("hiltk bc-pretrain datasets=", monkeypatch) == ["demos", "views"]
+    assert offered("hiltk train-classifier demos add=", monkeypatch) == ["demos", "views"]
+    assert offered("hiltk preview classifier=", monkeypatch) == ["cube"]
+    assert offered("hiltk report artifacts=", monkeypatch) == ["demos", "views", "cube"]
 
 
 def test_completion_in_zsh_keeps_words_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,7 @@ def _data_files(folders: Iterable[Path]) -> set[Path]:
 
 
 def _meaning(file: Path) -> str:
-    """What of a file can change a result: for Python its syntax tree without docstrings, else every byte."""
+    """What of a file can change a result: for Python its syntax tree without documentation, else every byte."""
     if file.suffix != ".py":
         return hash_file(file)
     tree = ast.parse(file.read_text())
@@ -112,6 +112,8 @@ def _meaning(file: Path) -> str:
             node
         ):
             node.body = node.body[1:]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "setting":
+            node.args = node.args[:1]  # the default; behind it stands the help text
     return ast.dump(tree)
 
 
@@ -119,7 +121,8 @@ def _meaning(file: Path) -> str:
 def code_fingerprint(module: str) -> str:
     """Sixteen hex digits that change when code reachable from ``module`` changes its meaning.
 
-    Comments, docstrings and layout do not count, so that documenting the code does not retrain anything.
+    Comments, docstrings, help texts of settings and layout do not count, so that documenting the code does not
+    retrain anything.
     """
     digest = hashlib.sha256()
     for file in code_files(module):

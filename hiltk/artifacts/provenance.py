@@ -16,22 +16,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from hiltk.artifacts.fingerprint import PACKAGE, code_fingerprint, hash_file
+from hiltk.artifacts.fingerprint import PACKAGE, code_fingerprint, fingerprint
+from hiltk.config.commands import COMMANDS
+from hiltk.config.setting import REQUIRED, Reference, Setting, declared
 from hiltk.formats import RUN
 
 PACKAGES = ("hiltk", "torch", "lerobot", "mujoco", "numpy")
 
-# Config keys that hold references to artifacts, and the kind they mean ("" = any).
-REFERENCES = {
-    "dataset": "datasets",
-    "datasets": "datasets",
-    "demos": "datasets",
-    "init": "policies",
-    "policies": "policies",
-    "policy": "policies",
-    "reward.classifier": "classifiers",
-    "artifacts": "",
-}
 # Where and how fast a step runs and what it refuses, not what it computes.
 VOLATILE = ("root", "name", "threads", "device", "resume", "checks")
 
@@ -73,39 +64,45 @@ def _set(config: dict[str, Any], dotted: str, value: Any) -> None:
     config[last] = value
 
 
-def references(config: dict[str, Any]) -> list[tuple[str, str, list[str]]]:
-    """``(key, kind, references)`` of every config key that names artifacts and is set."""
+def _declared(step: str) -> dict[str, Setting]:
+    """What a step's settings are declared to be, by dotted key; empty for a step without settings."""
+    schema = COMMANDS.get(step.replace("_", "-"))
+    return {s.key: s for s in declared(schema)} if schema else {}
+
+
+def references(step: str, config: dict[str, Any]) -> list[tuple[str, Reference, list[str]]]:
+    """``(key, what it names, names)`` of every setting of a step's config that names artifacts and is set."""
     found = []
-    for key, kind in REFERENCES.items():
+    for key, one in _declared(step).items():
+        if one.reference is None or (one.reference.unless and _get(config, one.reference.unless)):
+            continue
         value = _get(config, key)
         values = [value] if isinstance(value, str) else value
-        if isinstance(values, list) and (names := [str(v) for v in values if v and v != "???"]):
-            found.append((key, kind, names))
+        if isinstance(values, list) and (names := [str(v) for v in values if v and v != REQUIRED]):
+            found.append((key, one.reference, names))
     return found
 
 
-def _external_files(config: dict[str, Any]) -> dict[str, str]:
-    """Hashes of files a config points to by a key that ends in ``_path`` (a robot model) or is ``file`` (labels)."""
-    found = {}
-    for key, value in _flatten(config):
-        if (key.endswith("_path") or key == "file") and isinstance(value, str) and value and Path(value).is_file():
-            found[key] = hash_file(Path(value))
-    return found
+def _external_files(step: str, config: dict[str, Any]) -> dict[str, str]:
+    """Hashes of the files and folders on this machine that a config points to, e.g. a robot model or a label file."""
+    named = {key: _get(config, key) for key, one in _declared(step).items() if one.file}
+    return {key: fingerprint(Path(value).expanduser()) for key, value in named.items() if value and _exists(value)}
 
 
-def _flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    out: list[tuple[str, Any]] = []
-    for key, value in config.items():
-        dotted = f"{prefix}{key}"
-        out += _flatten(value, f"{dotted}.") if isinstance(value, dict) else [(dotted, value)]
-    return out
+def _exists(path: str) -> bool:
+    return Path(path).expanduser().exists()
 
 
-def _content(reference: str, kind: str, root: str | Path) -> str:
-    """What an input holds, as hex: an artifact, or one file made elsewhere, e.g. ``init=best_snapshot.pt``."""
-    from hiltk.artifacts.store import resolve
+def _content(name: str, reference: Reference, root: str | Path) -> str:
+    """What an input holds: an artifact, some episodes of one, or what was made elsewhere, e.g. ``init=snapshot.pt``."""
+    from hiltk.artifacts.store import is_image_folder, resolve, split_episodes
 
-    return hash_file(Path(reference)) if Path(reference).is_file() else resolve(reference, kind, root).fingerprint
+    path = Path(name).expanduser()
+    if path.is_file() or (reference.episodes and is_image_folder(path)):
+        return fingerprint(path)
+    whole, which = split_episodes(name) if reference.episodes else (name, "")
+    content = resolve(whole, reference.kind, root).fingerprint
+    return f"{content}:{which}" if which else content
 
 
 def step_key(step: str, cfg: Any, root: str | Path) -> str:
@@ -118,12 +115,12 @@ def step_key(step: str, cfg: Any, root: str | Path) -> str:
         UserError: an input does not exist.
     """
     config = plain_config(cfg)
-    for key, kind, names in references(config):
-        _set(config, key, [_content(name, kind, root) for name in names])
+    for key, reference, names in references(step, config):
+        _set(config, key, [_content(name, reference, root) for name in names])
     record = {
         "step": step.replace("_", "-"),
         "config": {k: v for k, v in config.items() if k not in VOLATILE},
-        "files": _external_files(config),
+        "files": _external_files(step, config),
         "code": code_fingerprint(step_module(step)),
     }
     return hashlib.sha256(json.dumps(record, sort_keys=True, default=str).encode()).hexdigest()[:16]

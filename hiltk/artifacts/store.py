@@ -155,7 +155,8 @@ def resolve(ref: str, kind: str, root: str | Path = "outputs") -> Artifact:
     """Find an artifact.
 
     Args:
-        ref: ``name`` (its newest version), ``name@d-0003``, a path, or ``hub:owner/repo@tag``.
+        ref: ``name`` (its newest version), ``name@d-0003``, a path, or ``hub:owner/repo@tag``; where any kind will do
+            also ``policies/name``.
         kind: a key of `KINDS`; empty for any kind (a reference with a version says its kind itself).
         root: the folder of all artifacts.
 
@@ -167,10 +168,24 @@ def resolve(ref: str, kind: str, root: str | Path = "outputs") -> Artifact:
         raise ConfigError(f"the name of {_a(kind)} is missing")
     if ref.startswith("hub:"):
         return _from_hub(ref, kind or "datasets")
+    first, _, rest = ref.partition("/")
+    if not kind and first in KINDS and rest and not Path(ref).is_dir():
+        kind, ref = first, rest
     if "/" in ref or os.sep in ref or ref in (".", ".."):
         return _from_path(ref, kind, root)
     name, _, version = ref.partition("@")
     return _newest(name, _kind_of(name, version, kind, root), version, root)
+
+
+def split_episodes(ref: str) -> tuple[str, str]:
+    """``demos:0-9`` and ``demos:near`` into the dataset and which of its episodes; all where that is empty."""
+    match = re.fullmatch(r"(.+):(\d+(?:-\d+)?|[a-z_]+)", ref)
+    return (match[1], match[2]) if match else (ref, "")
+
+
+def is_image_folder(path: Path) -> bool:
+    """Whether this is a folder of plain images, as far as can be said: one that is no dataset."""
+    return path.is_dir() and not (path / "meta").is_dir()
 
 
 def _a(kind: str) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from enum import Enum
-from typing import Any
+from typing import get_args
 
+from hiltk.config.commands import COMMANDS
+from hiltk.config.setting import declared
 from hiltk.configuring.composing import compose_untyped, settings
 from hiltk.configuring.files import groups
 from hiltk.steps import Verb
@@ -60,25 +61,19 @@ def _assignments(verb: Verb, key: str, chosen: list[str]) -> list[str]:
 
 
 def _values(verb: Verb, key: str, chosen: list[str]) -> list[str]:
-    """What a setting can be, where that can be listed: options of a group, members of an enum, artifacts."""
+    """What a setting can be, where that can be listed: options of a group, choices, artifacts."""
     if key in groups():
         return groups()[key]
-    from omegaconf import OmegaConf
+    found = next((s for s in declared(COMMANDS[verb.name]) if s.key == key), None)
+    if found is None:
+        return []
+    if found.reference:
+        from hiltk.artifacts.store import KINDS, names
 
-    from hiltk.artifacts.provenance import REFERENCES
-    from hiltk.artifacts.store import KINDS, names
-
-    cfg = compose_untyped(verb, chosen)
-    if key in REFERENCES:
-        kinds = [REFERENCES[key]] if REFERENCES[key] else list(KINDS)
-        return [name for kind in kinds for name in names(kind, cfg.root)]
-    return _choices(OmegaConf.select(cfg, key))
-
-
-def _choices(value: Any) -> list[str]:
-    if isinstance(value, Enum):
-        return list(type(value).__members__)
-    return ["true", "false"] if isinstance(value, bool) else []
+        root = compose_untyped(verb, chosen).root
+        kinds = [found.reference.kind] if found.reference.kind else list(KINDS)
+        return [name for kind in kinds for name in names(kind, root)]
+    return ["true", "false"] if bool in (found.type, *get_args(found.type)) else list(found.choices)
 
 
 def _current(verb: Verb, key: str, chosen: list[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,12 +79,6 @@ def _read(file: Path, image: ImageSpec) -> np.ndarray:
 
 
 # ---------------------------------------------------------------- datasets
-
-
-def split_reference(text: str) -> tuple[str, str]:
-    """``demos:0-9`` and ``demos:near`` into the dataset and which of its episodes; all where that is empty."""
-    match = re.fullmatch(r"(.+):(\d+(?:-\d+)?|[a-z_]+)", text)
-    return (match[1], match[2]) if match else (text, "")
 
 
 def from_dataset(

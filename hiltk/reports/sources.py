@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from hiltk.artifacts.store import KINDS, Artifact, resolve
+from hiltk.artifacts.store import Artifact, resolve
 from hiltk.diagnostics.record import FILE as DIAGNOSIS_FILE
 from hiltk.errors import ConfigError, UserError
 
@@ -31,15 +31,8 @@ def find(references: Sequence[str], root: str | Path) -> list[Artifact]:
     """
     if not references:
         raise ConfigError("there is nothing to report on", where="artifacts=[]", fix="artifacts=[evaluations/my-eval]")
-    found = [_find_one(reference, root) for reference in references]
+    found = [resolve(reference, "", root) for reference in references]
     return list({artifact.path.resolve(): artifact for artifact in found}.values())
-
-
-def _find_one(reference: str, root: str | Path) -> Artifact:
-    kind, _, rest = reference.partition("/")
-    if kind in KINDS and rest and not Path(reference).is_dir():
-        return resolve(rest, kind, root)
-    return resolve(reference, "", root)
 
 
 def kind_of(artifact: Artifact) -> str:

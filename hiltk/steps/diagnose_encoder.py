@@ -15,13 +15,13 @@ from tqdm import tqdm
 
 from hiltk.agents.encoders import build_encoder
 from hiltk.agents.policy import Policy
-from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.artifacts.store import Artifact, create, is_image_folder, resolve, split_episodes
 from hiltk.config.commands import DiagnoseEncoderConf
 from hiltk.config.groups import So101SimConf
 from hiltk.data.lerobot_io import dataset_spec
 from hiltk.diagnostics.changes import Changes, displacement, in_simulator, of_sets
 from hiltk.diagnostics.encoder import Diagnosis, changes_figure, compare, figure, misled, probe, ridge, verdict
-from hiltk.diagnostics.pictures import Pictures, from_dataset, from_folder, from_simulator, split_reference
+from hiltk.diagnostics.pictures import Pictures, from_dataset, from_folder, from_simulator
 from hiltk.diagnostics.record import Record, save
 from hiltk.diagnostics.saliency import Answer, Saliency, cube_mask, occlusion
 from hiltk.diagnostics.saliency import figure as saliency_figure
@@ -139,7 +139,7 @@ def _spec_without_policy(cfg: DiagnoseEncoderConf) -> Spec:
             where="policies, dataset",
             fix="name a policy, or dataset=NAME: whose observation pipeline the images go through",
         )
-    return dataset_spec(resolve(split_reference(dataset)[0], "datasets", cfg.root).path)
+    return dataset_spec(resolve(split_episodes(dataset)[0], "datasets", cfg.root).path)
 
 
 def _cameras(cfg: DiagnoseEncoderConf, spec: Spec) -> list[ImageSpec]:
@@ -169,9 +169,9 @@ def _scene(cfg: DiagnoseEncoderConf, spec: Spec, images: list[ImageSpec], inputs
 
 def _set(cfg: DiagnoseEncoderConf, name: str, spec: Spec, images: list[ImageSpec], inputs: list[Artifact]) -> Pictures:
     folder = Path(name).expanduser()
-    if folder.is_dir() and not (folder / "meta").is_dir():
+    if is_image_folder(folder):
         return from_folder(folder, images)
-    reference, which = split_reference(name)
+    reference, which = split_episodes(name)
     artifact = resolve(reference, "datasets", cfg.root)
     if artifact.path not in [a.path for a in inputs]:
         inputs.append(artifact)

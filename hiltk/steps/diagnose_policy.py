@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hiltk.agents.policy import Policy
-from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.artifacts.store import Artifact, create, resolve, split_episodes
 from hiltk.config.commands import DiagnosePolicyConf
 from hiltk.config.groups import So101SimConf
 from hiltk.data.decoded import cached_episodes
@@ -18,7 +18,7 @@ from hiltk.data.episode import Episode
 from hiltk.diagnostics.changes import Changes, in_simulator
 from hiltk.diagnostics.experience import learned_from
 from hiltk.diagnostics.frames import some_moments
-from hiltk.diagnostics.pictures import chosen, split_reference
+from hiltk.diagnostics.pictures import chosen
 from hiltk.diagnostics.policy import PolicyDiagnosis, as_rows, diagnose, figure, verdict
 from hiltk.diagnostics.record import Record, save
 from hiltk.errors import ConfigError, UserError
@@ -81,7 +81,7 @@ def _episodes(cfg: DiagnosePolicyConf, artifact: Artifact, policy: Policy, input
         )
     episodes: list[Episode] = []
     for name in names:
-        reference, which = split_reference(name)
+        reference, which = split_episodes(name)
         dataset = resolve(reference, "datasets", cfg.root)
         if dataset.path not in [a.path for a in inputs]:
             inputs.append(dataset)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -54,8 +54,6 @@ def run(cfg: ReportConf) -> Artifact:
     evidence = Evidence(artifacts, boards([a for a in artifacts if kind_of(a) == "evaluations"]))
     for dataset in evidence.of("datasets"):
         _require_whole(dataset)
-    # The store looks references up again, without the kind a user may have put in front.
-    cfg = replace(cfg, artifacts=[artifact.ref for artifact in artifacts])
     with create("reports", cfg.name, root=cfg.root, step="report", cfg=cfg, inputs=artifacts, seed=0) as draft:
         page = render(cfg.title or cfg.name, _facts(evidence), _sections(evidence, draft.path), artifacts)
         (draft.path / "index.html").write_text(page, encoding="utf-8")

@@ -75,7 +75,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "tools/__init__.py": b"",
             "tools/cut.py": b"import numpy\nimport hiltk.deep\n",
             "tools/model.xml": b"<a/>",
-            "deep.py": b"X = 1\n",
+            "deep.py": b"import hiltk.options\nX = 1\n",
+            "options.py": b'n: int = setting(20, "how many")\n',
             "other.py": b"Y = 1\n",
         },
     )
@@ -99,18 +100,22 @@ def test_closure_follows_lazy_imports_and_data_files(package: Path) -> None:
         "tools/cut.py",
         "tools/model.xml",
         "deep.py",
+        "options.py",
     }
 
 
 @pytest.mark.parametrize(
     ("file", "text", "changes"),
     [
-        ("deep.py", "X = 2\n", True),
+        ("deep.py", "import hiltk.options\nX = 2\n", True),
         ("tools/model.xml", "<b/>", True),
         ("steps/train.py", "def run(cfg):\n    from hiltk.tools import cut\n    return cut, 1\n", True),
         ("other.py", "Y = 2\n", False),
-        ("deep.py", '"""What X is."""\n\nX = 1  # one\n', False),
-        ("deep.py", '"""What X is."""\nX = "1"\n', True),
+        ("deep.py", '"""What X is."""\n\nimport hiltk.options\n\nX = 1  # one\n', False),
+        ("deep.py", '"""What X is."""\nimport hiltk.options\nX = "1"\n', True),
+        ("options.py", 'n: int = setting(20, "how many, at most")\n', False),
+        ("options.py", 'n: int = setting(21, "how many")\n', True),
+        ("options.py", 'n: int = setting(20, "how many", reference="datasets")\n', True),
     ],
 )
 def test_only_changes_of_meaning_that_are_reached_count(package: Path, file: str, text: str, changes: bool) -> None:

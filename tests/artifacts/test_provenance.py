@@ -11,13 +11,26 @@ import pytest
 from hiltk.artifacts import provenance
 from hiltk.artifacts.provenance import plain_config, references, step_key
 from hiltk.artifacts.store import Artifact, create
-from hiltk.config.commands import BcConf, RecordConf, TrainConf
+from hiltk.config.commands import (
+    BcConf,
+    ClassifierConf,
+    DiagnoseEncoderConf,
+    DiagnosePolicyConf,
+    PreviewConf,
+    RecordConf,
+    ReportConf,
+    TrainConf,
+)
 from hiltk.config.groups import GymnasiumConf, SacConf, So101SimConf
 from hiltk.errors import UserError
 
 
 def dataset(root: Path, name: str, text: str) -> Artifact:
-    with create("datasets", name, root=root, step="record", cfg={}, inputs=[], seed=0) as draft:
+    return store(root, "datasets", name, text)
+
+
+def store(root: Path, kind: str, name: str, text: str) -> Artifact:
+    with create(kind, name, root=root, step="record", cfg={}, inputs=[], seed=0) as draft:
         (draft.path / "data").write_text(text)
     return draft.artifact
 
@@ -84,8 +97,83 @@ def test_a_missing_input_is_said(cfg: BcConf, tmp_path: Path) -> None:
 def test_references_are_all_that_are_set() -> None:
     cfg = TrainConf(name="x", env=So101SimConf(), agent=SacConf(), demos=["a", "b"])
     cfg.reward.classifier = "cube"
-    found = references(plain_config(cfg))
-    assert found == [("demos", "datasets", ["a", "b"]), ("reward.classifier", "classifiers", ["cube"])]
+    found = [(key, what.kind, names) for key, what, names in references("train", plain_config(cfg))]
+    assert found == [("reward.classifier", "classifiers", ["cube"]), ("demos", "datasets", ["a", "b"])]
+
+
+@pytest.mark.parametrize(
+    ("step", "cfg"),
+    [
+        ("train-classifier", ClassifierConf(name="x", datasets=[], add=["thing"])),
+        ("train-classifier", ClassifierConf(name="x", datasets=[], unseen=["thing"])),
+        ("preview", PreviewConf(name="x", classifier="thing", env=So101SimConf())),
+        ("diagnose encoder", DiagnoseEncoderConf(name="x", env=So101SimConf(), sets=["thing", "thing:0-9"])),
+        ("diagnose policy", DiagnosePolicyConf(name="x", policies=[], env=So101SimConf(), sets=["thing:near"])),
+        ("report", ReportConf(name="x", artifacts=["datasets/thing"])),
+    ],
+)
+def test_every_kind_of_input_counts_by_content(step: str, cfg: Any, tmp_path: Path) -> None:
+    for text in ("one", "two", "two"):
+        dataset(tmp_path, "thing", text)
+        store(tmp_path, "classifiers", "thing", text)
+    first, second, third = (
+        step_key(step, pinned(cfg, number), tmp_path) for number in range(1, 4)
+    )  # other names, and the last two the same content
+    assert first != second == third
+    assert second == step_key(step, cfg, tmp_path)
+
+
+def pinned(cfg: Any, number: int) -> Any:
+    """The config with version ``number`` of ``thing`` wherever it is named."""
+    other = copy.deepcopy(cfg)
+    for key in ("add", "unseen", "sets", "artifacts", "classifier"):
+        letter = "c" if key == "classifier" else "d"
+        value = getattr(cfg, key, "")
+        named = [v.replace("thing", f"thing@{letter}-{number:04}") for v in ([value] if key == "classifier" else value)]
+        if value:
+            setattr(other, key, named[0] if key == "classifier" else named)
+    return other
+
+
+def test_other_episodes_of_a_dataset_are_another_input(tmp_path: Path) -> None:
+    dataset(tmp_path, "thing", "one")
+    cfg = DiagnosePolicyConf(name="x", policies=[], env=So101SimConf(), sets=["thing:0-9"])
+    key = step_key("diagnose policy", cfg, tmp_path)
+    assert step_key("diagnose policy", changed(cfg, sets=["thing:10-19"]), tmp_path) != key
+    assert step_key("diagnose policy", changed(cfg, sets=["thing@d-0001:0-9"]), tmp_path) == key
+
+
+def test_a_folder_of_images_counts_by_content_and_strata_are_no_datasets(tmp_path: Path) -> None:
+    for name in ("front", "back"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.png").write_text(name)
+    folders = [str(tmp_path / "front"), str(tmp_path / "back")]
+    cfg = DiagnoseEncoderConf(name="x", env=So101SimConf(), sets=folders)
+    key = step_key("diagnose encoder", cfg, tmp_path)
+    (tmp_path / "back" / "0.png").write_text("another")
+    assert step_key("diagnose encoder", cfg, tmp_path) != key
+    step_key("diagnose encoder", changed(cfg, sets=["near", "far"], positions="sim"), tmp_path)
+    with pytest.raises(UserError, match="there is no dataset 'near'"):
+        step_key("diagnose encoder", changed(cfg, sets=["near", "far"]), tmp_path)
+
+
+def test_pretrained_weights_on_this_machine_count_by_content(cfg: BcConf, tmp_path: Path) -> None:
+    folder = tmp_path / "resnet10"
+    folder.mkdir()
+    (folder / "model.safetensors").write_text("one")
+    cfg.encoder.weights = str(folder)
+    key = step_key("bc-pretrain", cfg, tmp_path)
+    (folder / "model.safetensors").write_text("two")
+    assert step_key("bc-pretrain", cfg, tmp_path) != key
+
+
+def test_a_snapshot_made_elsewhere_counts_by_content(cfg: BcConf, tmp_path: Path) -> None:
+    snapshot = tmp_path / "best_snapshot.pt"
+    snapshot.write_text("one")
+    cfg.init = str(snapshot)
+    key = step_key("bc-pretrain", cfg, tmp_path)
+    snapshot.write_text("two")
+    assert step_key("bc-pretrain", cfg, tmp_path) != key
 
 
 def test_configs_become_plain_data() -> None:

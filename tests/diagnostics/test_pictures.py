@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from hiltk.artifacts.store import Artifact
+from hiltk.artifacts.store import Artifact, split_episodes
 from hiltk.config.groups import So101SimConf, TaskConf
 from hiltk.data.episode import Episode
-from hiltk.diagnostics.pictures import from_dataset, from_folder, from_simulator, split_reference
+from hiltk.diagnostics.pictures import from_dataset, from_folder, from_simulator
 from hiltk.envs.so101_sim import So101SimEnv
 from hiltk.errors import ConfigError, UserError
 from hiltk.observation import fit_image
@@ -77,7 +77,7 @@ def test_pictures_that_are_not_the_cameras_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_references(text: str, expected: tuple[str, str]) -> None:
-    assert split_reference(text) == expected
+    assert split_episodes(text) == expected
 
 
 def test_slices_of_a_dataset(
