@@ -85,6 +85,7 @@ class RecordConf(ComputeConf):
     checks: ChecksConf = setting(ChecksConf(), CHECKS)
 
 
+KEEP, REBUILD = "keep", "rebuild"
 JOINT_UNITS = ("degrees", "radians", "normalized")
 GRIPPER_UNITS = ("percent", "unit", "radians", "percent_as_radians", "none")
 STORED_GRIPPERS = ("continuous", "discrete3", "discrete012", "absolute", "none")
@@ -133,7 +134,7 @@ class AdoptedConf(ForeignConf):
     joint_unit: str = ""
     gripper_unit: str = ""
     actions: str = setting(
-        "", "keep (end-effector deltas in [-1, 1]) | rebuild (from the joints)", choices=("keep", "rebuild")
+        "", "keep (end-effector deltas in [-1, 1]) | rebuild (from the joints)", choices=(KEEP, REBUILD)
     )
     action_yaw_deg: int | None = setting(
         None, "0 | 90 (SIM frame) | 180 | 270: turns kept actions into the base frame", choices=YAWS_DEG

@@ -7,7 +7,7 @@ Standard library only: `hiltk VERB --help` reads this.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any, get_type_hints
@@ -61,10 +61,10 @@ class Setting:
 
 
 def setting[T](
-    default: T,
+    default: T | Callable[[], T],
     help: str = "",
     *,
-    choices: Sequence[T] = (),
+    choices: Sequence[object] = (),
     reference: str | Reference | None = None,
     file: bool = False,
 ) -> T:
@@ -73,7 +73,7 @@ def setting[T](
     A subclass that gives a field another default and says nothing more keeps what the field said.
 
     Args:
-        default: lists, mappings and nested settings are copied for every instance.
+        default: a value, or a function that gives it; lists, mappings and nested settings are copied for each instance.
         help: what it means, in a few words, with its unit.
         choices: the values it may have, besides its default; an enum's are its members.
         reference: the artifacts it names, by kind.
@@ -83,7 +83,9 @@ def setting[T](
         reference = Reference(reference)
     said = {"help": help, "choices": tuple(choices), "reference": reference, "file": file}
     if isinstance(default, list | dict) or is_dataclass(default):
-        return field(default_factory=lambda: copy.deepcopy(default), metadata=said)
+        return field(default_factory=lambda: copy.deepcopy(default), metadata=said)  # type: ignore[return-value]
+    if callable(default):
+        return field(default_factory=default, metadata=said)
     return field(default=default, metadata=said)
 
 
@@ -171,6 +173,6 @@ def one_of(key: str, value: Any, options: Sequence[Any]) -> None:
 
 def wrong_choice(key: str, value: str, options: Sequence[str]) -> ConfigError:
     """The error that a value is not one of the options: it names the nearest, and all of them."""
-    near, listed = nearest(value, options), f"one of {', '.join(options)}"
-    fix = f"{near}  ({listed})" if near else listed
-    return ConfigError(f"unknown {key} '{value}'", where=f"{key}={value} is not a choice", fix=fix)
+    where = f"{key}={value} is not a choice (one of {', '.join(options)})"
+    fix = nearest(value, options) or " or ".join(f"{key}={option}" for option in options)
+    return ConfigError(f"unknown {key} '{value}'", where=where, fix=fix)

@@ -18,7 +18,7 @@ from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import JOINTS
 from hiltk.arm.state import action_spec
 from hiltk.arm.units import ARM_JOINTS
-from hiltk.config.commands import AdoptedConf, ForeignConf
+from hiltk.config.commands import REBUILD, AdoptedConf, ForeignConf
 from hiltk.data.adopt_actions import (
     Motion,
     broken_episodes,
@@ -30,7 +30,7 @@ from hiltk.data.adopt_actions import (
     is_achieved,
     rotate,
 )
-from hiltk.data.adopt_questions import OPEN, REBUILD, Decider, Guess
+from hiltk.data.adopt_questions import OPEN, Decider, Guess
 from hiltk.data.adopt_state import (
     arm_facts,
     guess_gripper_unit,

@@ -12,8 +12,8 @@ import numpy as np
 from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import JOINTS
 from hiltk.arm.units import ARM_JOINTS
-from hiltk.config.commands import STORED_GRIPPERS, YAWS_DEG
-from hiltk.data.adopt_questions import KEEP, LIKELY, OPEN, REBUILD, SURE, Guess
+from hiltk.config.commands import KEEP, REBUILD, STORED_GRIPPERS, YAWS_DEG
+from hiltk.data.adopt_questions import LIKELY, OPEN, SURE, Guess
 from hiltk.data.repair import ZERO_BELOW, end_effector, forward_difference, is_broken, last_rows
 from hiltk.data.timeline import Timeline
 

@@ -14,7 +14,6 @@ from hiltk.config.commands import AdoptedConf
 from hiltk.errors import ConfigError, UserError
 
 SURE, LIKELY, OPEN, OPTIONAL = "sure", "likely", "open", "optional"
-KEEP, REBUILD = "keep", "rebuild"
 
 
 @dataclass(frozen=True)

@@ -62,12 +62,23 @@ def test_lists_and_nested_settings_are_not_shared() -> None:
     assert (other.many, other.inner.word) == (["x"], "a")
 
 
+def test_a_default_may_be_made_when_it_is_asked_for() -> None:
+    @dataclass
+    class Where:
+        root: str = setting(lambda: "here", "a folder")
+
+    assert Where().root == "here"
+    assert "here" in [f.default_factory() for f in fields(Where) if callable(f.default_factory)]
+
+
 def test_a_choice_is_checked_wherever_it_lies() -> None:
     check_choices(Outer())
     check_choices(Outer(inner=Child()))  # its own default counts as a choice
-    with pytest.raises(ConfigError, match=r"unknown inner\.word 'bb'[\s\S]*did you mean 'b'\?  \(one of a, b\)"):
+    with pytest.raises(
+        ConfigError, match=r"unknown inner\.word 'bb'[\s\S]*\(one of a, b\)\n  fix:   did you mean 'b'\?"
+    ):
         check_choices(Outer(inner=Inner(word="bb")))
-    with pytest.raises(ConfigError, match=r"unknown x\.word 'zzz'[\s\S]*fix:   one of a, b"):
+    with pytest.raises(ConfigError, match=r"unknown x\.word 'zzz'[\s\S]*fix:   x\.word=a or x\.word=b"):
         check_choices(Inner(word="zzz"), "x.")
 
 

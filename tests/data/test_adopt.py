@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hiltk.arm.calibration import DEG_PER_TICK, Calibration
 from hiltk.arm.kinematics import Kinematics
-from hiltk.config.commands import AdoptedConf
+from hiltk.config.commands import KEEP, REBUILD, AdoptedConf
 from hiltk.data.adopt_actions import (
     YAWS_DEG,
     Motion,
@@ -26,7 +26,7 @@ from hiltk.data.adopt_actions import (
     nearest_round,
     rotate,
 )
-from hiltk.data.adopt_questions import KEEP, LIKELY, OPEN, REBUILD, SURE, Decider, Guess
+from hiltk.data.adopt_questions import LIKELY, OPEN, SURE, Decider, Guess
 from hiltk.data.adopt_state import encoder_step, guess_gripper_unit, guess_joint_unit, guess_joints, locked_joints
 from hiltk.data.timeline import Timeline
 from hiltk.errors import ConfigError, UserError
