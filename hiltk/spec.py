@@ -274,7 +274,7 @@ def mistakes(spec: Spec) -> list[str]:
     found += _unique("images", [image.name for image in spec.images])
     for image in spec.images:
         found += _image_mistakes(f"images.{image.name}", image)
-    return found + _reward_mistakes(spec.reward) + _robot_mistakes(spec.robot) + _stats_mistakes(spec)
+    return found + reward_mistakes(spec.reward) + _robot_mistakes(spec.robot) + _stats_mistakes(spec)
 
 
 def _positive(path: str, value: float, *, least: float | None = None) -> list[str]:
@@ -338,7 +338,7 @@ def _inside(image: ImageSpec) -> bool:
     return fits and min(top, left) >= 0 and min(height, width) >= 1
 
 
-def _reward_mistakes(reward: RewardSpec) -> list[str]:
+def reward_mistakes(reward: RewardSpec) -> list[str]:
     found = _one_of("reward.source", reward.source, SOURCES) + _one_of("reward.timeout", reward.timeout, TIMEOUTS)
     if not 0 <= reward.threshold <= 1:
         found.append(f"reward.threshold: {reward.threshold:g} is no probability from 0 to 1")

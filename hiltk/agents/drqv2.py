@@ -25,12 +25,13 @@ from hiltk.agents.divergence import Stage, descend
 from hiltk.agents.encoders import CnnEncoder, Encoder, FrameByFrame, build_encoder
 from hiltk.agents.networks import Observations, Torso
 from hiltk.agents.policy import Policy, quantise, to_tensors
-from hiltk.agents.sac import Metrics, q_bounds
+from hiltk.agents.sac import Metrics
 from hiltk.agents.schedules import imitation_weight, parse_schedule
 from hiltk.config.groups import DrqConf, EncoderConf
 from hiltk.data.replay import Batch
 from hiltk.errors import ConfigError
 from hiltk.observation import Observation
+from hiltk.reward_rule import q_bounds
 from hiltk.spec import STATE_KEY, ImageSpec, RewardSpec, Spec, Stats
 
 CHANNELS, KERNEL, STRIDES = 32, 3, (2, 1, 1, 1)

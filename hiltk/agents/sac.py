@@ -26,6 +26,7 @@ from hiltk.agents.policy import Policy
 from hiltk.agents.schedules import imitation_weight
 from hiltk.config.groups import SacConf
 from hiltk.data.replay import Batch
+from hiltk.reward_rule import discounted_sum, longest_wait, q_bounds
 from hiltk.spec import RewardSpec
 
 Metrics = dict[str, float]
@@ -252,33 +253,3 @@ class SacAgent:
         if self.target_gripper:
             self.target_gripper.load_state_dict(state["target_gripper"])
         self.updates = state["updates"]
-
-
-def q_bounds(reward: RewardSpec, discount: float, horizon: int) -> tuple[float, float]:
-    """The lowest and highest discounted return the reward rule can pay from any state.
-
-    Success after k more steps pays k times ``step_value``, then ``success_value`` and ends the episode; failure pays
-    ``step_value`` to the time-out, or for ever where values bootstrap through it. Each is monotone in k, so the ends
-    decide. The entropy bonus is left out: it is not backed up by default. Of an environment's own reward nothing is
-    known, so there is no bound.
-    """
-    if reward.source == "env":
-        return -math.inf, math.inf
-
-    def waiting(steps: float) -> float:
-        return discounted_sum(reward.step_value, discount, steps)
-
-    longest = longest_wait(reward, horizon)
-    late = waiting(longest - 1) + discount ** (longest - 1) * reward.success_value
-    values = (reward.success_value, late, waiting(1), waiting(longest))
-    return min(values), max(values)
-
-
-def longest_wait(reward: RewardSpec, horizon: int) -> float:
-    """Steps a value can count on at most: to the time-out, or for ever where values bootstrap through it."""
-    return horizon if reward.timeout == "terminal" else math.inf
-
-
-def discounted_sum(value: float, discount: float, steps: float) -> float:
-    """``value`` at each of so many steps, which may be infinite, as it is worth at the first."""
-    return value * (1 - discount**steps) / (1 - discount)

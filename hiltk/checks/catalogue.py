@@ -105,7 +105,7 @@ CONSTRUCTION = (
     ),
     Cover(("E5",), "hiltk.envs.rewards.SuccessRule", "success is paid once, when it has held; flicker pays nothing"),
     Cover(("E6",), "hiltk.steps.eval._make_env", "evaluation asks the environment's own predicate, not the classifier"),
-    Cover(("E7",), "hiltk.rewards.hold.Hold", "success is judged from observations; there is no key to press twice"),
+    Cover(("E7",), "hiltk.reward_rule.Hold", "success is judged from observations; there is no key to press twice"),
     Cover(("E8",), "hiltk.data.lerobot_io.read_columns", "a missing next.reward is an error, not 0"),
     Cover(
         ("F2",),

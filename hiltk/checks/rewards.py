@@ -13,6 +13,7 @@ from hiltk.checks.rule import Finding, Reads, Severity, rule
 from hiltk.checks.subject import Dataset, Together
 from hiltk.data.repair import NOISE_DEG, last_rows
 from hiltk.observation import fit_image
+from hiltk.reward_rule import is_positive, run_lengths
 from hiltk.rewards.hacking import payoff
 from hiltk.spec import RewardSpec
 
@@ -211,7 +212,7 @@ def shifted_labels(d: Dataset) -> Iterator[Finding]:
     if not paid.any() or reward_rule.success_value == reward_rule.step_value:
         return
     first = np.repeat([a for a, _ in d.bounds], [b - a for a, b in d.bounds])
-    run = _run_lengths(success, d.episode)
+    run = np.concatenate([run_lengths(success[a:b]) for a, b in d.bounds])
     shown = run[np.flatnonzero(paid) + 1]
     late = np.flatnonzero(paid) + 1 - first[paid] > reward_rule.min_steps
     final = last_rows(d.episode)[np.flatnonzero(paid) + 1]
@@ -222,14 +223,6 @@ def shifted_labels(d: Dataset) -> Iterator[Finding]:
             where=f"{d.episodes(d.episode[paid][wrong])}, columns success and next.reward",
             fix="labels and rewards are shifted against each other: label again",
         )
-
-
-def _run_lengths(flags: np.ndarray, episode: np.ndarray) -> np.ndarray:
-    """How many flags in a row end at each row, within its episode; an episode's first row does not count."""
-    index = np.arange(len(flags))
-    starts = np.r_[True, episode[1:] != episode[:-1]]
-    broken = np.where(~flags | starts, index, 0)
-    return index - np.maximum.accumulate(broken)
 
 
 @rule("REW007", covers=("D4", "D5", "D10", "S8"), steps=("train",), reads=Reads.together)
@@ -280,7 +273,7 @@ def _scores(model: SuccessClassifier, d: Dataset) -> tuple[float, float] | None:
         i.key: np.stack([fit_image(f, replace(i, crop=[])) for f in d.files.frames_at(i.key, wanted)])
         for i in model.spec.images
     }
-    called = model.probabilities(images) >= model.threshold
+    called = is_positive(model.probabilities(images), model.threshold)
     return float(called[: len(rows[0])].mean()), float(called[len(rows[0]) :].mean())
 
 

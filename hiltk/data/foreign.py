@@ -6,7 +6,7 @@ Only what can be checked is checked (units against the range of values); nothing
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from hiltk.data.room import require_memory
 from hiltk.data.timeline import Timeline, every_row
 from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.observation import fit_image
-from hiltk.rewards.hold import first_hold
+from hiltk.reward_rule import settle
 from hiltk.spec import (
     IMAGE_PREFIX,
     STATE_KEY,
@@ -410,19 +410,14 @@ def split_at_success(
         valid: (T,) bool, which actions are known; None: all.
         human: (T,) bool, where a human had taken over from a policy; None: it is a demonstration throughout.
     """
-    held = first_hold(success, rule.hold_steps, rule.min_steps, confirm_last=True)
-    end = held or len(actions)
-    ends = held is not None or bool(success[-1])  # a recording shorter than the rule's min_steps succeeds all the same
-    rewards = np.full(len(actions), rule.step_value, np.float32)
-    if ends:
-        rewards[end - 1] = rule.success_value
-        rewards[end:] = 0.0
+    # A recording shorter than the rule's min_steps succeeds all the same.
+    settled = settle(success, replace(rule, min_steps=min(rule.min_steps, len(actions))))
     taken_over = np.zeros(len(actions), bool) if human is None else human
     source = np.full(len(actions), Source.demo) if human is None else np.where(human, Source.human, Source.policy)
     whole = Episode(
         observations=observations,
         actions=actions,
-        rewards=rewards,
+        rewards=settled.rewards,
         success=success,
         source=source.astype(np.int64),
         is_intervention=taken_over,
@@ -430,9 +425,9 @@ def split_at_success(
         terminated=False,
         truncated=False,
     )
-    episode = _piece(whole, 0, end, terminated=ends)
-    after = _piece(whole, end, len(actions), terminated=False)
-    return episode, after if end < len(actions) else None
+    episode = _piece(whole, 0, settled.steps, terminated=settled.terminated)
+    after = _piece(whole, settled.steps, len(actions), terminated=False)
+    return episode, after if settled.steps < len(actions) else None
 
 
 def _piece(whole: Episode, start: int, stop: int, *, terminated: bool) -> Episode:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from hiltk.data.curate import Dataset
 from hiltk.errors import UserError, nearest
-from hiltk.rewards.hold import first_hold
+from hiltk.reward_rule import settle
 from hiltk.spec import RewardSpec
 
 Bounds = Sequence[tuple[int, int]]
@@ -166,19 +166,6 @@ def marks_of(success: np.ndarray) -> list[tuple[int, int]]:
     return [(int(a), int(b) - 1) for a, b in edges.reshape(-1, 2)]
 
 
-def end_step(success: np.ndarray, rule: RewardSpec) -> int | None:
-    """The transition (counted from 1) that ends an episode under the rule; None: none does.
-
-    As `hiltk.envs.rewards.SuccessRule` counts: the first observation does not count, success must show in
-    ``hold_steps`` consecutive ones and not end before ``min_steps``. Where the recording stops nothing can confirm the
-    last frame any more, so there one is enough.
-
-    Args:
-        success: (T+1,) bool, whether success shows in each observation.
-    """
-    return first_hold(success, rule.hold_steps, rule.min_steps, confirm_last=True)
-
-
 def relabelled(dataset: Dataset, success: np.ndarray, *, rewards: str) -> dict[str, np.ndarray]:
     """The columns that new labels change, by name, over all rows.
 
@@ -207,13 +194,10 @@ def _apply_rule(columns: dict[str, np.ndarray], success: np.ndarray, start: int,
     """Reward and end of one episode, whose last row is no transition but only what it ended in."""
     if stop - start < 2:
         return
+    settled = settle(success[start:stop], rule)
     reward, done, truncated = (columns[n][start:stop] for n in ("next.reward", "next.done", "next.truncated"))
-    end = end_step(success[start:stop], rule)
-    cut_off = end is None and rule.timeout == "truncated"
-    steps = end or stop - start - 1
-    reward[:], done[:], truncated[:] = 0.0, False, False
-    reward[:steps] = rule.step_value
-    if end is not None:
-        reward[steps - 1] = rule.success_value
-    done[steps if cut_off else steps - 1 :] = True  # also the last row, so that no reader goes on into the next episode
-    truncated[steps - 1] = cut_off
+    reward[:-1], reward[-1], done[:], truncated[:] = settled.rewards, 0.0, False, False
+    last = settled.steps - 1  # the episode's last transition
+    # Also the rows after it are done, so that no reader goes on into the next episode.
+    done[last if settled.terminated else last + 1 :] = True
+    truncated[last] = settled.truncated

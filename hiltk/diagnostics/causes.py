@@ -26,12 +26,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from hiltk.agents.sac import q_bounds
 from hiltk.checks.rule import RULES, Severity
 from hiltk.data.episode import Source
 from hiltk.diagnostics.evidence import RECENT, Evidence
 from hiltk.diagnostics.experience import Experience
-from hiltk.evaluation.intervals import wilson
+from hiltk.reward_rule import q_bounds, wilson
 from hiltk.spec import STATE_KEY
 
 STANDS_OUT = 0.3
@@ -89,7 +88,7 @@ def grown(e: Evidence) -> float:
 
 def at_least(count: int, of: int) -> float:
     """What a share is at least, by its 95 % Wilson interval; 0 of none."""
-    return wilson(count, of).low if of else 0.0
+    return wilson(count, of).low
 
 
 # ---------------------------------------------------------------- data

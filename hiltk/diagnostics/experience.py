@@ -16,6 +16,7 @@ from hiltk.data.episode import Episode, Source, paid
 from hiltk.data.lerobot_io import DatasetReader
 from hiltk.data.replay_export import stored_episodes
 from hiltk.errors import UserError
+from hiltk.reward_rule import pays_success
 from hiltk.spec import STATE_KEY, Spec
 
 
@@ -70,8 +71,7 @@ class Experience:
 
     def positive(self, spec: Spec) -> np.ndarray:
         """(N,) bool: transitions that are paid more than an ordinary step."""
-        usual = spec.reward.step_value if spec.reward.source != "env" else 0.0
-        return self.reward > usual + 1e-6
+        return np.asarray(pays_success(self.reward, spec.reward))
 
 
 def of_episodes(episodes: Iterable[Episode], spec: Spec) -> Experience:

@@ -8,10 +8,11 @@ from rich.console import Console
 
 from hiltk.config.groups import EnvConf, GymnasiumConf, RewardConf, So101SimConf, TaskConf
 from hiltk.envs.base import HilEnv, Info
-from hiltk.envs.rewards import Judge, SuccessRule, check_rule, classifier_judge
+from hiltk.envs.rewards import Judge, SuccessRule, classifier_judge
 from hiltk.errors import ConfigError, nearest
 from hiltk.observation import Observation
-from hiltk.spec import SOURCES, RewardSpec
+from hiltk.reward_rule import check_rule, earliest_success
+from hiltk.spec import RewardSpec
 
 if TYPE_CHECKING:
     import torch
@@ -100,12 +101,6 @@ def announce_renderer(env: HilEnv) -> None:
 
 
 def _check_source(reward: RewardConf, classifier: SuccessClassifier | None) -> None:
-    if reward.source not in SOURCES:
-        raise ConfigError(
-            f"unknown reward source '{reward.source}'; there are: {', '.join(SOURCES)}",
-            where=f"reward.source={reward.source}",
-            fix=nearest(reward.source, list(SOURCES)),
-        )
     if reward.source == "classifier" and classifier is None and not reward.classifier:
         raise ConfigError(
             "reward.source=classifier needs a classifier",
@@ -168,7 +163,7 @@ def _watched(classifier: SuccessClassifier, drift: DriftMonitor | None) -> Judge
 def _check_reachable(bare: HilEnv, task: TaskConf, rule: RewardSpec) -> None:
     """Refuse a rule that every episode would time out under."""
     steps = episode_steps(bare, task)
-    if max(rule.hold_steps, rule.min_steps) > steps:
+    if earliest_success(rule) > steps:
         raise ConfigError(
             f"no episode is long enough for success: it ends after {steps} steps",
             where=f"reward.hold_steps={rule.hold_steps}, reward.min_steps={rule.min_steps}",

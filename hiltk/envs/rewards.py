@@ -1,4 +1,4 @@
-"""The success rule: turns a judge's opinion of each observation into reward and the end of an episode."""
+"""The success rule around an environment: a judge's opinion of each observation becomes reward and end."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import gymnasium as gym
 import numpy as np
 
-from hiltk.config.setting import one_of
 from hiltk.envs.base import HilEnv, Info
 from hiltk.errors import ConfigError
 from hiltk.observation import Observation, ObservationPipeline
-from hiltk.rewards.hold import Hold
-from hiltk.spec import SOURCES, STATE_KEY, TIMEOUTS, RewardSpec, Spec
+from hiltk.reward_rule import Hold, check_rule, end, is_positive, payment, pays_success
+from hiltk.spec import STATE_KEY, RewardSpec, Spec
 
 if TYPE_CHECKING:
     from hiltk.rewards.drift import DriftMonitor
@@ -51,9 +50,14 @@ def classifier_judge(classifier: Classifier) -> Judge:
 
     def judge(observation: Observation, info: Info) -> bool:
         info["success_probability"] = float(classifier.probability(observation))
-        return bool(info["success_probability"] >= classifier.threshold)
+        return bool(is_positive(info["success_probability"], classifier.threshold))
 
     return judge
+
+
+def shows_success(info: Info) -> bool:
+    """Whether an observation shows success, for its label: the predicate, or the rule's verdict where there is none."""
+    return bool(info.get("success_now", info.get("success")))
 
 
 class SuccessRule(HilEnv):
@@ -108,7 +112,7 @@ class SuccessRule(HilEnv):
         self.action_space = env.action_space
         self.metadata, self.render_mode = env.metadata, env.render_mode
         self._pipeline = ObservationPipeline(self.io_spec)
-        self._true_hold_steps = true_hold_steps or spec.hold_steps
+        self.true_hold_steps = true_hold_steps or spec.hold_steps
         self._start_episode()
 
     def __getattr__(self, name: str) -> Any:
@@ -139,12 +143,12 @@ class SuccessRule(HilEnv):
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, Info]:
         raw, env_reward, ended, truncated, info = self.env.step(action)
         observation, info = self._pipeline(raw), dict(info)
-        reward, terminated = self._judge(observation, info, float(env_reward), ended)
-        info["success"] = self._hold.held
+        reward, over = self._judge(observation, info, float(env_reward), ended)
+        info["success"], info["timeout"] = self._hold.held, bool(truncated and not over)
         if "success_now" in info:
             self._true_hold.see(bool(info["success_now"]), last=ended)
         info["true_success"] = self._true_success(info)
-        return observation, reward, *self._end(terminated, truncated, info), info
+        return observation, reward, *end(self.rule, over=over, timeout=truncated), info
 
     def render(self) -> Any:
         return self.env.render()
@@ -156,47 +160,19 @@ class SuccessRule(HilEnv):
         if self.drift:
             self.drift.begin()
         self._hold = Hold(self.rule.hold_steps, self.rule.min_steps)
-        self._true_hold = Hold(self._true_hold_steps)
+        self._true_hold = Hold(self.true_hold_steps)
 
     def _judge(self, observation: Observation, info: Info, env_reward: float, ended: bool) -> tuple[float, bool]:
-        """Reward, and whether the episode terminates; updates the hold."""
+        """Reward, and whether the episode is over; updates the hold."""
         if self.rule.source == "env":
-            positive = bool(info.get("success_now", env_reward > 0))
+            positive = bool(info.get("success_now", pays_success(env_reward, self.rule)))
             self._hold.held = self._hold.held or (ended and positive)
             return env_reward, ended
-        positive = self.judge(observation, info)
-        newly = self._hold.see(positive, last=ended)
-        reward = self.rule.success_value if newly else self.rule.step_value
-        return reward, ended or (self._hold.held and self.end_on_success)
-
-    def _end(self, terminated: bool, truncated: bool, info: Info) -> tuple[bool, bool]:
-        """(terminated, truncated), after the rule for time-outs; the two exclude each other."""
-        info["timeout"] = bool(truncated and not terminated)
-        if info["timeout"] and self.rule.timeout == "terminal":
-            return True, False
-        return bool(terminated), info["timeout"]
+        newly = self._hold.see(self.judge(observation, info), last=ended)
+        return payment(self.rule, success=newly), ended or (self._hold.held and self.end_on_success)
 
     def _true_success(self, info: Info) -> bool | None:
         return self._true_hold.held if "success_now" in info else None
-
-
-def check_rule(spec: RewardSpec) -> None:
-    """Refuse a reward rule that cannot be meant.
-
-    Raises:
-        ConfigError: naming the key and the nearest right value.
-    """
-    one_of("reward.source", spec.source, SOURCES)
-    one_of("reward.timeout", spec.timeout, TIMEOUTS)
-    if spec.hold_steps < 1:
-        raise ConfigError("success must hold for at least one step", where=f"reward.hold_steps={spec.hold_steps}")
-    if spec.min_steps < 0:
-        raise ConfigError("the earliest success step cannot be negative", where=f"reward.min_steps={spec.min_steps}")
-    if spec.source != "env" and spec.success_value <= spec.step_value:
-        raise ConfigError(
-            "success must pay more than an ordinary step",
-            where=f"reward.success_value={spec.success_value}, reward.step_value={spec.step_value}",
-        )
 
 
 def observation_space(spec: Spec) -> gym.spaces.Dict:

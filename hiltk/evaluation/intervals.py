@@ -1,4 +1,4 @@
-"""How sure a success rate is, and whether two policies differ."""
+"""Whether two policies differ; how sure one success rate is says `hiltk.reward_rule.Rate`."""
 
 from __future__ import annotations
 
@@ -7,35 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import binomtest
-
-CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A success rate with its Wilson score interval (Wilson 1927); ``rate`` is NaN without episodes."""
-
-    successes: int
-    n: int
-    low: float
-    high: float
-
-    @property
-    def rate(self) -> float:
-        return self.successes / self.n if self.n else float("nan")
-
-    def __str__(self) -> str:
-        if not self.n:
-            return "no episodes"
-        return f"{100 * self.rate:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
-
-
-def wilson(successes: int, n: int) -> Rate:
-    """The 95 % Wilson interval, which stays honest at 0 % and 100 %; without episodes it is [0, 1]."""
-    if n == 0:
-        return Rate(0, 0, 0.0, 1.0)
-    interval = binomtest(int(successes), int(n)).proportion_ci(confidence_level=CONFIDENCE, method="wilson")
-    return Rate(int(successes), int(n), float(interval.low), float(interval.high))
 
 
 @dataclass(frozen=True)

@@ -11,24 +11,15 @@ from hiltk.data.episode import Episode
 from hiltk.envs.base import Info
 from hiltk.envs.rewards import SuccessRule
 from hiltk.observation import Observation
+from hiltk.reward_rule import EpisodeVerdict, Verdict, first_hold, is_positive, judge_end, run_lengths
 from hiltk.rewards.classifier import SuccessClassifier
 from hiltk.rewards.drift import Drift, DriftMonitor
-from hiltk.rewards.hold import EpisodeVerdict, Hold, Verdict, first_hold
-from hiltk.spec import IMAGE_PREFIX
+from hiltk.spec import IMAGE_PREFIX, RewardSpec
 
 Act = Callable[[Observation], np.ndarray]
 AFTER = 10  # steps of a live episode after its end
 # Wrong ones first: what somebody who looks at a classifier looks for.
 ORDER = (Verdict.wrongly_ended, Verdict.missed, Verdict.rightly_ended, Verdict.rightly_silent)
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What makes an end of probabilities."""
-
-    threshold: float
-    hold_steps: int
-    min_steps: int
 
 
 @dataclass(frozen=True)
@@ -42,7 +33,9 @@ class Look:
         spread: (T+1,) standard deviation among the networks of an ensemble; 0 for a single one.
         success: (T+1,) bool, the labels or the simulator's predicate; None where nobody knows.
         ended_at: frame at which the rule ends the episode; None: never.
+        rule: the classifier's; its threshold and hold are read.
         drift: what was out of its limits after this episode and those before it, and at which frame it was seen.
+        true_hold_steps: an episode succeeds where its labels hold for so long; 0: as long as the rule asks for.
     """
 
     name: str
@@ -51,9 +44,10 @@ class Look:
     spread: np.ndarray
     success: np.ndarray | None
     ended_at: int | None
-    rule: Rule
+    rule: RewardSpec
     fps: float
     drift: list[tuple[int, Drift]] = field(default_factory=list)
+    true_hold_steps: int = 0
 
     def __len__(self) -> int:
         return len(self.probability)
@@ -61,16 +55,12 @@ class Look:
     @property
     def positive(self) -> np.ndarray:
         """(T+1,) bool, judged success."""
-        return self.probability >= self.rule.threshold
+        return np.asarray(is_positive(self.probability, self.rule.threshold))
 
     @property
     def run(self) -> np.ndarray:
         """(T+1,) frames in a row judged success so far, as the rule counts them: the first observation does not."""
-        hold, runs = Hold(self.rule.hold_steps), [0]
-        for positive in self.positive[1:].tolist():
-            hold.see(positive)
-            runs.append(hold.run)
-        return np.array(runs)
+        return run_lengths(self.positive)
 
     @property
     def first_positive(self) -> int | None:
@@ -85,20 +75,13 @@ class Look:
         """The rule's end against the labels; None without labels."""
         if self.success is None:
             return None
-        should_end_at = first_hold(self.success, self.rule.hold_steps, self.rule.min_steps)
-        if self.ended_at is not None:
-            kind = Verdict.rightly_ended if self.success[self.ended_at] else Verdict.wrongly_ended
-        else:
-            kind = Verdict.rightly_silent if should_end_at is None else Verdict.missed
-        return EpisodeVerdict(kind, self.ended_at, should_end_at)
+        return judge_end(self.ended_at, self.success, self.true_hold_steps or self.rule.hold_steps)
 
     @property
     def delay(self) -> int | None:
         """Frames from where the labels would have ended the episode to where the rule did; None unless rightly."""
         verdict = self.verdict
-        if verdict is None or verdict.verdict is not Verdict.rightly_ended:
-            return None
-        return None if verdict.should_end_at is None or self.ended_at is None else self.ended_at - verdict.should_end_at
+        return verdict.delay if verdict and verdict.verdict is Verdict.rightly_ended else None
 
     @property
     def wrong(self) -> bool:
@@ -112,11 +95,17 @@ class Look:
 
 
 def look_at(
-    classifier: SuccessClassifier, episode: Episode, name: str, fps: float, drift: DriftMonitor | None = None
+    classifier: SuccessClassifier,
+    episode: Episode,
+    name: str,
+    fps: float,
+    drift: DriftMonitor | None = None,
+    true_hold_steps: int = 0,
 ) -> Look:
     """A recorded episode, its frames already as the classifier takes them.
 
     Args:
+        true_hold_steps: as in `Look`: the hold of the dataset's own rule.
         drift: has seen the episodes before; None: nobody watches drift.
 
     Raises:
@@ -124,17 +113,18 @@ def look_at(
     """
     images = {key: np.asarray(episode.observations[key]) for key in classifier.spec.image_keys}
     opinions = classifier.opinions(images)
-    probability, rule = opinions.mean(0), rule_of(classifier)
+    probability, rule = opinions.mean(0), classifier.spec.reward
     return Look(
         name,
         by_camera(images),
         probability,
         opinions.std(0),
         episode.success.astype(bool),
-        first_hold(probability >= rule.threshold, rule.hold_steps, rule.min_steps),
+        first_hold(is_positive(probability, rule.threshold), rule.hold_steps, rule.min_steps),
         rule,
         fps,
         _drift(classifier, images, drift) if drift else [],
+        true_hold_steps,
     )
 
 
@@ -168,14 +158,11 @@ def play(env: SuccessRule, classifier: SuccessClassifier, act: Act, seed: int, n
         classifier.opinions(images).std(0),
         _labels(infos),
         ended_at,
-        rule_of(classifier),
+        classifier.spec.reward,
         env.fps,
         [(0, found) for found in env.drift.now] if env.drift else [],
+        env.true_hold_steps,
     )
-
-
-def rule_of(classifier: SuccessClassifier) -> Rule:
-    return Rule(classifier.threshold, classifier.hold_steps, classifier.min_steps)
 
 
 def by_camera(images: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

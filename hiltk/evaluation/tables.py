@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pandas as pd
 from rich.table import Table
 
-from hiltk.evaluation.intervals import compare_paired, wilson
+from hiltk.evaluation.intervals import compare_paired
+from hiltk.reward_rule import wilson
 
 TOTAL = "total"
 TOTAL_NOTE = f"{TOTAL}: every stratum counts by its episodes"
@@ -25,7 +26,7 @@ def summarise(episodes: pd.DataFrame) -> pd.DataFrame:
         for stratum, part in _by_stratum(own):
             rate = wilson(int(part.success.sum()), len(part))
             steps = part.steps[part.success.astype(bool)].mean()
-            rows.append((policy, stratum, rate.n, rate.successes, rate.rate, rate.low, rate.high, steps))
+            rows.append((policy, stratum, rate.n, rate.count, rate.rate, rate.low, rate.high, steps))
     return pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
 
 
@@ -65,7 +66,7 @@ def format_success(row: pd.Series, fps: float) -> str:
     """``38/40 in 1.8 s`` above ``95.0 % [83.5, 98.6]``: narrow enough for two policies on a terminal."""
     rate = wilson(int(row.successes), int(row.n))
     time = "" if pd.isna(row.mean_steps) else f" in {row.mean_steps / fps:.1f} s"
-    return f"{rate.successes}/{rate.n}{time}\n{rate}"
+    return f"{rate.count}/{rate.n}{time}\n{rate}"
 
 
 def format_difference(row: pd.Series) -> str:

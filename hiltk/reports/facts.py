@@ -28,7 +28,7 @@ def success_facts(board: Board) -> list[str]:
 def _policy_fact(board: Board, policy: str) -> str:
     total = board.rate(policy)
     strata = [s for s in board.rows if s != TOTAL and board.rate(policy, s).n]
-    fact = f"{policy} succeeds in {total.successes} of {total.n} episodes: {total}"
+    fact = f"{policy} succeeds in {total.count} of {total.n} episodes: {total}"
     if len(strata) > 1 and total.rate < 1:
         weakest = min(strata, key=lambda s: board.rate(policy, s).rate)
         fact += (

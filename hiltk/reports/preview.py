@@ -14,7 +14,7 @@ from hiltk.evaluation.preview import Look
 from hiltk.reports.curation import FAILURE, SUCCESS
 from hiltk.reports.page import Cell, Section, Table, Video
 from hiltk.reports.page import Figure as Picture
-from hiltk.rewards.hold import Verdict, summarise
+from hiltk.reward_rule import Verdict, summarise
 
 WIDTH, LEFT, RIGHT, STRIP, TITLE, AXIS = 7.2, 0.45, 0.12, 0.85, 0.28, 0.3  # inches of a figure and its parts
 CELLS = 10  # frames of a film strip
@@ -92,7 +92,7 @@ def facts(looks: Sequence[Look], taught: bool) -> list[str]:
     verdicts = [look.verdict for look in looks if look.verdict]
     if verdicts:
         replay = summarise(verdicts)
-        found.append(f"Wrongly ended: {replay.wrongly_ended}. Successful ones missed: {replay.missed}.")
+        found.append(f"Wrongly ended: {replay.wrongly_ended.counted}. Successful ones missed: {replay.missed.counted}.")
         if replay.delay_steps == replay.delay_steps:
             found.append(f"Where rightly ended, the rule was {replay.delay_steps:g} frames late (median).")
     else:

@@ -70,7 +70,7 @@ def _success_row(board: Board, stratum: str) -> list[Cell]:
     row = [Cell(stratum.replace("_", " "))]
     for policy in board.policies:
         singles = [board.rate(policy, stratum, seed) for seed in _seed_columns(board, policy)]
-        cells = [Cell(f"{rate.successes}/{rate.n}", share=rate.rate if rate.n else None) for rate in singles]
+        cells = [Cell(f"{rate.count}/{rate.n}", share=rate.rate if rate.n else None) for rate in singles]
         row += _grouped([*cells, _pooled_cell(board, policy, stratum)])
     for second in board.policies[1:]:
         test = board.compare(board.policies[0], second, stratum)
@@ -83,7 +83,7 @@ def _pooled_cell(board: Board, policy: str, stratum: str) -> Cell:
     rate, time = board.rate(policy, stratum), board.time_s(policy, stratum)
     if not rate.n:
         return Cell("")
-    note = f"{100 * rate.low:.1f} to {100 * rate.high:.1f}\n{rate.successes}/{rate.n}"
+    note = f"{100 * rate.low:.1f} to {100 * rate.high:.1f}\n{rate.count}/{rate.n}"
     return Cell(
         f"{100 * rate.rate:.1f} %", share=rate.rate, note=note + (f", {time:.1f} s" if time is not None else "")
     )
@@ -119,7 +119,7 @@ def terminal_table(board: Board) -> TerminalTable:
 def _terminal_cells(board: Board, stratum: str) -> Iterator[str]:
     for policy in board.policies:
         rates = [board.rate(policy, stratum, seed) for seed in board.seeds(policy)]
-        singles = "  ".join(f"{rate.successes}/{rate.n}" for rate in rates)
+        singles = "  ".join(f"{rate.count}/{rate.n}" for rate in rates)
         yield f"{board.rate(policy, stratum)}\n{singles}"
     for second in board.policies[1:]:
         test = board.compare(board.policies[0], second, stratum)

@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 
 from hiltk.artifacts.store import Artifact
-from hiltk.evaluation.intervals import Paired, Rate, compare_paired, wilson
+from hiltk.evaluation.intervals import Paired, compare_paired
 from hiltk.evaluation.rollouts import EPISODE_COLUMNS
 from hiltk.evaluation.tables import TOTAL
 from hiltk.reports.sources import read_csv, split_label
+from hiltk.reward_rule import Rate, wilson
 
 _COLUMNS = ["setting", "policy", "seed", "stratum", "n", "successes", "rate", "low", "high"]
 _SAME_EPISODE = ["train_seed", "stratum", "seed"]
@@ -77,7 +78,7 @@ class Board:
                 for stratum in self.rows:
                     rate = self.rate(policy, stratum, seed)
                     name = "all" if seed is None else _seed_name(seed)
-                    row = (self.setting, policy, name, stratum, rate.n, rate.successes, rate.rate, rate.low, rate.high)
+                    row = (self.setting, policy, name, stratum, rate.n, rate.count, rate.rate, rate.low, rate.high)
                     out.append(row)
         return pd.DataFrame(out, columns=_COLUMNS)
 

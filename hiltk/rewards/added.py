@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from hiltk.reward_rule import is_positive, judge_episode, summarise, wilson
 from hiltk.rewards.calibration import confusion
 from hiltk.rewards.classifier import SuccessClassifier
 from hiltk.rewards.frames import LabelledFrames
-from hiltk.rewards.hold import judge_episode, share, summarise
 
 
 def judge_added(classifier: SuccessClassifier, frames: LabelledFrames, true_hold_steps: int) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def judge_added(classifier: SuccessClassifier, frames: LabelledFrames, true_hold
         true_hold_steps: an episode succeeds where its labels hold for so long.
     """
     probabilities = classifier.probabilities({k: v[:] for k, v in frames.images.items()})
-    positive = probabilities >= classifier.threshold
+    positive = is_positive(probabilities, classifier.threshold)
     verdicts = []
     for number in np.unique(frames.episode):
         rows = frames.episode == number
@@ -30,8 +30,8 @@ def judge_added(classifier: SuccessClassifier, frames: LabelledFrames, true_hold
     failures = counts.false_positives + counts.true_negatives
     successes = counts.true_positives + counts.false_negatives
     return {
-        "false_positives": asdict(share(counts.false_positives, failures)),
-        "false_negatives": asdict(share(counts.false_negatives, successes)),
+        "false_positives": asdict(wilson(counts.false_positives, failures)),
+        "false_negatives": asdict(wilson(counts.false_negatives, successes)),
         "mean_probability_of_failures": float(probabilities[~frames.success].mean()) if failures else None,
         "wrongly_ended": asdict(summarise(verdicts).wrongly_ended),
         "threshold": classifier.threshold,

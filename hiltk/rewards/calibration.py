@@ -8,6 +8,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
+from hiltk.reward_rule import is_positive
+
 MAX_TEMPERATURE = 20.0
 
 
@@ -130,7 +132,7 @@ def choose_threshold(
 
 def confusion(probabilities: np.ndarray, success: np.ndarray, threshold: float) -> Confusion:
     """Count verdicts "success" at or above ``threshold`` against the labels."""
-    verdict = probabilities >= threshold
+    verdict = is_positive(probabilities, threshold)
     return Confusion(
         true_positives=int((verdict & success).sum()),
         false_positives=int((verdict & ~success).sum()),

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from hiltk.reward_rule import is_positive
 from hiltk.rewards.calibration import reliability
 from hiltk.rewards.training import Result
 
@@ -82,7 +83,7 @@ def _show(axis: Axes, result: Result, names: list[str], i: int) -> None:
     axis.set_title(f"{names[frames.episode[i]]}\nframe {frames.step[i]}, p = {p:.3f}", fontsize=7)
     axis.set_xticks([])
     axis.set_yticks([])
-    mistaken = (p >= result.classifier.threshold) != frames.success[i]
+    mistaken = is_positive(p, result.classifier.threshold) != frames.success[i]
     for spine in axis.spines.values():
         spine.set_visible(bool(mistaken))
         spine.set(color=FAILURE, linewidth=4)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hiltk.reward_rule import is_held
 from hiltk.spec import RewardSpec
 
 NEGLIGIBLE = 1e-9  # of a payment so late that leaving it out changes nothing
@@ -58,7 +59,7 @@ def payoff(rule: RewardSpec, discount: float, horizon: int, *, positive_value: f
     best: np.ndarray
     finishing, flickering, best = (np.zeros(rule.hold_steps + 1) for _ in range(3))
     for step in range(steps, 0, -1):
-        done = (runs == rule.hold_steps) & (step >= rule.min_steps)
+        done = is_held(runs, step, rule.hold_steps, rule.min_steps)
         finishing = np.where(done, rule.success_value, positive + discount * finishing[runs])
         go_on = np.where(done, rule.success_value, positive + discount * best[runs])
         best = np.maximum(go_on, rule.step_value + discount * best[0])

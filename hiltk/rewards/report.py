@@ -9,9 +9,9 @@ import pandas as pd
 from rich.table import Table
 
 from hiltk.config.commands import ClassifierConf
+from hiltk.reward_rule import is_positive, summarise, wilson
 from hiltk.rewards.calibration import average_precision, reliability
 from hiltk.rewards.frames import LabelledFrames
-from hiltk.rewards.hold import share, summarise
 from hiltk.rewards.sessions import SessionScore
 from hiltk.rewards.training import Result
 from hiltk.rewards.tuning import Tuning
@@ -87,7 +87,9 @@ def warnings(result: Result, conf: ClassifierConf) -> list[str]:
             "mistakes.png for wrong labels, or add a camera that sees the difference"
         )
     if replay.wrongly_ended.count:
-        found.append(f"held-out episodes ended at a frame labelled failure: {replay.wrongly_ended}; raise hold_steps")
+        found.append(
+            f"held-out episodes ended at a frame labelled failure: {replay.wrongly_ended.counted}; raise hold_steps"
+        )
     found += [
         f"had {score.session} not been recorded, {score.confusion.accuracy:.1%} of its frames would be judged rightly: "
         "a new day or lamp needs a few episodes of its own"
@@ -115,9 +117,9 @@ def table(result: Result) -> Table:
         "calibration error": f"{reliability(result.probabilities, result.held_out.success).error:.1%}",
         "threshold": f"{classifier.threshold:.3f}",
         "frames that must hold / not before step": f"{classifier.hold_steps} / {classifier.min_steps}",
-        "episodes wrongly ended": str(replay.wrongly_ended),
-        "failed episodes wrongly rewarded": str(replay.wrongly_rewarded),
-        "successful episodes missed": str(replay.missed),
+        "episodes wrongly ended": replay.wrongly_ended.counted,
+        "failed episodes wrongly rewarded": replay.wrongly_rewarded.counted,
+        "successful episodes missed": replay.missed.counted,
         "median delay": f"{replay.delay_steps:g} steps",
     }
     for name, value in rows.items():
@@ -164,7 +166,7 @@ def _spread(result: Result) -> dict[str, float] | None:
     if len(result.opinions) < 2:
         return None
     spread = result.opinions.std(0)
-    wrong = (result.probabilities >= result.classifier.threshold) != result.held_out.success
+    wrong = is_positive(result.probabilities, result.classifier.threshold) != result.held_out.success
     return {name: float(spread[rows].mean()) for name, rows in (("right", ~wrong), ("wrong", wrong)) if rows.any()}
 
 
@@ -177,7 +179,7 @@ def _tuning(tuning: Tuning) -> dict[str, Any]:
         "wrongly_ended": tuning.wrongly_ended.sum(-1).tolist(),
         "missed": tuning.missed.sum(-1).tolist(),
         "chosen": {"hold_steps": tuning.hold_steps, "min_steps": tuning.min_steps},
-        "mistakes_by_rule_of_the_others": asdict(share(tuning.mistakes_apart(), tuning.episodes)),
+        "mistakes_by_rule_of_the_others": asdict(wilson(tuning.mistakes_apart(), tuning.episodes)),
     }
 
 

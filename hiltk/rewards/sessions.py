@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiltk.data.episode import Episode
+from hiltk.reward_rule import EpisodeVerdict
 from hiltk.rewards.calibration import Confusion, confusion
 from hiltk.rewards.frames import LabelledFrames, Origin, Split, split_episodes
-from hiltk.rewards.hold import EpisodeVerdict
 
 MOST_ROUNDS = 5  # trainings for sessions in turn; with more sessions than that, several are left out at once
 Judged = tuple[LabelledFrames, np.ndarray, list[EpisodeVerdict]]  # frames, their probabilities, a verdict per episode

@@ -12,6 +12,7 @@ from hiltk.agents.encoders import check_encoder
 from hiltk.config.commands import ClassifierConf, ClassifierSplit
 from hiltk.data.episode import Episode
 from hiltk.errors import ConfigError, UserError, nearest
+from hiltk.reward_rule import EpisodeVerdict, is_positive
 from hiltk.rewards.augment import check_augment
 from hiltk.rewards.calibration import (
     Confusion,
@@ -25,7 +26,6 @@ from hiltk.rewards.calibration import (
 from hiltk.rewards.classifier import SuccessClassifier
 from hiltk.rewards.fit import Fit, fit, fit_for, logits_of
 from hiltk.rewards.frames import LabelledFrames, Origin, Split, collect
-from hiltk.rewards.hold import EpisodeVerdict
 from hiltk.rewards.sessions import Judged, SessionScore, judge_unseen, rounds, score_sessions, split_by_origin
 from hiltk.rewards.tuning import Replays, Tuning, hold_candidates, min_candidates, tune
 from hiltk.rewards.versions import versions_of, with_versions
@@ -239,7 +239,8 @@ def _replays(
     probabilities: np.ndarray,
     true_hold_steps: int,
 ) -> Replays:
-    positive, rows = probabilities >= classifier.threshold, [frames.episode == n for n in np.unique(frames.episode)]
+    positive = is_positive(probabilities, classifier.threshold)
+    rows = [frames.episode == n for n in np.unique(frames.episode)]
     return Replays([positive[r] for r in rows], [frames.success[r] for r in rows], true_hold_steps)
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from hiltk.reward_rule import CONFIDENCE, Rate, Verdict, judge_episode, summarise
 from hiltk.rewards.calibration import Confusion, confusion
 from hiltk.rewards.frames import LabelledFrames
-from hiltk.rewards.hold import CONFIDENCE, Share, first_hold, share
 
 RESAMPLES = 2000
 
@@ -43,9 +43,9 @@ class Judgement:
 
     accuracy: Interval
     confusion: Confusion
-    wrongly_rewarded: Share
-    missed: Share
-    early: Share
+    wrongly_rewarded: Rate
+    missed: Rate
+    early: Rate
     delays: list[int]
     wrong: dict[str, list[int]]
 
@@ -64,31 +64,24 @@ def judge(
         hold_steps, min_steps: the rule that the classifier is used with.
         true_hold_steps: an episode succeeds where its labels hold for so long, at any time.
     """
-    numbers = np.unique(frames.episode)
-    wrong: dict[str, list[int]] = {"wrongly_rewarded": [], "missed": [], "early": []}
-    delays, failed = [], 0
-    for number in numbers.tolist():
+    found = {}
+    for number in np.unique(frames.episode).tolist():
         rows = frames.episode == number
-        ended = first_hold(positive[rows], hold_steps, min_steps)
-        held = first_hold(frames.success[rows], true_hold_steps)
-        failed += held is None
-        if held is None and ended is not None:
-            wrong["wrongly_rewarded"].append(number)
-        elif held is not None and ended is None:
-            wrong["missed"].append(number)
-        elif held is not None and ended is not None:
-            delays.append(ended - held)
-            if ended < held:
-                wrong["early"].append(number)
-    succeeded = len(numbers) - failed
+        hold = hold_steps, min_steps
+        found[number] = judge_episode(positive[rows], frames.success[rows], *hold, true_hold_steps=true_hold_steps)
+    replay = summarise(list(found.values()))
     return Judgement(
         accuracy=by_episode(positive == frames.success, frames.episode),
         confusion=confusion(positive.astype(float), frames.success, 0.5),
-        wrongly_rewarded=share(len(wrong["wrongly_rewarded"]), failed),
-        missed=share(len(wrong["missed"]), succeeded),
-        early=share(len(wrong["early"]), succeeded),
-        delays=delays,
-        wrong=wrong,
+        wrongly_rewarded=replay.wrongly_rewarded,
+        missed=replay.missed,
+        early=replay.early,
+        delays=[v.delay for v in found.values() if v.delay is not None],
+        wrong={
+            "wrongly_rewarded": [n for n, v in found.items() if v.wrongly_rewarded],
+            "missed": [n for n, v in found.items() if v.verdict is Verdict.missed],
+            "early": [n for n, v in found.items() if v.early],
+        },
     )
 
 
@@ -111,9 +104,9 @@ def unseen_table(judgement: Judgement) -> Table:
     out.add_row("frame accuracy", str(judgement.accuracy))
     out.add_row("success called success / failure", f"{counts.true_positives} / {counts.false_negatives}")
     out.add_row("failure called success / failure", f"{counts.false_positives} / {counts.true_negatives}")
-    out.add_row("failed episodes rewarded", str(judgement.wrongly_rewarded))
-    out.add_row("successful episodes missed", str(judgement.missed))
-    out.add_row("successful episodes ended early", str(judgement.early))
+    out.add_row("failed episodes rewarded", judgement.wrongly_rewarded.counted)
+    out.add_row("successful episodes missed", judgement.missed.counted)
+    out.add_row("successful episodes ended early", judgement.early.counted)
     if delays:
         out.add_row("delay, median (90 %)", f"{np.median(delays):g} ({np.quantile(delays, 0.9):g}) steps")
     return out

@@ -116,7 +116,8 @@ def _recorded(cfg: PreviewConf, classifier: SuccessClassifier, dataset: Artifact
         Console().print(UNWATCHED, highlight=False, soft_wrap=True)
     for number, episode in enumerate(tqdm(shown, "previewing", unit="episode", mininterval=0.5)):
         stratum = f" ({episode.stratum.replace('_', ' ')})" if episode.stratum else ""
-        yield look_at(classifier, episode, f"{dataset.name} {number}{stratum}", spec.fps, drift)
+        name = f"{dataset.name} {number}{stratum}"
+        yield look_at(classifier, episode, name, spec.fps, drift, spec.reward.hold_steps)
 
 
 def _live(

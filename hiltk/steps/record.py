@@ -20,7 +20,7 @@ from hiltk.config.commands import Fault, RecordConf
 from hiltk.data.episode import Episode, Source
 from hiltk.data.lerobot_io import DatasetWriter
 from hiltk.envs.make import announce_renderer, make_env
-from hiltk.envs.rewards import SuccessRule
+from hiltk.envs.rewards import SuccessRule, shows_success
 from hiltk.errors import ConfigError, UserError
 from hiltk.humans.base import Human
 from hiltk.humans.make import make_human
@@ -156,7 +156,7 @@ class Frames:
     """Collects what one episode is made of."""
 
     def __init__(self, observation: Observation, info: dict[str, Any]) -> None:
-        self.observations, self.success = [observation], [_shows_success(info)]
+        self.observations, self.success = [observation], [shows_success(info)]
         self.actions: list[np.ndarray] = []
         self.rewards: list[float] = []
 
@@ -164,7 +164,7 @@ class Frames:
         self.actions.append(np.asarray(info.get("executed_action", action), np.float32))
         self.rewards.append(reward)
         self.observations.append(observation)
-        self.success.append(_shows_success(info))
+        self.success.append(shows_success(info))
 
     def episode(self, stratum: str, *, terminated: bool, truncated: bool) -> Episode:
         count = len(self.actions)
@@ -180,11 +180,6 @@ class Frames:
             truncated=truncated,
             stratum=stratum,
         )
-
-
-def _shows_success(info: dict[str, Any]) -> bool:
-    """The predicate in this very observation; where there is none, the rule's verdict."""
-    return bool(info.get("success_now", info["success"]))
 
 
 def play(env: SuccessRule, human: Human, seed: int, steps_after_success: int) -> tuple[Episode, Episode | None, bool]:

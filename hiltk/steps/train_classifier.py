@@ -20,6 +20,7 @@ from hiltk.data.decoded import cached_episodes
 from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import dataset_spec
 from hiltk.errors import ConfigError, UserError, nearest
+from hiltk.reward_rule import is_positive
 from hiltk.rewards.added import judge_added
 from hiltk.rewards.classifier import SuccessClassifier
 from hiltk.rewards.drift import training_statistics
@@ -124,7 +125,7 @@ def _judge(classifier: SuccessClassifier, unseen: list[Artifact], spec: Spec, ca
         own = replace(dataset_spec(artifact.path), images=spec.images)
         episodes += cached_episodes(artifact.path, own, cache=cache, after_end=True, name=artifact.ref)
     frames = collect(episodes, spec.image_keys)
-    positive = classifier.probabilities(frames.images) >= classifier.threshold
+    positive = is_positive(classifier.probabilities(frames.images), classifier.threshold)
     return judge(positive, frames, classifier.hold_steps, classifier.min_steps, spec.reward.hold_steps)
 
 

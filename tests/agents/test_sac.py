@@ -14,10 +14,11 @@ from hiltk.agents.bc import BehaviorCloning
 from hiltk.agents.divergence import NotFinite
 from hiltk.agents.gripper import choices, double_dqn_target
 from hiltk.agents.policy import Policy, quantise
-from hiltk.agents.sac import SacAgent, q_bounds
+from hiltk.agents.sac import SacAgent
 from hiltk.config.groups import EncoderConf, SacConf
 from hiltk.configuring.typed import compose
 from hiltk.data.replay import Batch
+from hiltk.reward_rule import q_bounds
 from hiltk.spec import STATE_KEY, ActionSpec, Dimension, GripperFormat, ImageSpec, RewardSpec, Spec, StateSpec, Stats
 from hiltk.steps import VERBS
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from hiltk.data.curate import open_dataset
 from hiltk.data.episode import Episode
-from hiltk.data.labels import Kind, Mark, end_step, marks_of, read_marks, relabelled, success_of
+from hiltk.data.labels import Kind, Mark, marks_of, read_marks, relabelled, success_of
 from hiltk.data.lerobot_io import load_episodes
 from hiltk.data.rewrite import replace_columns
 from hiltk.errors import UserError
-from hiltk.rewards.hold import Hold
+from hiltk.reward_rule import Hold, settle
 from hiltk.spec import RewardSpec, Spec
 
 LENGTHS = [10, 100, 5]
@@ -132,7 +132,8 @@ def test_runs_give_back_the_labels(shown: list[bool]) -> None:
     ],
 )
 def test_where_an_episode_ends(shown: list[int], hold: int, least: int, end: int | None) -> None:
-    assert end_step(np.array(shown, bool), RewardSpec(hold_steps=hold, min_steps=least)) == end
+    settled = settle(np.array(shown, bool), RewardSpec(hold_steps=hold, min_steps=least))
+    assert (settled.steps if settled.success else None) == end
 
 
 @given(st.lists(st.booleans(), min_size=2, max_size=30), st.integers(1, 4), st.integers(0, 10))
@@ -140,7 +141,8 @@ def test_the_end_is_the_simulators(shown: list[bool], hold: int, least: int) -> 
     """The same verdict as the rule that runs while recording, the last frame apart."""
     rule = Hold(hold, least)
     steps = [t for t in range(1, len(shown)) if rule.see(shown[t])]
-    end = end_step(np.array(shown), RewardSpec(hold_steps=hold, min_steps=least))
+    settled = settle(np.array(shown), RewardSpec(hold_steps=hold, min_steps=least))
+    end = settled.steps if settled.success else None
     assert end == (steps[0] if steps else None) or (not steps and end == len(shown) - 1 and shown[-1])
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hiltk.envs.base import HilEnv
 from hiltk.envs.rewards import SuccessRule, classifier_judge
 from hiltk.errors import ConfigError, UserError
-from hiltk.rewards.hold import first_hold
+from hiltk.reward_rule import first_hold
 from hiltk.spec import STATE_KEY, Dimension, ImageSpec, RewardSpec, Spec, StateSpec
 
 NOTHING = np.zeros(1, np.float32)

@@ -1,51 +1,11 @@
-"""Golden numbers: the Wilson formula worked by hand with z = 1.959964, McNemar by summing the binomial."""
+"""Golden numbers: McNemar by summing the binomial."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from hiltk.evaluation.intervals import compare_paired, wilson
-
-
-@pytest.mark.parametrize(
-    ("successes", "n", "low", "high"),
-    [
-        (20, 20, 0.8389, 1.0),  # low = n / (n + z^2) = 20 / 23.8415
-        (0, 10, 0.0, 0.2775),  # high = z^2 / (n + z^2) = 3.8415 / 13.8415
-        (190, 200, 0.9104, 0.9726),
-        (14, 20, 0.4810, 0.8545),  # the user's best result on hardware: 48-85 %
-    ],
-)
-def test_wilson_golden(successes: int, n: int, low: float, high: float) -> None:
-    rate = wilson(successes, n)
-    assert (rate.low, rate.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
-
-
-@given(st.integers(0, 300), st.integers(1, 300))
-def test_wilson_is_the_textbook_formula(successes: int, n: int) -> None:
-    successes = min(successes, n)
-    z, p = 1.959963984540054, successes / n
-    center = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    rate = wilson(successes, n)
-    assert rate.low == pytest.approx(max(0, center - half), abs=1e-9)
-    assert rate.high == pytest.approx(min(1, center + half), abs=1e-9)
-    assert rate.low <= rate.rate <= rate.high
-
-
-def test_no_episodes_say_nothing() -> None:
-    rate = wilson(0, 0)
-    assert (rate.low, rate.high) == (0, 1) and math.isnan(rate.rate)
-    assert str(rate) == "no episodes"
-
-
-def test_rate_reads_as_percent() -> None:
-    assert str(wilson(190, 200)) == "95.0 % [91.0, 97.3]"
+from hiltk.evaluation.intervals import compare_paired
 
 
 def test_mcnemar_golden() -> None:

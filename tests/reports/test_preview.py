@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hiltk.evaluation.preview import Look, Rule
+from hiltk.evaluation.preview import Look
 from hiltk.evaluation.preview_film import LEAST_PX, film
 from hiltk.reports.preview import episode_table, facts, frame_table, sections, strip_figure, verdict_words
+from hiltk.reward_rule import Verdict, first_hold
 from hiltk.rewards.drift import Drift, Known
-from hiltk.rewards.hold import Verdict, first_hold
+from hiltk.spec import RewardSpec
 
-RULE = Rule(threshold=0.7, hold_steps=2, min_steps=0)
+RULE = RewardSpec(threshold=0.7, hold_steps=2, min_steps=0)
 DARK = Drift("wrist", "brightness", False, 50.0, Known(100.0, 2.0, [90.0, 95.0, 100.0, 105.0, 110.0], 1.9))
 
 

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from hiltk.config.commands import ClassifierConf
 from hiltk.data.episode import Episode
+from hiltk.reward_rule import EpisodeVerdict, Verdict
 from hiltk.rewards.calibration import Confusion
 from hiltk.rewards.figures import FAILURE, plot_curve, plot_hold, plot_mistakes
-from hiltk.rewards.hold import EpisodeVerdict, Verdict
 from hiltk.rewards.report import curve_table, metrics, table, warnings
 from hiltk.rewards.sessions import SessionScore
 from hiltk.rewards.training import Result, train_classifier

@@ -13,11 +13,11 @@ from hiltk.config.commands import AugmentConf, ClassifierConf
 from hiltk.config.groups import EncoderConf
 from hiltk.data.episode import Episode
 from hiltk.errors import ConfigError, UserError
+from hiltk.reward_rule import Verdict
 from hiltk.rewards.augment import recolor
 from hiltk.rewards.classifier import SuccessClassifier
 from hiltk.rewards.fit import logits_of
 from hiltk.rewards.frames import collect
-from hiltk.rewards.hold import Verdict
 from hiltk.rewards.maps import cached
 from hiltk.rewards.training import restrict_cameras, train_classifier
 from hiltk.spec import STATE_KEY, Dimension, ImageSpec, Spec, StateSpec

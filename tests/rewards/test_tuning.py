@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hiltk.rewards.hold import Verdict
+from hiltk.reward_rule import Verdict
 from hiltk.rewards.tuning import Replays, choose, hold_candidates, min_candidates, tune
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hiltk.reward_rule import first_hold
 from hiltk.rewards.frames import LabelledFrames
-from hiltk.rewards.hold import first_hold
 from hiltk.rewards.unseen import by_episode, judge
 
 
