@@ -13,7 +13,7 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hiltk.data.episode import Episode, Source
+from hiltk.data.episode import Episode, Source, paid
 from hiltk.data.foreign import split_at_success
 from hiltk.data.labels import relabelled
 from hiltk.envs.base import HilEnv
@@ -160,6 +160,7 @@ def stepped(env: SuccessRule) -> tuple[Episode, list[dict[str, Any]]]:
         action_valid=np.ones(steps, bool),
         terminated=terminated,
         truncated=truncated,
+        rule=env.rule,
     )
     return episode, infos
 
@@ -218,6 +219,23 @@ def test_recordings_from_elsewhere_are_settled_alike(shown: list[bool], rule: Re
     settled = settle(success, rule)
     assert outcome(episode, len(episode)) == outcome(settled, settled.steps)
     assert (0 if after is None else len(after)) == len(shown) - settled.steps
+
+
+@given(SHOWN, SHOWN, RULES, st.booleans())
+def test_a_demonstration_paid_by_its_own_rule_stays_as_it_was(
+    shown: list[bool], truth: list[bool], rule: RewardSpec, by_classifier: bool
+) -> None:
+    """Time-outs that are terminal are no successes, whatever a step pays; nor is a success that pays nothing none."""
+    truth = (truth * len(shown))[: len(shown)]
+    if not by_classifier:
+        shown = truth
+    live, infos = stepped(judged_by(shown, truth, rule) if by_classifier else SuccessRule(TapeEnv(truth), rule))
+    if rule.timeout == "terminal" and not infos[-1]["success"]:
+        truth[-1] = False  # a lone last frame of success is taken for a success, where a time-out looks like one
+        live, infos = stepped(judged_by(shown, truth, rule) if by_classifier else SuccessRule(TapeEnv(truth), rule))
+    again = paid(live, live.rule or rule)
+    assert outcome(again, len(again)) == outcome(live, len(live))
+    assert live.succeeded == again.succeeded == infos[-1]["success"]
 
 
 @given(SHOWN, SHOWN, RULES, st.integers(0, 4))

@@ -7,6 +7,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from hiltk.reward_rule import end, payments, pays_success
 from hiltk.spec import RewardSpec
 
 
@@ -34,6 +35,7 @@ class Episode:
         terminated: the episode ended in a state without a future (success): no bootstrapping.
         truncated: the episode was cut short (time limit, Ctrl-C): bootstrapping goes on.
         stratum: where it spawned; empty when unknown.
+        rule: what paid it; None when unknown.
     """
 
     observations: dict[str, np.ndarray]
@@ -46,19 +48,22 @@ class Episode:
     terminated: bool
     truncated: bool
     stratum: str = ""
+    rule: RewardSpec | None = None
 
     def __len__(self) -> int:
         return len(self.actions)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it ended in success, by what is seen or was paid last: a time-out may be terminal, too."""
+        return bool(self.terminated and (self.success[-1] or pays_success(self.rewards[-1], self.rule or RewardSpec())))
 
 
 def paid(episode: Episode, reward: RewardSpec) -> Episode:
     """A demonstration as a run's reward rule pays and ends it: one batch must not mix two rules (failures, S9)."""
     if reward.source == "env":
         return episode
-    rewards = np.full(len(episode), reward.step_value, np.float32)
-    # A time-out may be recorded as terminal, too; only success is paid.
-    if episode.terminated and (episode.success[-1] or episode.rewards[-1] > 0):
-        rewards[-1] = reward.success_value
-    if reward.timeout == "terminal" and episode.truncated:
-        episode = replace(episode, terminated=True, truncated=False)
-    return replace(episode, rewards=rewards)
+    success = episode.succeeded
+    terminated, truncated = end(reward, over=episode.terminated, timeout=episode.truncated)
+    rewards = payments(len(episode), reward, success=success)
+    return replace(episode, rewards=rewards, terminated=terminated, truncated=truncated, rule=reward)

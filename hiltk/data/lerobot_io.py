@@ -29,7 +29,7 @@ from hiltk.data.lerobot_files import RECORD_AGAIN, LeRobotFiles, take
 from hiltk.data.statistics import vector_stats
 from hiltk.errors import UserError
 from hiltk.observation import fit_image
-from hiltk.spec import STATE_KEY, ImageSpec, Spec
+from hiltk.spec import STATE_KEY, ImageSpec, RewardSpec, Spec
 
 SPEC_FILE = Path("meta") / "hiltk_spec.yaml"
 ACTION = "action"
@@ -309,7 +309,7 @@ class DatasetReader:
 
 @dataclass
 class Columns:
-    """Every column but the cameras, over all rows."""
+    """Every column but the cameras, over all rows; and the reward rule that paid them."""
 
     state: np.ndarray
     action: np.ndarray
@@ -317,6 +317,7 @@ class Columns:
     source: np.ndarray
     stratum: np.ndarray
     flags: dict[str, np.ndarray]
+    rule: RewardSpec
 
     def episode(self, start: int, stop: int, images: dict[str, np.ndarray], *, after_end: bool) -> Episode:
         """Rows ``start`` to ``stop`` as an episode; ``images`` has as many frames per camera."""
@@ -336,6 +337,7 @@ class Columns:
             terminated=ends,
             truncated=not ends and bool(self.flags["next.truncated"][acts].any()),
             stratum=str(self.stratum[start]),
+            rule=self.rule,
         )
 
 
@@ -363,6 +365,7 @@ def read_columns(files: LeRobotFiles, spec: Spec, *, finite: bool = True) -> Col
         source=files.column("source").astype(np.int64),
         stratum=files.column("stratum"),
         flags={flag: files.column(flag).astype(bool) for flag in FLAGS},
+        rule=spec.reward,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import DatasetWriter
 from hiltk.data.replay import RING_FILE, FrameStore
 from hiltk.errors import UserError
-from hiltk.spec import STATE_KEY, Spec
+from hiltk.spec import STATE_KEY, RewardSpec, Spec
 
 Arrays = Mapping[str, np.ndarray]
 # What episodes are read from, besides cameras; and what is known of the ring they lie in.
@@ -58,15 +59,20 @@ def export_store(source: Path | FrameStore, spec: Spec, out: Path) -> int:
     return len(rows)
 
 
-def stored_episodes(source: Path | FrameStore, *, images: bool = True) -> Iterator[Episode]:
+def stored_episodes(
+    source: Path | FrameStore, *, images: bool = True, rule: RewardSpec | None = None
+) -> Iterator[Episode]:
     """The whole episodes of a replay store, oldest first; without ``images`` with no camera's frames.
+
+    Args:
+        rule: the run's, which paid them.
 
     Raises:
         UserError: there is no store.
     """
     arrays, ring = _opened(source)
     keys = [k for k in arrays if k.startswith("observation." if images else STATE_KEY)]
-    yield from (_episode(arrays, own, keys) for own in _episode_rows(arrays, ring)[0])
+    yield from (replace(_episode(arrays, own, keys), rule=rule) for own in _episode_rows(arrays, ring)[0])
 
 
 def stored_observations(

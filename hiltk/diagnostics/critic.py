@@ -512,13 +512,8 @@ def examples(episodes: Sequence[Episode]) -> list[int]:
         if not episode.action_valid.all():
             continue
         acted = (episode.source == Source.policy).any()
-        kinds[f"policy {_succeeded(episode)}" if acted else "demo"] = number
+        kinds[f"policy {episode.succeeded}" if acted else "demo"] = number
     return sorted(kinds.values())[-FILMED:]
-
-
-def _succeeded(episode: Episode) -> bool:
-    """A time-out may be terminal, too."""
-    return bool(episode.success[-1] or (episode.terminated and episode.rewards[-1] > 0))
 
 
 def _draw_episode(part: Any, r: Ratings, episode: Episode, number: int, key: str) -> None:
@@ -546,5 +541,5 @@ def _draw_episode(part: Any, r: Ratings, episode: Episode, number: int, key: str
     curve.set_xlabel("step")
     curve.legend(fontsize=7, loc="lower right")
     whose = "policy" if (episode.source == Source.policy).any() else "demonstration"
-    outcome = "success" if _succeeded(episode) else "no success"
+    outcome = "success" if episode.succeeded else "no success"
     part.suptitle(f"{whose}, {outcome}, {len(rows)} steps", fontsize=9)

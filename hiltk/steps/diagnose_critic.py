@@ -112,7 +112,7 @@ def _episodes(cfg: DiagnoseCriticConf, artifact: Artifact, agent: Agent, inputs:
         episodes, _, datasets = load_datasets(names, Path(cfg.root))
         demos = [paid(episode, agent.reward) for episode in episodes]
         inputs += [d for d in datasets if d.path not in [a.path for a in inputs]]
-    newest = list(deque(stored_episodes(artifact.path), maxlen=cfg.episodes))
+    newest = list(deque(stored_episodes(artifact.path, rule=agent.reward), maxlen=cfg.episodes))
     if not demos and not newest:
         raise UserError("there are no episodes to look at", where=artifact.ref, fix="train for longer first")
     keys = set(newest[0].observations) if newest else set(demos[0].observations)

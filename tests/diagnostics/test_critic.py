@@ -237,6 +237,12 @@ def test_which_episodes_are_filmed() -> None:
     assert examples([demo]) == [0]
 
 
+def test_a_time_out_in_sight_of_success_is_filmed_as_a_failure() -> None:
+    """Success shows in the last frame only, which is not held: the rule ended it by time."""
+    good, near = chain(3), replace(chain(3, success=False), success=np.arange(4) == 3)
+    assert examples([good, near]) == [0, 1]
+
+
 def test_figures(tmp_path: Path) -> None:
     episodes = [*CHAINS, chain(5, success=False)]
     d = diagnosed(right, episodes, metrics(np.linspace(0.1, 0.7, 60), np.full(60, 0.3)))
