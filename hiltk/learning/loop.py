@@ -20,6 +20,7 @@ from hiltk.config.commands import TrainConf
 from hiltk.data.episode import Source
 from hiltk.data.replay import Batch, ReplaySampler
 from hiltk.envs.base import HilEnv, Info
+from hiltk.envs.rewards import shows_success
 from hiltk.humans.base import Human
 from hiltk.humans.schedules import InterventionSchedule
 from hiltk.learning import checkpoint, divergence
@@ -27,6 +28,7 @@ from hiltk.learning.best import BestPolicy
 from hiltk.learning.guards import Expected, Finding, GuardLog, Guards
 from hiltk.learning.metrics import COLUMNS, CsvLog, Row, TrainingDisplay
 from hiltk.observation import Observation
+from hiltk.reward_rule import pays_success
 from hiltk.rewards.drift import DriftMonitor
 
 
@@ -138,7 +140,7 @@ class Trainer:
             truncated=truncated,
             source=source,
             is_intervention=source is Source.human,
-            success=bool(info.get("success_now", info.get("success"))),
+            success=shows_success(info),
         )
         tally.steps += 1
         tally.reward += float(reward)
@@ -184,7 +186,8 @@ class Trainer:
             # The last checkpoint stays, but cannot help: a run resumed from it is the same run, to the digit.
             fix = "start again with a lower agent.lr; init= takes up a policy that is still good"
             raise divergence.diverged(self.folder, self.agent, batch, error, fix) from error
-        return metrics | _composition(batch)
+        paid = pays_success(batch.reward, self.agent.reward, discount=self.sampler.discount, steps=self.sampler.n_step)
+        return metrics | _composition(batch, paid)
 
     def _row(self, tally: Tally, elapsed: float) -> Row:
         info, steps = tally.info, tally.steps
@@ -287,9 +290,9 @@ def _means(rows: list[dict[str, float]]) -> dict[str, float]:
     return {k: float(np.mean([r[k] for r in rows if k in r])) for k in sorted(keys)}
 
 
-def _composition(batch: Batch) -> dict[str, float]:
-    """What a batch is made of: shares by who chose the action, and of transitions that carry a reward."""
-    shares = {"demo_share": batch.human, "positive_share": batch.reward > 0}
+def _composition(batch: Batch, paid: torch.Tensor) -> dict[str, float]:
+    """What a batch is made of: shares by who chose the action, and of transitions that are ``paid`` for success."""
+    shares = {"demo_share": batch.human, "positive_share": paid}
     if batch.source is not None:
         shares |= {
             "batch_demos": batch.source == Source.demo,

@@ -305,6 +305,22 @@ def test_batches_are_accounted_for(tmp_path: Path) -> None:
     assert rows[-1]["utd"] == pytest.approx(1.5, abs=0.3)
 
 
+def test_what_is_paid_for_success_is_told_by_the_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under -1 a step and 0 for success no reward is above 0, and the share of successes is what it would be."""
+    trainer = make_trainer(tmp_path, 8, demos=4)
+    trainer.agent.reward = RewardSpec(success_value=0.0, step_value=-1.0)
+    trainer.sampler.demos.reward -= 1
+    step = trainer.env.step
+
+    def costly(action: np.ndarray) -> Any:
+        observation, reward, *rest = step(action)
+        return observation, float(reward) - 1, *rest
+
+    monkeypatch.setattr(trainer.env, "step", costly)
+    shares = [row["positive_share"] for row in trainer.run() if "positive_share" in row]
+    assert shares and all(0 < share < 1 for share in shares)
+
+
 def test_findings_are_printed_recorded_and_not_repeated_after_a_resume(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
