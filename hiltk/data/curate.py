@@ -26,6 +26,7 @@ from hiltk.data.lerobot_io import ACTION, SPEC_FILE, Columns, read_columns, requ
 from hiltk.data.rewrite import column_stats
 from hiltk.data.statistics import floors, vector_stats
 from hiltk.errors import ConfigError, HiltkError, UserError
+from hiltk.reward_rule import pays_success
 from hiltk.spec import STATE_KEY, Dimension, Spec, merge_parts, require_compatible
 
 SESSIONS_FILE = Path("meta") / "hiltk_sessions.json"  # per episode, the dataset it was recorded in
@@ -119,7 +120,8 @@ def open_dataset(path: Path, name: str = "", *, finite: bool = True) -> Dataset:
 def summarise(dataset: Dataset) -> Summary:
     """Numbers about a dataset, for before and after."""
     bounds, flags = dataset.files.bounds, dataset.columns.flags
-    lengths = dataset.lengths
+    lengths, rule = dataset.lengths, dataset.spec.reward
+    played = [dataset.columns.episode(start, stop, {}, after_end=False).rewards for start, stop in bounds]
     return Summary(
         episodes=len(bounds),
         frames=bounds[-1][1],
@@ -127,7 +129,7 @@ def summarise(dataset: Dataset) -> Summary:
         success_frames=int(flags["success"].sum()),
         shortest=int(lengths.min()),
         longest=int(lengths.max()),
-        positive_rewards=int((dataset.columns.reward > 0).sum()),
+        positive_rewards=int(np.sum(pays_success(np.concatenate(played), rule))),
     )
 
 

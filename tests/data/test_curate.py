@@ -26,7 +26,7 @@ from hiltk.data.curate import (
 from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import dataset_spec, load_episodes
 from hiltk.errors import ConfigError, UserError
-from hiltk.spec import STATE_KEY, Dimension, ImageSpec, Semantics, Spec
+from hiltk.spec import STATE_KEY, Dimension, ImageSpec, RewardSpec, Semantics, Spec
 from tests.conftest import build_episode, build_spec, write_dataset
 
 WRIST = "observation.images.wrist"
@@ -185,6 +185,16 @@ def test_summary_by_hand(shared_dataset: Path) -> None:
         "longest": 12,
         "positive_rewards": 2,
     }
+
+
+def test_a_cost_of_time_hides_no_success(tmp_path: Path) -> None:
+    """-1 a step and 0 for success: no reward is above 0, and what follows the end is paid 0, too."""
+    spec = build_spec()
+    spec.reward = RewardSpec(success_value=0.0, step_value=-1.0)
+    episodes = [build_episode(spec, 5, n, success=n == 0) for n in range(2)]
+    for episode in episodes:
+        episode.rewards = episode.rewards - 1
+    assert summarise(opened(write_dataset(tmp_path / "costly", spec, episodes))).positive_rewards == 1
 
 
 # ---------------------------------------------------------------- episodes by number
