@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand
 
 from hiltk.errors import ConfigError, HiltkError
-from hiltk.steps import GROUPS, VERBS, Verb
+from hiltk.verbs import PREFIXES, STEPS, VERBS, Verb
 
 TRACEBACK = "HILTK_TRACEBACK"
 INTERNAL, INTERRUPTED = (70, 130)  # exit codes besides 1 (bad input) and 2 (config mistake)
@@ -181,23 +181,34 @@ def _add(verb: Verb) -> None:
         with messages():
             run_step(verb, [*(overrides or []), *ctx.args])
 
-    group, _, last = verb.name.rpartition(" ")
-    (_groups[group] if group else app).command(
+    prefix, _, last = verb.name.rpartition(" ")
+    (_prefixes[prefix] if prefix else app).command(
         last,
         cls=_command_class(verb),
         short_help=verb.help,
+        rich_help_panel=verb.group,
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )(command)
 
 
-_groups = {name: typer.Typer(no_args_is_help=True, help=about) for name, about in GROUPS.items()}
-for _verb in VERBS.values():
+_prefixes = {name: typer.Typer(no_args_is_help=True, help=about) for name, about in PREFIXES.items()}
+for _verb in STEPS.values():
     _add(_verb)
-for _name, _group in _groups.items():
-    app.add_typer(_group, name=_name)
+for _name, _prefixed in _prefixes.items():
+    _group = next(verb.group for verb in STEPS.values() if verb.name.startswith(f"{_name} "))
+    app.add_typer(_prefixed, name=_name, rich_help_panel=_group)
 
 
-@app.command("run", short_help="Run a pipeline: a chain of commands.")
+# ---------------------------------------------------------------- the verbs without a config
+
+
+def _listed(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command under its row of the table."""
+    verb = VERBS[name]
+    return app.command(verb.name, short_help=verb.help, rich_help_panel=verb.group)
+
+
+@_listed("run")
 def run_pipeline(
     name: Annotated[str, typer.Argument(help="A pipeline that ships with hiltk, or a YAML file.")],
     settings: Annotated[
@@ -210,7 +221,7 @@ def run_pipeline(
     Steps whose settings, code and inputs are unchanged are skipped.
     """
     with messages():
-        from hiltk.steps.pipeline import run
+        from hiltk.steps.run import run
 
         run(name, settings or [], dry_run=dry_run)
 
@@ -218,7 +229,7 @@ def run_pipeline(
 _Words = list[str] | None
 
 
-@app.command("check", short_help="Look for known mistakes in datasets, classifiers and policies.")
+@_listed("check")
 def check(
     artifacts: Annotated[_Words, typer.Argument(help="Names, name@version, paths or hub:owner/repo.")] = None,
     step: Annotated[str, typer.Option(help="Only what this command checks by itself, e.g. train.")] = "",
@@ -262,7 +273,7 @@ def _root(settings: list[str] | None) -> str:
     return (settings or ["root=outputs"])[-1].removeprefix("root=")
 
 
-@app.command("show", short_help="Show an artifact's spec and how it was made.")
+@_listed("show")
 def show(
     artifact: Annotated[str, typer.Argument(help="NAME, NAME@VERSION, a path or hub:owner/repo@tag.")],
     settings: _Root = None,
@@ -275,7 +286,7 @@ def show(
         run(artifact, root=_root(settings), as_json=as_json)
 
 
-@app.command("diff", short_help="Compare two artifacts: spec, settings, statistics.")
+@_listed("diff")
 def diff(
     a: Annotated[str, typer.Argument(help="An artifact, as `hiltk show` takes it.")],
     b: Annotated[str, typer.Argument(help="Another one; need not be of the same kind.")],
@@ -291,6 +302,9 @@ def diff(
 
         if run(a, b, root=_root(settings), as_json=as_json):
             raise typer.Exit(1)
+
+
+app.registered_commands.sort(key=lambda command: list(VERBS).index(str(command.name)))  # groups in the table's order
 
 
 def main() -> None:

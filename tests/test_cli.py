@@ -21,7 +21,7 @@ from hiltk.config.groups import GymnasiumConf, Schedule, So101SimConf
 from hiltk.configuring.completion import complete
 from hiltk.configuring.files import shipped
 from hiltk.errors import UserError
-from hiltk.steps import VERBS
+from hiltk.verbs import STEPS
 
 HEAVY = ("torch", "lerobot", "mujoco", "hydra", "omegaconf", "numpy", "pandas", "datasets", "huggingface_hub", "cv2")
 
@@ -29,8 +29,8 @@ HEAVY = ("torch", "lerobot", "mujoco", "hydra", "omegaconf", "numpy", "pandas", 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
     """Every step replaced by one that notes its config."""
-    seen: dict[str, list[Any]] = {name: [] for name in VERBS}
-    for verb in VERBS.values():
+    seen: dict[str, list[Any]] = {name: [] for name in STEPS}
+    for verb in STEPS.values():
         module = ModuleType(verb.module)
         module.run = seen[verb.name].append  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, verb.module, module)
@@ -45,7 +45,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException) ->
     def run(cfg: Any) -> None:
         raise error
 
-    monkeypatch.setattr(sys.modules[VERBS[step].module], "run", run)
+    monkeypatch.setattr(sys.modules[STEPS[step].module], "run", run)
 
 
 # ---------------------------------------------------------------- help
@@ -62,10 +62,10 @@ def test_help_imports_nothing_heavy() -> None:
     loaded = json.loads(out.rsplit("MODULES", 1)[1])
     assert "typer" in loaded
     assert not [m for m in HEAVY if m in loaded]
-    assert all(name.split()[0] in out for name in VERBS)
+    assert all(name.split()[0] in out for name in STEPS)
 
 
-@pytest.mark.parametrize("name", list(VERBS))
+@pytest.mark.parametrize("name", list(STEPS))
 def test_help_of_a_verb_says_what_it_reads_writes_and_shows_commands(name: str) -> None:
     result = hiltk(*name.split(), "--help")
     assert result.exit_code == 0
@@ -144,7 +144,7 @@ def test_multirun_goes_on_after_a_failure(
             raise UserError("seed 0 is unlucky")
         steps["train"].append(cfg)
 
-    monkeypatch.setattr(sys.modules[VERBS["train"].module], "run", run)
+    monkeypatch.setattr(sys.modules[STEPS["train"].module], "run", run)
     result = hiltk("train", "-m", "name=x", "seed=0,1", f"root={tmp_path}")
     assert result.exit_code == 1
     assert "seed 0 is unlucky" in result.output
@@ -262,7 +262,7 @@ def offered(line: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What bash is offered at the end of a line."""
     verb, *before, last = cut(line).split("\n")[1:]
     monkeypatch.setenv("COMP_WORDS", cut(line))
-    return complete(VERBS[verb], [w for w in before if w != "="], "" if last == "=" else last)
+    return complete(STEPS[verb], [w for w in before if w != "="], "" if last == "=" else last)
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_completion_offers_artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_completion_in_zsh_keeps_words_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COMP_WORDS", raising=False)
-    assert complete(VERBS["train"], ["task=grasp"], "agent=s") == ["agent=sac"]
+    assert complete(STEPS["train"], ["task=grasp"], "agent=s") == ["agent=sac"]
 
 
 def test_completion_goes_through_typer() -> None:

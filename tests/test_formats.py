@@ -20,7 +20,7 @@ from hiltk.formats import Format, new_name, with_new_names
 from hiltk.rewards.classifier import CONFIG as CLASSIFIER_CONFIG
 from hiltk.rewards.classifier import SuccessClassifier
 from hiltk.spec import STATE_KEY, Spec, Stats
-from hiltk.steps import VERBS
+from hiltk.verbs import STEPS
 
 Renames = Callable[..., None]
 
@@ -113,7 +113,7 @@ def test_a_verb_that_has_neither_key_says_what_it_always_said(renames: Renames) 
 def test_the_table_leads_to_keys_that_exist() -> None:
     for old, new in formats.RENAMED_KEYS.items():
         key = new.split(".")[0]
-        assert any(key in compose_untyped(verb, []) for verb in VERBS.values()), new
+        assert any(key in compose_untyped(verb, []) for verb in STEPS.values()), new
         assert new not in formats.RENAMED_KEYS, f"{old} -> {new} -> ...: name the newest at once"
 
 

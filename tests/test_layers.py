@@ -9,7 +9,7 @@ import hiltk
 
 ROOT = Path(hiltk.__file__).parent
 LAYERS = [
-    {"errors", "formats", "spec", "observation", "reward_rule", "config"},
+    {"errors", "formats", "verbs", "spec", "observation", "reward_rule", "config"},
     {"arm", "artifacts"},
     {"data", "rewards", "agents"},
     {"envs", "humans"},

@@ -10,7 +10,7 @@ import pytest
 
 from hiltk.configuring.typed import compose
 from hiltk.configuring.words import words_to_overrides
-from hiltk.steps import VERBS
+from hiltk.verbs import STEPS
 from tests.verbs import verb_of
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -46,5 +46,5 @@ def test_what_the_report_reads_stays_unambiguous_once_it_exists() -> None:
 
 def test_recordings_do_not_share_their_episodes() -> None:
     recorded = [words for words in commands() if words[1] == "record"]
-    seeds = [compose(VERBS["record"], words_to_overrides(VERBS["record"], words[2:])).seed for words in recorded]
+    seeds = [compose(STEPS["record"], words_to_overrides(STEPS["record"], words[2:])).seed for words in recorded]
     assert len(recorded) == 3 and sorted(seeds) == [0, 1000, 2000]

@@ -20,16 +20,12 @@ from hiltk.artifacts.fingerprint import PACKAGE, code_fingerprint, fingerprint
 from hiltk.config.commands import COMMANDS
 from hiltk.config.setting import REQUIRED, Reference, Setting, declared
 from hiltk.formats import RUN
+from hiltk.verbs import STEPS
 
 PACKAGES = ("hiltk", "torch", "lerobot", "mujoco", "numpy")
 
 # Where and how fast a step runs and what it refuses, not what it computes.
 VOLATILE = ("root", "name", "threads", "device", "resume", "checks")
-
-
-def step_module(step: str) -> str:
-    """``train-classifier`` -> ``hiltk.steps.train_classifier``."""
-    return f"hiltk.steps.{step.replace('-', '_')}"
 
 
 def plain_config(cfg: Any) -> dict[str, Any]:
@@ -114,14 +110,15 @@ def step_key(step: str, cfg: Any, root: str | Path) -> str:
     Raises:
         UserError: an input does not exist.
     """
+    step = step.replace("_", "-")
     config = plain_config(cfg)
     for key, reference, names in references(step, config):
         _set(config, key, [_content(name, reference, root) for name in names])
     record = {
-        "step": step.replace("_", "-"),
+        "step": step,
         "config": {k: v for k, v in config.items() if k not in VOLATILE},
         "files": _external_files(step, config),
-        "code": code_fingerprint(step_module(step)),
+        "code": code_fingerprint(STEPS[step].module),
     }
     return hashlib.sha256(json.dumps(record, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

@@ -12,8 +12,8 @@ from hiltk.checks import actions, driving, gripper, images, kinematics, learning
 from hiltk.checks.rule import RULES, Finding, Reads, Rule, Severity
 from hiltk.checks.subject import Dataset, Made, Together
 from hiltk.errors import ConfigError, nearest
+from hiltk.verbs import GATED
 
-STEPS = ("record", "fix-actions", "train-classifier", "bc-pretrain", "train", "eval")  # that have a gate
 KINDS = {"datasets": "datasets", "classifiers": "classifiers", "policies": "policies", "evaluations": "evaluations"}
 MARKS = {"policy.safetensors": "policies", "classifier.safetensors": "classifiers", "episodes.csv": "evaluations"}
 
@@ -121,9 +121,9 @@ def of_step(step: str) -> list[Rule]:
     Raises:
         ConfigError: the step has no gate.
     """
-    if step and step not in STEPS:
+    if step and step not in GATED:
         raise ConfigError(
-            f"'{step}' checks nothing", where="--step", fix=nearest(step, STEPS) or f"one of: {', '.join(STEPS)}"
+            f"'{step}' checks nothing", where="--step", fix=nearest(step, GATED) or f"one of: {', '.join(GATED)}"
         )
     return [rule for _, rule in sorted(RULES.items()) if not step or step in rule.steps]
 

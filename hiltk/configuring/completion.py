@@ -10,7 +10,7 @@ from hiltk.config.commands import COMMANDS
 from hiltk.config.setting import declared
 from hiltk.configuring.composing import compose_untyped, settings
 from hiltk.configuring.files import groups
-from hiltk.steps import Verb
+from hiltk.verbs import Verb
 
 
 def complete(verb: Verb, words: list[str], incomplete: str) -> list[str]:

@@ -10,7 +10,7 @@ from hiltk.config.commands import COMMANDS
 from hiltk.config.groups import SCHEMAS
 from hiltk.configuring.files import shipped
 from hiltk.configuring.words import into_mapping
-from hiltk.steps import VERBS, Verb
+from hiltk.verbs import STEPS, Verb
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -22,7 +22,7 @@ def register() -> None:
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()
-    for verb in VERBS.values():
+    for verb in STEPS.values():
         store.store(name=f"{verb.config}_schema", node=COMMANDS[verb.name])
     for group, schemas in SCHEMAS.items():
         for name, schema in schemas.items():

@@ -11,7 +11,7 @@ from hiltk.config.groups import SCHEMAS
 from hiltk.config.setting import REQUIRED, Setting, declared
 from hiltk.configuring.files import chosen_options, groups, header, option
 from hiltk.configuring.words import value_text
-from hiltk.steps import Verb
+from hiltk.verbs import Verb
 
 WIDTH = 74  # columns for a setting and its meaning, in a terminal of 80
 KEY_WIDTH = 30  # a longer setting has its meaning on the next line

@@ -11,7 +11,7 @@ from hiltk.configuring.composing import compose_untyped, settings, walk
 from hiltk.configuring.words import value_text
 from hiltk.errors import ConfigError, nearest
 from hiltk.formats import new_name
-from hiltk.steps import Verb
+from hiltk.verbs import Verb
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from hiltk.configuring.composing import compose_untyped
 from hiltk.configuring.files import header, shipped
 from hiltk.configuring.mistakes import explained, unknown_key
 from hiltk.errors import ConfigError, nearest
-from hiltk.steps import Verb
+from hiltk.verbs import Verb
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

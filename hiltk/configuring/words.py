@@ -9,7 +9,7 @@ from typing import Any, get_origin
 from hiltk.config.commands import COMMANDS
 from hiltk.config.setting import declared
 from hiltk.errors import ConfigError
-from hiltk.steps import Verb
+from hiltk.verbs import Verb
 
 # Hydra's own options that take a value in the next word.
 _WITH_VALUE = {"-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"}

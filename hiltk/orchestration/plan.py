@@ -39,7 +39,7 @@ from hiltk.configuring.files import shipped
 from hiltk.configuring.typed import compose
 from hiltk.configuring.words import override
 from hiltk.errors import ConfigError, HiltkError, nearest
-from hiltk.steps import VERBS, Verb
+from hiltk.verbs import STEPS, VERBS, Verb
 
 _LABEL = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -291,7 +291,7 @@ def _steps(section: dict[str, Any], common: dict[str, Any]) -> tuple[Step, ...]:
 
 def _step(label: str, entry: Any, common: dict[str, Any]) -> Step:
     own = _settings_of(entry, label)
-    verb = VERBS[next(iter(entry))]
+    verb = STEPS[next(iter(entry))]
     shared = {key: value for key, value in common.items() if _has(verb, key)}
     return Step(label, verb, {**shared, **own})
 
@@ -303,8 +303,9 @@ def _settings_of(entry: Any, label: str) -> dict[str, Any]:
             "a step is one command with its settings", where=f"step '{label}'", fix=f"{label}: {{record: {{}}}}"
         )
     command = str(next(iter(entry)))
-    if command not in VERBS:
-        raise ConfigError(f"there is no command '{command}'", where=f"step '{label}'", fix=_hint(command, list(VERBS)))
+    if command not in STEPS:
+        what = f"`hiltk {command}` writes no artifact" if command in VERBS else f"there is no command '{command}'"
+        raise ConfigError(what, where=f"step '{label}'", fix=_hint(command, list(STEPS)))
     entry[command] = entry[command] or {}
     if not isinstance(entry[command], dict):
         raise ConfigError(

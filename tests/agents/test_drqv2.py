@@ -398,19 +398,19 @@ def test_an_encoder_that_would_not_be_used_is_refused() -> None:
 
 def test_presets_by_situation() -> None:
     from hiltk.configuring.typed import compose
-    from hiltk.steps import VERBS
+    from hiltk.verbs import STEPS
 
     initial = {}
     for name in ("", "_scratch", "_demos", "_pretrained", "_robobase"):
-        conf = compose(VERBS["train"], ["name=x", f"agent=drqv2{name}"]).agent
+        conf = compose(STEPS["train"], ["name=x", f"agent=drqv2{name}"]).agent
         assert isinstance(conf, DrqConf)
         policy = build_policy(conf, NONE, make_spec())
         assert isinstance(policy, DrqPolicy)
         initial[name] = policy.schedule(0)
     assert initial[""] == initial["_scratch"] == 1.0
     assert 0.3 <= initial["_demos"] <= 0.5 and 0.1 <= initial["_pretrained"] == initial["_robobase"] <= 0.2
-    assert compose(VERBS["bc-pretrain"], ["datasets=[d]", "name=x", "agent=drqv2"]).agent == DrqConf()
-    assert isinstance(compose(VERBS["train"], ["name=x"]).agent, SacConf)
+    assert compose(STEPS["bc-pretrain"], ["datasets=[d]", "name=x", "agent=drqv2"]).agent == DrqConf()
+    assert isinstance(compose(STEPS["train"], ["name=x"]).agent, SacConf)
 
 
 # ---------------------------------------------------------------- learning

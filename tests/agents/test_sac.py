@@ -20,7 +20,6 @@ from hiltk.configuring.typed import compose
 from hiltk.data.replay import Batch
 from hiltk.reward_rule import q_bounds
 from hiltk.spec import STATE_KEY, ActionSpec, Dimension, GripperFormat, ImageSpec, RewardSpec, Spec, StateSpec, Stats
-from hiltk.steps import VERBS
 
 
 def tiny_spec(states: int = 2, actions: int = 2) -> Spec:
@@ -488,7 +487,7 @@ def test_steps_end_before_a_number_that_is_not_finite_spreads() -> None:
 
 def test_presets_say_what_they_are_named_after() -> None:
     def conf(words: list[str]) -> SacConf:
-        return compose(VERBS["train"], ["name=x", *words]).agent
+        return compose(STEPS["train"], ["name=x", *words]).agent
 
     ours, hilserl, rlpd = conf([]), conf(["agent=hilserl"]), conf(["agent=rlpd"])
     assert ours == SacConf()

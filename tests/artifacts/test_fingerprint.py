@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -12,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hiltk.artifacts import fingerprint as fp
+from hiltk.artifacts import provenance
+from hiltk.verbs import STEPS, Verb
 
 
 def fill(folder: Path, files: dict[str, bytes]) -> Path:
@@ -130,3 +134,35 @@ def test_real_steps_reach_what_they_run() -> None:
     assert {"sac.py", "so101_sim.py", "so101.xml", "replay.py", "groups.py", "commands.py"} <= train
     assert "cli.py" not in train
     assert "sac.py" not in {p.name for p in fp.code_files("hiltk.steps.record")} - train
+
+
+def imports(file: Path) -> set[Path]:
+    """Files of our own modules that a file's import statements name."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    ours = [fp.PACKAGE.parent.joinpath(*name.split(".")) for name in names if name.startswith("hiltk.")]
+    candidates = {path for name in ours for path in (name.with_suffix(".py"), name / "__init__.py")}
+    return {path for path in candidates if path.is_file()}
+
+
+@pytest.mark.parametrize("verb", STEPS.values(), ids=lambda verb: verb.name)
+def test_the_code_of_every_verb_is_its_module_and_all_it_imports(
+    verb: Verb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the code of `diagnose ...` was two files: a pipeline skipped diagnoses whose code had changed."""
+    asked: list[str] = []
+    monkeypatch.setattr(provenance, "code_fingerprint", lambda module: asked.append(module) or "")
+    provenance.step_key(verb.name, {}, tmp_path)
+    files = set(fp.code_files(asked[0]))
+    spec = importlib.util.find_spec(verb.module)
+    assert spec and spec.origin and Path(spec.origin) in files
+    missing = {imported for file in files if file.suffix == ".py" for imported in imports(file)} - files
+    assert {path for path in missing if not any(path.is_relative_to(place) for place in fp.APART)} == set()
+
+
+def test_what_a_verb_is_called_in_help_retrains_nothing() -> None:
+    assert "verbs.py" not in {path.name for verb in STEPS.values() for path in fp.code_files(verb.module)}

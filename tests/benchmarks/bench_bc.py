@@ -50,9 +50,10 @@ from hiltk.config.commands import BcConf
 from hiltk.configuring.typed import compose
 from hiltk.data.replay import Batch, FrameStore, store_episodes
 from hiltk.spec import IMAGE_PREFIX, STATE_KEY
-from hiltk.steps import VERBS, bc_pretrain, record
+from hiltk.steps import bc_pretrain, record
 from hiltk.steps.bc_pretrain import _held_out_batches
 from hiltk.steps.common import load_datasets, set_up_torch, split_by_episode
+from hiltk.verbs import STEPS
 from tests.benchmarks.bench_learning import resnet10_folder
 
 FRAMES, BATCH = 2220, 256
@@ -76,12 +77,12 @@ def cpu_seconds() -> float:
 def recorded(root: Path) -> Artifact:
     """Demonstrations of the scripted human, about `FRAMES` frames in all."""
     words = ["name=demos", "task=lift", "episodes=136", "video=true", "env.image_height=128", "env.image_width=128"]
-    return record.run(compose(VERBS["record"], [*words, f"root={root}"]))
+    return record.run(compose(STEPS["record"], [*words, f"root={root}"]))
 
 
 def settings(root: Path, steps: int, *words: str) -> BcConf:
     common = ["datasets=[demos]", "name=bc", f"batch_size={BATCH}", "lr=3e-4", f"steps={steps}", f"root={root}"]
-    conf: BcConf = compose(VERBS["bc-pretrain"], [*common, *words])
+    conf: BcConf = compose(STEPS["bc-pretrain"], [*common, *words])
     return conf
 
 

@@ -7,7 +7,7 @@ from hiltk.config.commands import COMMANDS
 from hiltk.config.groups import SCHEMAS
 from hiltk.config.setting import declared
 from hiltk.configuring.files import groups, option
-from hiltk.steps import VERBS
+from hiltk.verbs import STEPS
 
 # By hand, from the code of each command: what it hands to `resolve`.
 NAMES_ARTIFACTS = {
@@ -60,7 +60,7 @@ def test_what_is_compared_with_a_sibling_has_it() -> None:
 
 
 def test_every_command_and_every_option_has_a_schema() -> None:
-    assert set(COMMANDS) == set(VERBS)
+    assert set(COMMANDS) == set(STEPS)
     assert set(SCHEMAS) == set(groups())
     for group, names in groups().items():
         assert {option(group, name)[0] for name in names} == set(SCHEMAS[group])

@@ -19,7 +19,7 @@ from hiltk.configuring.composing import compose_untyped
 from hiltk.configuring.files import groups, header, option, shipped
 from hiltk.configuring.typed import compose
 from hiltk.configuring.words import words_to_overrides
-from hiltk.steps import VERBS
+from hiltk.verbs import STEPS
 from tests.verbs import verb_of
 
 CONF = shipped("conf")
@@ -34,9 +34,9 @@ def test_the_command_a_file_opens_with_composes(name: str) -> None:
     compose(found[0], words_to_overrides(*found))
 
 
-@pytest.mark.parametrize("name", list(VERBS))
+@pytest.mark.parametrize("name", list(STEPS))
 def test_every_example_of_a_verb_composes(name: str) -> None:
-    verb = VERBS[name]
+    verb = STEPS[name]
     examples = [shlex.split(line) for line in header(verb.config) if line.startswith("hiltk ")]
     assert len(examples) >= 4
     for example in examples:
@@ -66,7 +66,7 @@ def defaults(schema: type) -> dict[str, Any]:
 
 @pytest.mark.parametrize("group", list(SCHEMAS))
 def test_options_start_from_their_schema_and_are_read_as_hydra_reads_them(group: str) -> None:
-    verb = VERBS["train"]
+    verb = STEPS["train"]
     for name in groups()[group]:
         cfg = OmegaConf.to_container(compose_untyped(verb, [f"{group}={name}"])[group], enum_to_str=True)
         schema, values = option(group, name)
@@ -75,7 +75,7 @@ def test_options_start_from_their_schema_and_are_read_as_hydra_reads_them(group:
 
 
 def test_settings_are_only_where_something_reads_them() -> None:
-    for verb in VERBS.values():
+    for verb in STEPS.values():
         keys = {s.key for s in declared(COMMANDS[verb.name])}
         without = verb.name in ("report", "fix-actions", "adopt", "export-policy", "export-replay")
         without |= verb.name in ("label", "merge", "drop-episodes", "stats", "inspect")
@@ -87,7 +87,7 @@ def test_schedules_leave_the_policy_the_same_steps() -> None:
     from hiltk.config.groups import InterventionConf
 
     for name in groups()["intervention"]:
-        cfg = compose(VERBS["train"], ["name=x", f"intervention={name}"])
+        cfg = compose(STEPS["train"], ["name=x", f"intervention={name}"])
         assert cfg.intervention.explore_steps == InterventionConf.explore_steps
 
 
@@ -97,7 +97,7 @@ def test_groups_hide_schemas() -> None:
 
 
 def test_every_verb_has_a_module_and_a_file() -> None:
-    for verb in VERBS.values():
+    for verb in STEPS.values():
         assert (CONF / f"{verb.config}.yaml").is_file()
         spec = importlib.util.find_spec(verb.module)
         assert spec is not None

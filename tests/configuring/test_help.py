@@ -13,7 +13,7 @@ from hiltk.config.groups import SCHEMAS
 from hiltk.config.setting import declared
 from hiltk.configuring.composing import compose_untyped, walk
 from hiltk.configuring.help import tables
-from hiltk.steps import VERBS
+from hiltk.verbs import STEPS
 
 
 def shown(name: str, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -21,20 +21,20 @@ def shown(name: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return CliRunner().invoke(cli.app, [*name.split(), "--help"], terminal_width=80).output
 
 
-@pytest.mark.parametrize("name", list(VERBS))
+@pytest.mark.parametrize("name", list(STEPS))
 def test_help_lists_every_setting_that_a_command_takes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = set(re.findall(r"^   ([a-z][\w.]*)=", shown(name, monkeypatch), re.MULTILINE))
-    cfg = dict(walk(compose_untyped(VERBS[name], [])))
+    cfg = dict(walk(compose_untyped(STEPS[name], [])))
     leaves = {key for key in cfg if not any(other.startswith(f"{key}.") for other in cfg)}
     assert leaves <= listed
     assert listed <= set(cfg)
 
 
-@pytest.mark.parametrize("name", list(VERBS))
+@pytest.mark.parametrize("name", list(STEPS))
 def test_every_line_of_the_settings_fits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither cut nor broken by the terminal: every line that is made comes out as it is."""
     lines = [line.strip() for line in shown(name, monkeypatch).splitlines()]
-    for heading, settings in tables(VERBS[name]):
+    for heading, settings in tables(STEPS[name]):
         assert heading in lines
         assert not [line for line in settings if line.strip() not in lines]
 
@@ -45,14 +45,14 @@ def test_every_field_says_what_it_means(schema: type) -> None:
 
 
 def test_the_values_are_those_of_the_option_that_the_command_takes() -> None:
-    text = "\n".join(line for _, lines in tables(VERBS["train-classifier"]) for line in lines)
+    text = "\n".join(line for _, lines in tables(STEPS["train-classifier"]) for line in lines)
     assert re.search(r"encoder=cnn_fine +what turns images into features", text)
     assert "encoder.channels=[16,32,48,48]" in text  # conf/encoder/cnn_fine.yaml
     assert re.search(r"encoder.features=64 +per camera", text)  # the field's own
 
 
 def test_a_setting_that_must_be_given_says_so() -> None:
-    headings = dict(tables(VERBS["preview"]))
+    headings = dict(tables(STEPS["preview"]))
     own = headings["Settings, with the value they have now"]
     assert [line.split()[:2] for line in own[:2]] == [["name=", "required;"], ["classifier=", "required;"]]
     assert [line.split("=")[0].strip() for line in own if re.match(r"  \w+=", line)][-4:] == [

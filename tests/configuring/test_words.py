@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hiltk.configuring.words import into_mapping, override, words_to_overrides
 from hiltk.errors import ConfigError
-from hiltk.steps import VERBS
+from hiltk.verbs import STEPS
 
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(-(10**9), 10**9), st.floats(allow_nan=False, allow_infinity=False), st.text()
@@ -34,7 +34,7 @@ def test_text_that_looks_like_something_else_stays_text(word: str) -> None:
 
 
 def test_words_without_equals_are_the_main_key() -> None:
-    verb = VERBS["eval"]
+    verb = STEPS["eval"]
     assert words_to_overrides(verb, ["bc", "name=x", "lift"]) == ["policies=[bc,lift]", "name=x"]
     assert words_to_overrides(verb, ["bc", "--cfg", "job", "-m", "~task"]) == [
         "policies=[bc]",
@@ -44,7 +44,7 @@ def test_words_without_equals_are_the_main_key() -> None:
         "~task",
     ]
     with pytest.raises(ConfigError, match="not a setting"):
-        words_to_overrides(VERBS["train"], ["bc"])
+        words_to_overrides(STEPS["train"], ["bc"])
 
 
 @pytest.mark.parametrize(
@@ -60,4 +60,4 @@ def test_words_without_equals_are_the_main_key() -> None:
     ],
 )
 def test_a_free_mapping_takes_new_keys(verb: str, word: str, free: bool) -> None:
-    assert into_mapping(VERBS[verb], word) == (f"++{word}" if free else word)
+    assert into_mapping(STEPS[verb], word) == (f"++{word}" if free else word)

@@ -32,7 +32,7 @@ from hiltk.spec import (
     StateSpec,
     Stats,
 )
-from hiltk.steps import VERBS
+from hiltk.verbs import STEPS
 
 SPEC = Spec(
     state=StateSpec([Dimension("x", "m", -1, 1), Dimension("goal", "m", -1, 1)]),
@@ -379,7 +379,7 @@ def test_an_imitation_filter_that_never_agrees_is_not_silent(
 @pytest.mark.parametrize("preset", ["sac", "hilserl", "rlpd"])
 def test_sac_and_its_presets_learn_to_reach_a_goal(tmp_path: Path, preset: str) -> None:
     """Through the real loop, with demonstrations and brief corrections; then alone, without noise."""
-    agent = compose(VERBS["train"], ["name=x", f"agent={preset}"]).agent
+    agent = compose(STEPS["train"], ["name=x", f"agent={preset}"]).agent
     trainer = make_trainer(tmp_path, 60, demos=5, agent=replace(agent, hidden=[64, 64], lr=1e-3))
     trainer.run()
     solved = []

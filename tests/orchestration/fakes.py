@@ -15,7 +15,7 @@ from typing import Any
 
 from hiltk.artifacts.store import Artifact, create, resolve
 from hiltk.errors import UserError
-from hiltk.steps import Verb
+from hiltk.verbs import Verb
 
 
 @dataclass(frozen=True)

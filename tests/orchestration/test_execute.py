@@ -14,7 +14,7 @@ from hiltk.artifacts.store import create, resolve
 from hiltk.errors import UserError
 from hiltk.orchestration.execute import PENDING, Event, State, execute, forecast, run_chain
 from hiltk.orchestration.plan import Pipeline, Step
-from hiltk.steps import VERBS
+from hiltk.verbs import STEPS
 
 Make = Callable[..., Pipeline]
 
@@ -127,7 +127,7 @@ def test_an_interrupted_step_is_resumed_only_if_it_is_the_same(tmp_path: Path, m
             (draft.path / "weights").write_text("w")
         return draft.artifact
 
-    verb = VERBS["train"]
+    verb = STEPS["train"]
     module = ModuleType(verb.module)
     module.run = train  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, verb.module, module)

@@ -113,6 +113,7 @@ def test_wrong_changes_are_named(write: Any, change: str, said: str) -> None:
         ("${all.check}", "${all.chekc}", "did you mean 'all.check'?"),
         ("${vars.image}", "${vars.imag}", "did you mean 'vars.image'?"),
         ("bc-pretrain:", "bc-pretrian:", "did you mean 'bc-pretrain'?"),
+        ("bc-pretrain:", "check:", "`hiltk check` writes no artifact"),
         ("episodes: 3", "episodes: three", "step 'demos' of pipeline 'chain': episodes=three does not fit"),
         ("agent.hidden: [8, 8]", "agent: sca", "did you mean 'sac'?"),
         ("env.jitter.color: 0.5", "evn.fps: 3", "no step has the setting 'evn.fps'"),

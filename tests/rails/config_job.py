@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from hiltk.configuring.composing import compose_untyped
 from hiltk.configuring.files import groups, shipped
-from hiltk.steps import VERBS, Verb
+from hiltk.verbs import STEPS, Verb
 
 FILE = Path(__file__).with_suffix(".json")
 Config = dict[str, Any]
@@ -71,4 +71,4 @@ def verb_of(command: str) -> str:
 
 
 if __name__ == "__main__":
-    save({verb.name: composed(verb) for verb in VERBS.values()})
+    save({verb.name: composed(verb) for verb in STEPS.values()})

@@ -33,7 +33,7 @@ from hiltk.errors import ConfigError, UserError
 from hiltk.learning import guards
 from hiltk.rewards.drift import QUANTITIES
 from hiltk.spec import Spec
-from hiltk.steps import VERBS
+from hiltk.verbs import STEPS
 from tests.rails.config_job import options
 
 FILE = Path(__file__).with_suffix(".json")
@@ -75,7 +75,7 @@ def verbs() -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for name, command in _commands(typer.main.get_command(cli.app)):
         found[name] = {"help": command.get_short_help_str(limit=200)}
-        if verb := VERBS.get(name):
+        if verb := STEPS.get(name):
             found[name] |= {"writes": verb.kind, "words go to": f"{verb.words}{' (several)' * verb.many}".strip()}
             found[name] |= {} if verb.words else {"words go to": "nothing"}
         elif not hasattr(command, "commands"):
@@ -93,7 +93,7 @@ def _commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def keys() -> dict[str, dict[str, str]]:
     """By verb its own settings, by option (``agent=sac``) those of its group; with their types."""
     found: dict[str, dict[str, str]] = {}
-    for verb in VERBS.values():
+    for verb in STEPS.values():
         chosen = list(options(verb))
         of_groups = {option.partition("=")[0] for option in chosen}
         own = dict(_settings(compose_untyped(verb, []))) | dict.fromkeys(of_groups, "group")
@@ -160,7 +160,7 @@ def run_files() -> dict[str, dict[str, str]]:
     with tempfile.TemporaryDirectory() as root:
         for verb, words in CHAIN.items():
             _hiltk(verb, *words, f"root={root}")
-            [file] = (Path(root) / VERBS[verb].kind / MADE[verb]).glob("*/run.yaml")
+            [file] = (Path(root) / STEPS[verb].kind / MADE[verb]).glob("*/run.yaml")
             found[verb] = dict(_fields(yaml.safe_load(file.read_text())))
     return found
 

@@ -10,17 +10,17 @@ import pytest
 import yaml
 
 from hiltk.formats import with_new_names
-from hiltk.steps import VERBS
+from hiltk.verbs import STEPS
 from tests.rails.config_job import FILE, composed, plain, stored, verb_of
 
 
 def test_no_verb_is_missing() -> None:
-    assert {verb_of(command) for command in json.loads(FILE.read_text())} == set(VERBS)
+    assert {verb_of(command) for command in json.loads(FILE.read_text())} == set(STEPS)
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", STEPS)
 def test_configs_are_what_they_were(verb: str) -> None:
-    now, before = composed(VERBS[verb]), stored(verb)
+    now, before = composed(STEPS[verb]), stored(verb)
     assert now.keys() == before.keys()
     for command, config in before.items():
         assert now[command] == with_new_names(config), command
@@ -31,4 +31,4 @@ def test_the_command_line_prints_the_same() -> None:
     for words in (["train"], ["train", "agent=drqv2_demos", "env=gymnasium"]):
         done = subprocess.run([sys.executable, "-c", code, *words, "--cfg", "job"], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        assert yaml.safe_load(done.stdout) == plain(VERBS["train"], *words[1:])
+        assert yaml.safe_load(done.stdout) == plain(STEPS["train"], *words[1:])

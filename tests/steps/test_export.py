@@ -20,7 +20,7 @@ from hiltk.config.groups import SacConf
 from hiltk.configuring.completion import complete
 from hiltk.data.lerobot_io import load_episodes
 from hiltk.observation import Observation
-from hiltk.steps import VERBS
+from hiltk.verbs import STEPS
 from tests.agents.test_lerobot_encoder import lerobot_conf, spec_with_stats
 from tests.agents.test_lerobot_policy import act_like_lerobot
 
@@ -143,4 +143,4 @@ def test_completion_offers_policies(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("COMP_WORDS", raising=False)
     (tmp_path / "outputs" / "policies" / "lift" / "p-0001").mkdir(parents=True)
     for verb in ("export-policy", "export-replay", "diagnose encoder"):
-        assert complete(VERBS[verb], [], "policy=") == ["policy=lift"]
+        assert complete(STEPS[verb], [], "policy=") == ["policy=lift"]

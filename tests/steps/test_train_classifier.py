@@ -21,7 +21,8 @@ from hiltk.data.lerobot_io import dataset_spec
 from hiltk.errors import ConfigError, UserError
 from hiltk.rewards.classifier import SuccessClassifier
 from hiltk.spec import ImageSpec, Spec
-from hiltk.steps import VERBS, train_classifier
+from hiltk.steps import train_classifier
+from hiltk.verbs import STEPS
 
 WRIST = "observation.images.wrist"
 FILES = {"classifier.safetensors", "classifier.yaml", "metrics.json", "curve.csv", "curve.png", "mistakes.png"}
@@ -219,6 +220,6 @@ def test_a_dataset_is_not_both_learned_from_and_added(make_dataset: Callable[...
 
 def test_weights_are_given_on_the_command_line() -> None:
     words = ["views", "old-views", "name=cube", "weights={old-views: 0.5, views@d-0001: 2}"]
-    cfg = compose(VERBS["train-classifier"], words_to_overrides(VERBS["train-classifier"], words))
+    cfg = compose(STEPS["train-classifier"], words_to_overrides(STEPS["train-classifier"], words))
     assert isinstance(cfg, ClassifierConf)
     assert cfg.weights == {"old-views": 0.5, "views@d-0001": 2.0} and cfg.split is ClassifierSplit.auto

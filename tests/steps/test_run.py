@@ -12,8 +12,8 @@ import pytest
 
 from hiltk.artifacts.store import create, resolve, versions
 from hiltk.errors import ConfigError, UserError
-from hiltk.steps import VERBS
-from hiltk.steps.pipeline import run
+from hiltk.steps.run import run
+from hiltk.verbs import STEPS
 
 CHAIN = """
 seeds: [0, 1]
@@ -41,7 +41,7 @@ def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
     module = ModuleType("hiltk.steps.report")
     module.run = report  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, VERBS["report"].module, module)
+    monkeypatch.setitem(sys.modules, STEPS["report"].module, module)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
