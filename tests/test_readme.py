@@ -11,7 +11,7 @@ import pytest
 from hiltk.configuring.typed import compose
 from hiltk.configuring.words import words_to_overrides
 from hiltk.verbs import STEPS
-from tests.verbs import verb_of
+from tests.verbs import readme_table, verb_of
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -29,6 +29,10 @@ def test_every_command_composes(words: list[str]) -> None:
     found = verb_of(words)
     assert found
     compose(found[0], words_to_overrides(*found))
+
+
+def test_the_table_of_commands_is_the_table_of_verbs() -> None:
+    assert readme_table() in README, "`uv run python -m tests.verbs` prints the table to be pasted"
 
 
 def test_what_the_report_reads_stays_unambiguous_once_it_exists() -> None:

@@ -1,8 +1,8 @@
-"""Which verb a typed command means."""
+"""Which verb a typed command means, and the README's table of them all."""
 
 from __future__ import annotations
 
-from hiltk.verbs import STEPS, Verb
+from hiltk.verbs import STEPS, VERBS, Verb
 
 
 def verb_of(words: list[str]) -> tuple[Verb, list[str]] | None:
@@ -11,3 +11,20 @@ def verb_of(words: list[str]) -> tuple[Verb, list[str]] | None:
         if verb := STEPS.get(" ".join(words[1 : 1 + count])):
             return verb, words[1 + count :]
     return None
+
+
+def readme_table() -> str:
+    """``uv run python -m tests.verbs`` prints it, to be pasted."""
+    lines, group = ["| command | what it does | writes |", "|---|---|---|"], ""
+    for verb in VERBS.values():
+        if verb.group != group:
+            group = verb.group
+            lines.append(f"| **{group}** | | |")
+        lines.append(
+            f"| `{' '.join(['hiltk', verb.name, verb.words.upper()]).strip()}` | {verb.help} | {verb.kind or '–'} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(readme_table())
