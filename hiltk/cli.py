@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand
 
 from hiltk.errors import ConfigError, HiltkError
-from hiltk.verbs import PREFIXES, STEPS, VERBS, Verb
+from hiltk.verbs import PREFIXES, ROOT_HELP, STEPS, VERBS, Verb, default_root
 
 TRACEBACK = "HILTK_TRACEBACK"
 INTERNAL, INTERRUPTED = (70, 130)  # exit codes besides 1 (bad input) and 2 (config mistake)
@@ -208,11 +208,44 @@ def _listed(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     return app.command(verb.name, short_help=verb.help, rich_help_panel=verb.group)
 
 
+def _complete_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    from hiltk.configuring.completion import complete_names
+
+    given = [word for value in ctx.params.values() for word in (value if isinstance(value, list) else [value])]
+    return complete_names(VERBS[str(ctx.info_name)], [word for word in given if isinstance(word, str)], incomplete)
+
+
+def _argument(about: str, metavar: str | None = None) -> Any:
+    return typer.Argument(help=about, metavar=metavar, autocompletion=_complete_names, show_default=False)
+
+
+def _split(verb: Verb, words: list[str], count: int | None = None) -> tuple[list[str], str]:
+    """The artifacts a command names, and its ``root=FOLDER``, which may stand anywhere among them.
+
+    Raises:
+        ConfigError: another setting, or not as many artifacts as it takes.
+    """
+    settings = [w for w in words if "=" in w and "/" not in w.partition("=")[0]]  # a folder may have "=" in its name
+    artifacts = [w for w in words if w not in settings]
+    for word in settings:
+        if not word.startswith("root="):
+            fix = f"the only one here is root=FOLDER; `hiltk {verb.name} --help` lists the options"
+            raise ConfigError(f"'{word}' is not a setting of `hiltk {verb.name}`", fix=fix)
+    if count is not None and len(artifacts) != count:
+        what = "one artifact" if count == 1 else f"{count} artifacts"
+        raise ConfigError(f"hiltk {verb.name} takes {what}, not {len(artifacts)}", where=" ".join(words))
+    return artifacts, settings[-1].removeprefix("root=") if settings else default_root()
+
+
+_Words = list[str] | None
+_Root = Annotated[_Words, _argument(ROOT_HELP, "root=FOLDER")]
+
+
 @_listed("run")
 def run_pipeline(
-    name: Annotated[str, typer.Argument(help="A pipeline that ships with hiltk, or a YAML file.")],
+    name: Annotated[str, _argument("A pipeline that ships with hiltk, or a YAML file.")],
     settings: Annotated[
-        list[str] | None, typer.Argument(help="e.g. seeds=[0] jobs=1 root=/tmp/x vars.image=84 train.episodes=50")
+        _Words, typer.Argument(help=f"e.g. seeds=[0] jobs=1 vars.image=84 train.episodes=50 root=FOLDER ({ROOT_HELP})")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run and what would be skipped.")] = False,
 ) -> None:
@@ -226,19 +259,22 @@ def run_pipeline(
         run(name, settings or [], dry_run=dry_run)
 
 
-_Words = list[str] | None
-
-
 @_listed("check")
 def check(
-    artifacts: Annotated[_Words, typer.Argument(help="Names, name@version, paths or hub:owner/repo.")] = None,
+    artifacts: Annotated[
+        _Words,
+        _argument(
+            f"Names, name@version, paths or hub:owner/repo; and root=FOLDER ({ROOT_HELP}).",
+            "ARTIFACT|root=FOLDER",
+        ),
+    ] = None,
     step: Annotated[str, typer.Option(help="Only what this command checks by itself, e.g. train.")] = "",
     select: Annotated[_Words, typer.Option(help="Only these rules or families, e.g. ACT,GRP001.")] = None,
     ignore: Annotated[_Words, typer.Option(help="Without these rules or families.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
     show_list: Annotated[bool, typer.Option("--list", help="Every rule, and what of the past it covers.")] = False,
     explain: Annotated[str, typer.Option(metavar="CODE", help="Symptom, cause, detection and cure of one rule.")] = "",
-    root: Annotated[str, typer.Option(help="Folder of all artifacts.")] = "outputs",
+    old_root: Annotated[str, typer.Option("--root", hidden=True)] = "",
 ) -> None:
     """Look for known mistakes, like a linter; writes nothing. Exit code 1 where there is an error.
 
@@ -252,30 +288,19 @@ def check(
             return verb.print_explanation(explain)
         if show_list:
             return verb.print_list(as_json=as_json)
-        clean = verb.run(
-            artifacts or [], root=root, step=step, select=select or [], ignore=ignore or [], as_json=as_json
-        )
-        if not clean:
+        if old_root:
+            raise ConfigError("--root is now root=", where=f"--root {old_root}", fix=f"root={old_root}")
+        names, root = _split(VERBS["check"], artifacts or [])
+        if not verb.run(names, root=root, step=step, select=select or [], ignore=ignore or [], as_json=as_json):
             raise typer.Exit(1)
 
 
-_Root = Annotated[
-    list[str] | None, typer.Argument(metavar="[root=FOLDER]", help="The folder of all artifacts.", show_default=False)
-]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
-
-
-def _root(settings: list[str] | None) -> str:
-    """``root=FOLDER``, as every other command takes it."""
-    for word in settings or []:
-        if not word.startswith("root="):
-            raise ConfigError(f"'{word}' is not a setting", fix="the only one here is root=FOLDER")
-    return (settings or ["root=outputs"])[-1].removeprefix("root=")
 
 
 @_listed("show")
 def show(
-    artifact: Annotated[str, typer.Argument(help="NAME, NAME@VERSION, a path or hub:owner/repo@tag.")],
+    artifact: Annotated[str, _argument("NAME, NAME@VERSION, a path or hub:owner/repo@tag.")],
     settings: _Root = None,
     as_json: _Json = False,
 ) -> None:
@@ -283,13 +308,14 @@ def show(
     with messages():
         from hiltk.steps.show import run
 
-        run(artifact, root=_root(settings), as_json=as_json)
+        [reference], root = _split(VERBS["show"], [artifact, *(settings or [])], 1)
+        run(reference, root=root, as_json=as_json)
 
 
 @_listed("diff")
 def diff(
-    a: Annotated[str, typer.Argument(help="An artifact, as `hiltk show` takes it.")],
-    b: Annotated[str, typer.Argument(help="Another one; need not be of the same kind.")],
+    a: Annotated[str, _argument("An artifact, as `hiltk show` takes it.")],
+    b: Annotated[str, _argument("Another one; need not be of the same kind.")],
     settings: _Root = None,
     as_json: _Json = False,
 ) -> None:
@@ -300,7 +326,8 @@ def diff(
     with messages(bad_input=2):
         from hiltk.steps.diff import run
 
-        if run(a, b, root=_root(settings), as_json=as_json):
+        [left, right], root = _split(VERBS["diff"], [a, b, *(settings or [])], 2)
+        if run(left, right, root=root, as_json=as_json):
             raise typer.Exit(1)
 
 

@@ -9,12 +9,13 @@ import os
 from dataclasses import dataclass, replace
 from typing import Literal
 
-ROOT_VARIABLE = "HILTK_ROOT"
+OUTPUTS, ROOT_VARIABLE = "outputs", "HILTK_ROOT"
+ROOT_HELP = f"folder of all artifacts; default: ${ROOT_VARIABLE}, else {OUTPUTS}"
 
 
 def default_root() -> str:
     """The folder of all artifacts where no ``root=`` says another."""
-    return os.environ.get(ROOT_VARIABLE) or "outputs"
+    return os.environ.get(ROOT_VARIABLE) or OUTPUTS
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,11 @@ import pandas as pd
 from hiltk.artifacts.store import resolve
 from hiltk.evaluation.tables import TOTAL, summarise
 
-# Any references: names, name@e-0001, paths.
+# Any references: names (below HILTK_ROOT, else outputs/), name@e-0001, paths.
 EVALUATIONS = os.environ.get("HILTK_EVALUATIONS", "quickstart-bc_check-s0 quickstart-hil_check-s0").split()
-ROOT = os.environ.get("HILTK_ROOT", "outputs")
 
 # %%
-found = [resolve(reference, "evaluations", ROOT) for reference in EVALUATIONS]
+found = [resolve(reference, "evaluations") for reference in EVALUATIONS]
 episodes = pd.concat([pd.read_csv(e.path / "episodes.csv") for e in found], ignore_index=True)
 summary = summarise(episodes)
 summary.round(3)

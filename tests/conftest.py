@@ -16,6 +16,8 @@ from hiltk.spec import STATE_KEY, ImageSpec, Spec
 
 # Nothing in the tests may reach for the Hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# ... or depend on where somebody keeps their own artifacts.
+os.environ.pop("HILTK_ROOT", None)
 
 START_DEG = np.array([0.0, -30.0, 30.0, 80.0, 90.0, 40.0])  # gripper pointing down in front of the base
 

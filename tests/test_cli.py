@@ -19,9 +19,10 @@ from hiltk import cli
 from hiltk.config.commands import Fault
 from hiltk.config.groups import GymnasiumConf, Schedule, So101SimConf
 from hiltk.configuring.completion import complete
+from hiltk.configuring.composing import compose_untyped
 from hiltk.configuring.files import shipped
 from hiltk.errors import UserError
-from hiltk.verbs import STEPS
+from hiltk.verbs import STEPS, VERBS, Verb
 
 HEAVY = ("torch", "lerobot", "mujoco", "hydra", "omegaconf", "numpy", "pandas", "datasets", "huggingface_hub", "cv2")
 
@@ -247,6 +248,31 @@ def test_unknown_pipeline_is_named() -> None:
     assert "did you mean 'quickstart'?" in result.output
 
 
+# ---------------------------------------------------------------- where artifacts are
+
+
+@pytest.mark.parametrize("verb", STEPS.values(), ids=lambda verb: verb.name)
+def test_the_environment_sets_the_root_of_every_verb(verb: Verb, monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, root in (("", "outputs"), ("/a", "/a"), ("/b", "/b"), ("/a", "/a")):
+        monkeypatch.setenv("HILTK_ROOT", value)
+        assert compose_untyped(verb, []).root == root
+    assert compose_untyped(verb, ["root=/c"]).root == "/c"
+
+
+def test_an_explicit_root_wins_over_the_environment(
+    steps: dict[str, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HILTK_ROOT", "/a")
+    assert hiltk("record", "name=x").exit_code == hiltk("record", "name=x", "root=/b").exit_code == 0
+    assert [cfg.root for cfg in steps["record"]] == ["/a", "/b"]
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_help_says_what_sets_the_root(name: str) -> None:
+    words = hiltk(*name.split(), "--help").output.replace("│", " ").split()
+    assert "$HILTK_ROOT, else outputs" in " ".join(words)
+
+
 # ---------------------------------------------------------------- completion
 
 
@@ -298,6 +324,26 @@ def test_completion_offers_artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert offered("hiltk train-classifier demos add=", monkeypatch) == ["demos", "views"]
     assert offered("hiltk preview classifier=", monkeypatch) == ["cube"]
     assert offered("hiltk report artifacts=", monkeypatch) == ["demos", "views", "cube"]
+
+
+@pytest.mark.parametrize("verb", ["show", "diff", "check", "run"])
+def test_completion_of_commands_without_a_config(verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for root, name in (("here", "demos"), ("there", "views")):
+        (tmp_path / root / "datasets" / name / "d-0001").mkdir(parents=True)
+    monkeypatch.setenv("HILTK_ROOT", str(tmp_path / "here"))
+
+    def offered(line: str) -> list[str]:
+        words = cut(f"hiltk {verb} {line}")
+        env = {**os.environ, "_HILTK_COMPLETE": "complete_bash", "COMP_WORDS": words}
+        env["COMP_CWORD"] = str(words.count("\n"))
+        code = "import sys; sys.argv[0] = 'hiltk'; from hiltk.cli import main; main()"
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env).stdout.split()
+
+    if verb == "run":
+        assert {"quickstart", "lift"} <= set(offered("")) and offered("quick") == ["quickstart"]
+        return
+    assert offered("") == ["demos", "root="]
+    assert offered(f"root={tmp_path / 'there'} v") == ["views"]
 
 
 def test_completion_in_zsh_keeps_words_whole(monkeypatch: pytest.MonkeyPatch) -> None:

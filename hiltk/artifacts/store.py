@@ -24,6 +24,7 @@ from hiltk.artifacts import fingerprint, provenance
 from hiltk.errors import ConfigError, HiltkError, UserError, nearest
 from hiltk.formats import DAMAGED, RUN, with_new_names
 from hiltk.spec import Spec
+from hiltk.verbs import default_root
 
 KINDS = {"datasets": "d", "classifiers": "c", "policies": "p", "evaluations": "e", "reports": "r", "exports": "x"}
 _SINGULAR = {kind: "policy" if kind == "policies" else kind[:-1] for kind in KINDS}
@@ -151,19 +152,19 @@ def names(kind: str, root: str | Path) -> list[str]:
     return [n for n in found if versions(kind, n, root)]
 
 
-def resolve(ref: str, kind: str, root: str | Path = "outputs") -> Artifact:
+def resolve(ref: str, kind: str, root: str | Path | None = None) -> Artifact:
     """Find an artifact.
 
     Args:
         ref: ``name`` (its newest version), ``name@d-0003``, a path, or ``hub:owner/repo@tag``; where any kind will do
             also ``policies/name``.
         kind: a key of `KINDS`; empty for any kind (a reference with a version says its kind itself).
-        root: the folder of all artifacts.
+        root: the folder of all artifacts; None: the default.
 
     Raises:
         UserError: nothing of that kind is called so; the nearest name is given.
     """
-    ref = str(ref)
+    ref, root = str(ref), default_root() if root is None else root
     if not ref or ref == "???":
         raise ConfigError(f"the name of {_a(kind)} is missing")
     if ref.startswith("hub:"):

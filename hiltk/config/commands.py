@@ -16,6 +16,7 @@ from hiltk.config.groups import (
 )
 from hiltk.config.setting import REQUIRED, Reference, setting
 from hiltk.spec import GripperFormat, Semantics
+from hiltk.verbs import ROOT_HELP, default_root
 
 # ---------------------------------------------------------------- shared
 
@@ -24,7 +25,7 @@ from hiltk.spec import GripperFormat, Semantics
 class StepConf:
     """Settings every command has."""
 
-    root: str = setting("outputs", "folder of all artifacts")
+    root: str = setting(default_root, ROOT_HELP)
     name: str = setting(REQUIRED, "name of the artifact this command writes")
 
 

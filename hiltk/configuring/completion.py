@@ -9,8 +9,8 @@ from typing import get_args
 from hiltk.config.commands import COMMANDS
 from hiltk.config.setting import declared
 from hiltk.configuring.composing import compose_untyped, settings
-from hiltk.configuring.files import groups
-from hiltk.verbs import Verb
+from hiltk.configuring.files import groups, pipelines
+from hiltk.verbs import Verb, default_root
 
 
 def complete(verb: Verb, words: list[str], incomplete: str) -> list[str]:
@@ -24,6 +24,19 @@ def complete(verb: Verb, words: list[str], incomplete: str) -> list[str]:
     *words, incomplete = rejoined
     offered = _candidates(verb, words, incomplete)
     return [o.partition("=")[2] for o in offered] if "=" in incomplete else offered
+
+
+def complete_names(verb: Verb, words: list[str], incomplete: str) -> list[str]:
+    """For a command without a config: pipelines for `hiltk run`, artifacts for the others, and ``root=``."""
+    *words, incomplete = _bash_words(verb) or [*words, incomplete]
+    if verb.words == "pipeline":
+        names = pipelines()
+    else:
+        from hiltk.artifacts import store
+
+        roots = [word.removeprefix("root=") for word in words if word.startswith("root=")]
+        names = sorted({n for kind in store.KINDS for n in store.names(kind, [default_root(), *roots][-1])})
+    return [option for option in (*names, "root=") if option.startswith(incomplete)]
 
 
 def _bash_words(verb: Verb) -> list[str] | None:

@@ -10,15 +10,19 @@ from hiltk.config.commands import COMMANDS
 from hiltk.config.groups import SCHEMAS
 from hiltk.configuring.files import shipped
 from hiltk.configuring.words import into_mapping
-from hiltk.verbs import STEPS, Verb
+from hiltk.verbs import STEPS, Verb, default_root
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@functools.cache
 def register() -> None:
-    """Make the schemas known to Hydra, once."""
+    """Make the schemas known to Hydra: once, and again where the default of ``root`` has become another."""
+    _register(default_root())
+
+
+@functools.lru_cache(maxsize=1)
+def _register(root: str) -> None:
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()

@@ -30,6 +30,11 @@ def groups() -> dict[str, list[str]]:
     return {f.name: sorted(p.stem for p in f.glob("*.yaml")) for f in folders}
 
 
+def pipelines() -> list[str]:
+    """Names of the pipelines that ship with hiltk."""
+    return sorted(p.stem for p in shipped("pipelines").glob("*.yaml"))
+
+
 def header(name: str) -> list[str]:
     """The comment lines that open ``conf/<name>.yaml``, without ``#``."""
     lines = []

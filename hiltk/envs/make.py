@@ -30,7 +30,7 @@ def make_env(
     reward: RewardConf,
     *,
     seed: int,
-    root: str = "outputs",
+    root: str | None = None,
     classifier: SuccessClassifier | None = None,
     device: torch.device | str = "cpu",
 ) -> SuccessRule:
@@ -41,7 +41,7 @@ def make_env(
 
     Args:
         seed: of the first episode, where `reset` is not given one.
-        root: the folder of all artifacts, for ``reward.classifier``.
+        root: the folder of all artifacts, for ``reward.classifier``; None: the default.
         classifier: used instead of loading ``reward.classifier``.
         device: where a loaded classifier runs.
 
@@ -171,7 +171,7 @@ def _check_reachable(bare: HilEnv, task: TaskConf, rule: RewardSpec) -> None:
         )
 
 
-def _resolve(reference: str, root: str) -> Artifact:
+def _resolve(reference: str, root: str | None) -> Artifact:
     from hiltk.artifacts.store import resolve
 
     return resolve(reference, "classifiers", root)

@@ -35,11 +35,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from hiltk.configuring.composing import settings
-from hiltk.configuring.files import shipped
+from hiltk.configuring.files import pipelines, shipped
 from hiltk.configuring.typed import compose
 from hiltk.configuring.words import override
 from hiltk.errors import ConfigError, HiltkError, nearest
-from hiltk.verbs import STEPS, VERBS, Verb
+from hiltk.verbs import STEPS, VERBS, Verb, default_root
 
 _LABEL = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -50,7 +50,7 @@ class PipelineConf:
 
     seeds: list[int] = field(default_factory=lambda: [0])
     jobs: int = 1
-    root: str = "outputs"
+    root: str = field(default_factory=default_root)
     vars: dict[str, Any] = field(default_factory=dict)
     common: dict[str, Any] = field(default_factory=dict)
     each_seed: dict[str, Any] = field(default_factory=dict)
@@ -143,11 +143,6 @@ def _flat(value: Any) -> Any:
 # ---------------------------------------------------------------- reading
 
 
-def available() -> list[str]:
-    """Names of the pipelines that ship with hiltk."""
-    return sorted(p.stem for p in shipped("pipelines").glob("*.yaml"))
-
-
 def find(name: str) -> Path:
     """The file of a pipeline, by name or path.
 
@@ -158,9 +153,9 @@ def find(name: str) -> Path:
         if Path(name).is_file():
             return Path(name)
         raise ConfigError("there is no such pipeline file", where=name)
-    if name not in available():
-        listed = f"there are: {', '.join(available())}"
-        near = nearest(name, available())
+    if name not in pipelines():
+        listed = f"there are: {', '.join(pipelines())}"
+        near = nearest(name, pipelines())
         raise ConfigError(f"there is no pipeline '{name}'", fix=f"{near}  ({listed})" if near else listed)
     return shipped("pipelines") / f"{name}.yaml"
 

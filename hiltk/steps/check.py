@@ -16,7 +16,7 @@ from hiltk.errors import ConfigError
 def run(
     references: Sequence[str],
     *,
-    root: str = "outputs",
+    root: str,
     step: str = "",
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
@@ -35,8 +35,6 @@ def run(
     """
     if not references:
         raise ConfigError("nothing is named to check", fix="hiltk check NAME, or hiltk check --list")
-    if settings := [r for r in references if "=" in r and "/" not in r.split("=")[0]]:
-        raise ConfigError("hiltk check has options, no settings", where=settings[0], fix="--root, --step, --ignore")
     all_ = gather([resolve(reference, "", root) for reference in references])
     report = examine(all_, step=step, select=_words(select), ignore=_words(ignore))
     if as_json:

@@ -20,6 +20,7 @@ from hiltk.configuring.typed import compose
 from hiltk.data.replay import Batch
 from hiltk.reward_rule import q_bounds
 from hiltk.spec import STATE_KEY, ActionSpec, Dimension, GripperFormat, ImageSpec, RewardSpec, Spec, StateSpec, Stats
+from hiltk.verbs import STEPS
 
 
 def tiny_spec(states: int = 2, actions: int = 2) -> Spec:

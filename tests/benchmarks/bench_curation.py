@@ -24,7 +24,7 @@ from tests.benchmarks.bench_repair import CAMERA, make_dataset
 
 COMMANDS = {
     "show": ["show", "{data}", "root={root}"],
-    "check": ["check", "{data}", "--root", "{root}"],
+    "check": ["check", "{data}", "root={root}"],
     "inspect": ["inspect", "{data}", "name=page", "root={root}"],
     "stats": ["stats", "{data}", "name=stats", "root={root}"],
     "drop-episodes": ["drop-episodes", "{data}", "name=some", "episodes=[0,7-9]", "root={root}"],

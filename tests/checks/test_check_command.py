@@ -68,10 +68,11 @@ def test_explanations() -> None:
     [
         ((), "nothing is named", 2),
         (("nothing",), "there is no artifact 'nothing'", 1),
-        (("root=x",), "options, no settings", 2),
+        (("demos", "select=ACT"), "'select=ACT' is not a setting", 2),
+        (("demos", "--root", "x"), "--root is now root=", 2),
         (("demos", "--step", "trian"), "there is no artifact", 1),
     ],
 )
 def test_mistakes(words: tuple[str, ...], message: str, code: int, tmp_path: Path) -> None:
-    result = check(*words, "--root", tmp_path)
+    result = check(*words, f"root={tmp_path}")
     assert result.exit_code == code and message in result.output

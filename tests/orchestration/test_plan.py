@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from hiltk.configuring.files import pipelines
 from hiltk.errors import ConfigError
-from hiltk.orchestration.plan import Pipeline, available, find, load
+from hiltk.orchestration.plan import Pipeline, find, load
 
 CHAIN = """
 seeds: [4, 7]
@@ -139,7 +140,7 @@ def test_an_empty_pipeline_is_refused(write: Any) -> None:
 
 
 def test_names_are_looked_up(tmp_path: Path) -> None:
-    assert {"quickstart", "lift"} <= set(available())
+    assert {"quickstart", "lift"} <= set(pipelines())
     assert find("lift").name == "lift.yaml"
     with pytest.raises(ConfigError, match="did you mean 'lift'"):
         find("lfit")
@@ -147,9 +148,19 @@ def test_names_are_looked_up(tmp_path: Path) -> None:
         find(str(tmp_path / "x.yaml"))
 
 
-@pytest.mark.parametrize("name", available())
+@pytest.mark.parametrize("name", pipelines())
 def test_shipped_pipelines_open_with_their_command_and_are_valid(name: str) -> None:
     assert find(name).read_text().startswith(f"# hiltk run {name}\n")
     pipeline = load(name)
     assert pipeline.seeds == (0, 1, 2)
     assert pipeline.together[-1].verb.name == "report"
+
+
+def test_the_environment_sets_the_root_of_a_pipeline(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write()
+    assert load(file).root == "outputs"
+    monkeypatch.setenv("HILTK_ROOT", "/a")
+    pipeline = load(file)
+    made = {"demos": "d@d-0001", "bc": "b@p-0001"}
+    assert pipeline.root == pipeline.config(pipeline.each_seed[0], 4, made).root == "/a"
+    assert load(file, ["root=/b"]).root == load(write("root: /b\n" + CHAIN)).root == "/b"

@@ -79,8 +79,13 @@ def verbs() -> dict[str, dict[str, str]]:
             found[name] |= {"writes": verb.kind, "words go to": f"{verb.words}{' (several)' * verb.many}".strip()}
             found[name] |= {} if verb.words else {"words go to": "nothing"}
         elif not hasattr(command, "commands"):
-            found[name] |= {"takes": " ".join(sorted(p.opts[0] for p in command.params if p.name != "help"))}
+            found[name] |= {"takes": " ".join(sorted(p.opts[0] for p in command.params if _is_shown(p)))}
     return found
+
+
+def _is_shown(parameter: Any) -> bool:
+    """A hidden option is an old one, which only answers with the new."""
+    return parameter.name != "help" and not getattr(parameter, "hidden", False)
 
 
 def _commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -247,8 +247,7 @@ STATS: dict[str, tuple[Fault, str]] = {
 
 
 def refused(words: list[str], root: Path, said: str, code: int = 1) -> None:
-    place = ["--root", str(root)] if words[0] == "check" else [f"root={root}"]
-    result = CliRunner().invoke(cli.app, [*words, *place], terminal_width=200)
+    result = CliRunner().invoke(cli.app, [*words, f"root={root}"], terminal_width=200)
     assert result.exit_code == code, f"{result.exit_code} {result.exception!r}\n{result.output}"
     assert result.stderr.startswith("error: ") or "\nerror: " in result.stderr, result.stderr
     assert "Traceback" not in result.output and said in result.stderr, result.stderr

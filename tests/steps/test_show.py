@@ -83,6 +83,9 @@ def test_what_diff_says_of_another_task_is_what_merge_does(root: Path) -> None:
     [
         (["show", "demo"], 1, "there is no artifact 'demo'"),
         (["show", "demos", "kind=x"], 2, "'kind=x' is not a setting"),
+        (["show"], 2, "takes one artifact, not 0"),
+        (["show", "demos", "page"], 2, "takes one artifact, not 2"),
+        (["diff", "demos"], 2, "takes 2 artifacts, not 1"),
         (["diff", "demos", "demos@d-0009"], 2, "has no version 'd-0009'"),  # 1 is: they differ
     ],
 )
@@ -96,3 +99,17 @@ def test_a_dataset_without_a_spec_is_sent_to_adopt(root: Path, shared_dataset: P
     (theirs / SPEC_FILE).unlink()
     result = hiltk("show", str(theirs))
     assert result.exit_code == 1 and "hiltk adopt" in result.output
+
+
+@pytest.mark.parametrize("words", [["show", "page"], ["diff", "demos", "demos"], ["check", "demos"]], ids=" ".join)
+def test_the_root_is_a_setting_that_may_stand_anywhere_or_in_the_environment(
+    root: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root.parent)
+    assert hiltk(*words).exit_code != 0  # there is no ./outputs
+    here = f"root={root}"
+    for order in ([words[0], here, *words[1:]], [*words, here], [*words, "root=elsewhere", here]):
+        assert hiltk(*order).exit_code == 0, order
+    monkeypatch.setenv("HILTK_ROOT", str(root))
+    assert hiltk(*words).exit_code == 0
+    assert hiltk(*words, "root=elsewhere").exit_code != 0
