@@ -44,3 +44,13 @@ def test_imports_point_one_way() -> None:
 def test_every_part_has_its_place() -> None:
     parts = {p.stem for p in ROOT.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()} - {"__init__"}
     assert parts == set(RANK)
+
+
+def test_no_module_imports_a_private_name_of_another() -> None:
+    """What two modules need stands below both, with a name of its own."""
+    wrong = []
+    for file in ROOT.rglob("*.py"):
+        nodes = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.ImportFrom)]
+        names = [f"{n.module}.{alias.name}" for n in nodes if str(n.module).startswith("hiltk") for alias in n.names]
+        wrong += [f"{file.relative_to(ROOT)} -> {name}" for name in names if name.rpartition(".")[2].startswith("_")]
+    assert wrong == []

@@ -1,4 +1,4 @@
-"""Seeds of evaluation episodes: never one that training used, and the same for every policy."""
+"""Seeds of episodes: recording's, apart from training's; evaluation's, apart from both, the same for every policy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ import numpy as np
 
 # Recording and training draw 32-bit seeds; evaluation starts above all of them.
 EVALUATION_SEEDS_FROM = 2**32
+
+
+def attempt_seed(run_seed: int, attempt: int) -> int:
+    """The seed of one attempt of a recording, of a stream apart from the one training draws from."""
+    return int(np.random.SeedSequence([run_seed, attempt, crc32(b"record")]).generate_state(1)[0])
 
 
 def episode_seeds(run_seed: int, stratum: str, episodes: int) -> list[int]:

@@ -75,7 +75,7 @@ def _labels(cfg: LabelConf, dataset: Dataset, source: Artifact, before: np.ndarr
         marks = read_marks(Path(cfg.file).expanduser(), lengths)
         return success_of(marks, dataset.files.bounds, before, others=cfg.others.name)
     if cfg.source is LabelSource.predicate:
-        from hiltk.steps.resimulate import resimulated_success
+        from hiltk.evaluation.resimulate import resimulated_success
 
         return resimulated_success(dataset, source, cfg.predicate, cfg.root)
     return _by_keys(cfg, dataset)

@@ -6,7 +6,6 @@ from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 from rich.console import Console
@@ -22,6 +21,7 @@ from hiltk.data.lerobot_io import DatasetWriter
 from hiltk.envs.make import announce_renderer, make_env
 from hiltk.envs.rewards import SuccessRule, shows_success
 from hiltk.errors import ConfigError, UserError
+from hiltk.evaluation.seeds import attempt_seed
 from hiltk.humans.base import Human
 from hiltk.humans.make import make_human
 from hiltk.observation import Observation
@@ -121,7 +121,7 @@ def _record(
         while tally.kept < cfg.episodes:
             if tally.attempts >= ATTEMPTS_PER_EPISODE * cfg.episodes:
                 raise _wrong_human(cfg, tally)
-            episode, after, success = play(env, human, _seed(cfg.seed, tally.attempts), cfg.steps_after_success)
+            episode, after, success = play(env, human, attempt_seed(cfg.seed, tally.attempts), cfg.steps_after_success)
             tally.attempts += 1
             for found in env.drift.take() if env.drift else []:
                 tally.drift.append(found.message)
@@ -145,11 +145,6 @@ def _wrong_human(cfg: RecordConf, tally: Tally) -> UserError:
         where=f"task={cfg.task.name}, stratum={cfg.task.stratum}, human={cfg.human.name}",
         fix=fix,
     )
-
-
-def _seed(seed: int, attempt: int) -> int:
-    """One seed per attempt, of a stream apart from the one training draws from."""
-    return int(np.random.SeedSequence([seed, attempt, crc32(b"record")]).generate_state(1)[0])
 
 
 class Frames:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hiltk.evaluation.seeds import EVALUATION_SEEDS_FROM, episode_seeds
+from hiltk.evaluation.seeds import EVALUATION_SEEDS_FROM, attempt_seed, episode_seeds
 
 
 @given(st.integers(0, 2**31), st.sampled_from(["all", "near", "far", ""]), st.integers(1, 300))
@@ -28,3 +28,12 @@ def test_training_seeds_cannot_reach_evaluation() -> None:
     from hiltk.learning.loop import episode_seed
 
     assert max(episode_seed(seed, episode) for seed in range(3) for episode in range(200)) < EVALUATION_SEEDS_FROM
+
+
+def test_a_recording_s_attempts_start_as_they_always_did() -> None:
+    """Datasets are played again from these, so they may never change."""
+    assert [attempt_seed(seed, attempt) for seed, attempt in ((0, 0), (0, 1), (1000, 0))] == [
+        3935637600,
+        937340616,
+        3259001180,
+    ]

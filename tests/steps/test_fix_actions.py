@@ -19,6 +19,7 @@ from hiltk.config.groups import RewardConf, So101SimConf, TaskConf
 from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import SPEC_FILE, dataset_spec, load_episodes
 from hiltk.errors import ConfigError, UserError
+from hiltk.evaluation.seeds import attempt_seed
 from hiltk.spec import JOINT_PARTS, STATE_KEY, GripperFormat, Semantics, Spec, require_compatible
 from hiltk.steps import fix_actions, record
 
@@ -91,7 +92,7 @@ def test_replayed_in_the_simulator_the_arm_goes_where_it_went(recorded: dict[str
     env = make_env(replace(ENV, cameras=[]), TaskConf(), RewardConf(), seed=0)
     ee = [env.io_spec.state.names.index(n) for n in ("ee.x", "ee.y", "ee.z")]
     for attempt, episode in enumerate(fixed[:3]):
-        observation, _ = env.reset(seed=record._seed(0, attempt))
+        observation, _ = env.reset(seed=attempt_seed(0, attempt))
         recorded_m = episode.observations[STATE_KEY][:, ee]
         np.testing.assert_allclose(observation[STATE_KEY][ee], recorded_m[0], atol=1e-6)
         for action in episode.actions:

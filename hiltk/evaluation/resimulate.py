@@ -23,8 +23,8 @@ from hiltk.envs.base import HilEnv
 from hiltk.envs.make import make_bare_env
 from hiltk.envs.tasks import PREDICATES
 from hiltk.errors import ConfigError, UserError, nearest
+from hiltk.evaluation.seeds import attempt_seed
 from hiltk.spec import STATE_KEY
-from hiltk.steps.record import _seed as attempt_seed
 
 TOLERANCE = 0.05  # degrees or percent of the gripper by which a joint may differ; a replay is exact on one machine
 JOINTS = 6
