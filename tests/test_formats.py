@@ -12,7 +12,8 @@ from typer.testing import CliRunner, Result
 
 from hiltk import cli, formats
 from hiltk.agents.policy import CONFIG, Policy
-from hiltk.artifacts.store import create, resolve
+from hiltk.artifacts.store import resolve
+from hiltk.artifacts.writing import create
 from hiltk.config import AgentConf, BcConf, EncoderConf
 from hiltk.configuring.composing import compose_untyped
 from hiltk.errors import UserError

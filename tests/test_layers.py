@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 from pathlib import Path
 
 import hiltk
@@ -54,3 +55,15 @@ def test_no_module_imports_a_private_name_of_another() -> None:
         names = [f"{n.module}.{alias.name}" for n in nodes if str(n.module).startswith("hiltk") for alias in n.names]
         wrong += [f"{file.relative_to(ROOT)} -> {name}" for name in names if name.rpartition(".")[2].startswith("_")]
     assert wrong == []
+
+
+def test_artifacts_are_imported_in_one_order() -> None:
+    """Also inside functions: provenance and store once needed each other."""
+    folder = ROOT / "artifacts"
+    graph = {}
+    for file in folder.glob("*.py"):
+        nodes = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.ImportFrom) and n.module]
+        names = {name for n in nodes for name in (n.module, *(f"{n.module}.{alias.name}" for alias in n.names))}
+        graph[file.stem] = {other.stem for other in folder.glob("*.py") if f"hiltk.artifacts.{other.stem}" in names}
+    order = list(graphlib.TopologicalSorter(graph).static_order())  # a cycle is an error
+    assert order.index("store") < order.index("provenance") < order.index("writing")

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from hiltk.artifacts.fingerprint import PACKAGE, code_fingerprint, fingerprint
+from hiltk.artifacts.store import is_image_folder, resolve, split_episodes
 from hiltk.config.commands import COMMANDS
 from hiltk.config.setting import REQUIRED, Reference, Setting, declared
 from hiltk.formats import RUN
@@ -91,8 +92,6 @@ def _exists(path: str) -> bool:
 
 def _content(name: str, reference: Reference, root: str | Path) -> str:
     """What an input holds: an artifact, some episodes of one, or what was made elsewhere, e.g. ``init=snapshot.pt``."""
-    from hiltk.artifacts.store import is_image_folder, resolve, split_episodes
-
     path = Path(name).expanduser()
     if path.is_file() or (reference.episodes and is_image_folder(path)):
         return fingerprint(path)

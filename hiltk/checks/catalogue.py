@@ -127,7 +127,7 @@ CONSTRUCTION = (
     Cover(("G3",), "hiltk.humans.make.make_human", "no human of hiltk reads keys, so no window competes for them"),
     Cover(("G5",), "hiltk.steps.interrupts.Interrupts", "Ctrl-C is handled everywhere, and never cuts a file in half"),
     Cover(
-        ("G6",), "hiltk.artifacts.store.create", "versions are written once, under a content hash, never overwritten"
+        ("G6",), "hiltk.artifacts.writing.create", "versions are written once, under a content hash, never overwritten"
     ),
     Cover(
         ("S3",), "hiltk.agents.policy.Policy.act", "acting is deterministic unless asked otherwise, and eval says which"

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from enum import Enum
-from typing import Any, get_type_hints
+from typing import Any, get_type_hints, overload
 
 from hiltk.errors import ConfigError, nearest
 
@@ -60,14 +60,32 @@ class Setting:
         return is_dataclass(self.type)
 
 
+@overload
 def setting[T](
-    default: T | Callable[[], T],
+    default: Callable[[], T],
     help: str = "",
     *,
     choices: Sequence[object] = (),
     reference: str | Reference | None = None,
     file: bool = False,
-) -> T:
+) -> T: ...
+@overload
+def setting[T](
+    default: T,
+    help: str = "",
+    *,
+    choices: Sequence[object] = (),
+    reference: str | Reference | None = None,
+    file: bool = False,
+) -> T: ...
+def setting(
+    default: Any,
+    help: str = "",
+    *,
+    choices: Sequence[object] = (),
+    reference: str | Reference | None = None,
+    file: bool = False,
+) -> Any:
     """A dataclass field that declares a setting; typed as its default, so that mypy checks both.
 
     A subclass that gives a field another default and says nothing more keeps what the field said.
@@ -83,7 +101,7 @@ def setting[T](
         reference = Reference(reference)
     said = {"help": help, "choices": tuple(choices), "reference": reference, "file": file}
     if isinstance(default, list | dict) or is_dataclass(default):
-        return field(default_factory=lambda: copy.deepcopy(default), metadata=said)  # type: ignore[return-value]
+        return field(default_factory=lambda: copy.deepcopy(default), metadata=said)
     if callable(default):
         return field(default_factory=default, metadata=said)
     return field(default=default, metadata=said)

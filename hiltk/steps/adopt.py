@@ -16,7 +16,8 @@ from rich.padding import Padding
 from rich.prompt import Prompt
 
 from hiltk.arm.kinematics import Kinematics
-from hiltk.artifacts.store import Artifact, Draft, create, resolve
+from hiltk.artifacts.store import Artifact, resolve
+from hiltk.artifacts.writing import Draft, create
 from hiltk.config.commands import AdoptConf
 from hiltk.data.adopt import Adoption, Output, adopt
 from hiltk.data.adopt_questions import OPEN, Ask, Decider, Guess, setting

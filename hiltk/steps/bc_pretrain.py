@@ -18,7 +18,8 @@ from hiltk.agents.features import attach
 from hiltk.agents.make import build_policy
 from hiltk.agents.policy import Policy
 from hiltk.agents.snapshots import is_snapshot, load_snapshot
-from hiltk.artifacts.store import Artifact, create
+from hiltk.artifacts.store import Artifact
+from hiltk.artifacts.writing import create
 from hiltk.checks.gate import gate
 from hiltk.config.commands import BcConf
 from hiltk.data.replay import Batch, FrameStore, store_episodes, to_batch

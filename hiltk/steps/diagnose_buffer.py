@@ -6,7 +6,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.artifacts.store import Artifact, resolve
+from hiltk.artifacts.writing import create
 from hiltk.config.commands import DiagnoseBufferConf
 from hiltk.diagnostics.buffer import Found, advice, examine, figure, verdict
 from hiltk.diagnostics.experience import demo_artifacts, demonstrations, online, require_training

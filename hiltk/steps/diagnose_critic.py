@@ -13,7 +13,8 @@ from rich.table import Table
 
 from hiltk.agents.make import Agent, build_agent
 from hiltk.agents.policy import Policy
-from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.artifacts.store import Artifact, resolve
+from hiltk.artifacts.writing import create
 from hiltk.config.commands import DiagnoseCriticConf
 from hiltk.data.episode import Episode, paid
 from hiltk.data.replay_export import stored_episodes

@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from hiltk.agents.encoders import build_encoder
 from hiltk.agents.policy import Policy
-from hiltk.artifacts.store import Artifact, create, is_image_folder, resolve, split_episodes
+from hiltk.artifacts.store import Artifact, is_image_folder, resolve, split_episodes
+from hiltk.artifacts.writing import create
 from hiltk.config.commands import DiagnoseEncoderConf
 from hiltk.config.groups import So101SimConf
 from hiltk.data.lerobot_io import dataset_spec

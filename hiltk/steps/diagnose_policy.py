@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from hiltk.agents.policy import Policy
-from hiltk.artifacts.store import Artifact, create, resolve, split_episodes
+from hiltk.artifacts.store import Artifact, resolve, split_episodes
+from hiltk.artifacts.writing import create
 from hiltk.config.commands import DiagnosePolicyConf
 from hiltk.config.groups import So101SimConf
 from hiltk.data.decoded import cached_episodes

@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.artifacts.store import Artifact, resolve
+from hiltk.artifacts.writing import create
 from hiltk.config.commands import DiagnoseRunConf
 from hiltk.diagnostics.causes import STANDS_OUT, Suspect, figure, rank, table, verdict
 from hiltk.diagnostics.evidence import Evidence

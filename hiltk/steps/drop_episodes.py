@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from rich.console import Console
 
-from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.artifacts.store import Artifact, resolve
+from hiltk.artifacts.writing import create
 from hiltk.config.commands import DropConf
 from hiltk.data.curate import Dataset, open_dataset, parse_episodes, select_episodes, succeeded, summarise
 from hiltk.errors import ConfigError, UserError, nearest

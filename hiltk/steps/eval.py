@@ -13,7 +13,8 @@ from rich.console import Console
 from tqdm import tqdm
 
 from hiltk.agents.policy import Policy
-from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.artifacts.store import Artifact, resolve
+from hiltk.artifacts.writing import create
 from hiltk.checks.gate import gate
 from hiltk.config.commands import EvalConf
 from hiltk.config.groups import RewardConf

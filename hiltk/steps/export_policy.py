@@ -6,7 +6,8 @@ from rich.console import Console
 
 from hiltk.agents.lerobot_policy import check_exportable, export
 from hiltk.agents.policy import Policy
-from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.artifacts.store import Artifact, resolve
+from hiltk.artifacts.writing import create
 from hiltk.config.commands import ExportPolicyConf
 
 

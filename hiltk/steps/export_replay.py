@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.artifacts.store import Artifact, resolve
+from hiltk.artifacts.writing import create
 from hiltk.config.commands import ExportReplayConf
 from hiltk.data.replay_export import export_store
 

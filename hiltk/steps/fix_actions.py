@@ -11,7 +11,8 @@ from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import JOINTS
 from hiltk.arm.state import action_spec
 from hiltk.arm.units import ARM_JOINTS
-from hiltk.artifacts.store import Artifact, Draft, create, resolve
+from hiltk.artifacts.store import Artifact, resolve
+from hiltk.artifacts.writing import Draft, create
 from hiltk.checks.engine import expand
 from hiltk.checks.gate import examine_written, notes, refuse
 from hiltk.config.commands import FixActionsConf, StatedConf

@@ -7,7 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.artifacts.store import Artifact, resolve
+from hiltk.artifacts.writing import create
 from hiltk.config.commands import InspectConf
 from hiltk.data.survey import Contents, Rules, action_table, episode_table, gripper_turns, read_contents, state_table
 from hiltk.errors import ConfigError

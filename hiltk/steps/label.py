@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.artifacts.store import Artifact, resolve
+from hiltk.artifacts.writing import create
 from hiltk.config.commands import LabelConf, LabelRewards, LabelSource
 from hiltk.data.curate import Dataset, open_dataset, summarise
 from hiltk.data.labels import Kind, marks_of, read_marks, relabelled, success_of

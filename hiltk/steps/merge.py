@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.artifacts.store import Artifact, resolve
+from hiltk.artifacts.writing import create
 from hiltk.config.commands import MergeConf
 from hiltk.data.curate import CAN_BE_ALLOWED, merge, open_dataset, summarise
 from hiltk.errors import ConfigError, nearest

@@ -14,7 +14,8 @@ from rich.table import Table
 from tqdm import tqdm
 
 from hiltk.agents.policy import Policy
-from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.artifacts.store import Artifact, resolve
+from hiltk.artifacts.writing import create
 from hiltk.config.commands import PreviewConf
 from hiltk.config.groups import RewardConf, So101SimConf
 from hiltk.data.decoded import cached_episodes

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.artifacts.store import Artifact, resolve
+from hiltk.artifacts.writing import create
 from hiltk.checks.engine import Report, expand
 from hiltk.checks.gate import examine_written, notes, refuse
 from hiltk.config.commands import Fault, RecordConf

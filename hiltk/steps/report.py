@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from hiltk.artifacts.store import Artifact, create
+from hiltk.artifacts.store import Artifact
+from hiltk.artifacts.writing import create
 from hiltk.config.commands import ReportConf
 from hiltk.data.consistency import require_consistent
 from hiltk.data.curate import open_dataset

@@ -6,7 +6,8 @@ from contextlib import ExitStack
 
 from rich.console import Console
 
-from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.artifacts.store import Artifact, resolve
+from hiltk.artifacts.writing import create
 from hiltk.config.commands import SplitBy, SplitConf
 from hiltk.data.curate import Dataset, open_dataset, parse_episodes, select_episodes, summarise
 from hiltk.errors import ConfigError, UserError, nearest

@@ -8,7 +8,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.artifacts.store import Artifact, resolve
+from hiltk.artifacts.writing import create
 from hiltk.config.commands import StatsConf
 from hiltk.data.curate import open_dataset, write_sane_stats
 from hiltk.data.lerobot_files import read_stats

@@ -18,7 +18,8 @@ from hiltk.agents.features import attach
 from hiltk.agents.make import build_agent, build_policy
 from hiltk.agents.policy import Policy
 from hiltk.agents.snapshots import is_snapshot, load_snapshot
-from hiltk.artifacts.store import Artifact, create, resolve, spec_file, unfinished
+from hiltk.artifacts.store import Artifact, resolve, spec_file, unfinished
+from hiltk.artifacts.writing import create
 from hiltk.checks.gate import gate
 from hiltk.config.commands import TrainConf
 from hiltk.config.groups import Schedule

@@ -12,7 +12,8 @@ import numpy as np
 from rich.console import Console
 
 from hiltk.artifacts.provenance import now
-from hiltk.artifacts.store import Artifact, create, resolve, versions
+from hiltk.artifacts.store import Artifact, resolve, versions
+from hiltk.artifacts.writing import create
 from hiltk.checks.gate import gate
 from hiltk.config.commands import ClassifierConf
 from hiltk.data.curate import sessions_of

@@ -10,7 +10,8 @@ import pytest
 
 from hiltk.artifacts import provenance
 from hiltk.artifacts.provenance import plain_config, references, step_key
-from hiltk.artifacts.store import Artifact, create
+from hiltk.artifacts.store import Artifact
+from hiltk.artifacts.writing import create
 from hiltk.config.commands import (
     BcConf,
     ClassifierConf,

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from hiltk.artifacts.store import create
+from hiltk.artifacts.writing import create
 from hiltk.config.commands import ClassifierConf
 from hiltk.config.groups import EncoderConf, EnvConf, GymnasiumConf, HumanConf, RewardConf, So101SimConf, TaskConf
 from hiltk.envs.gymnasium_env import GymnasiumEnv

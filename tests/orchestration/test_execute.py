@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from hiltk.artifacts import provenance
-from hiltk.artifacts.store import create, resolve
+from hiltk.artifacts.store import resolve
+from hiltk.artifacts.writing import create
 from hiltk.errors import UserError
 from hiltk.orchestration.execute import PENDING, Event, State, execute, forecast, run_chain
 from hiltk.orchestration.plan import Pipeline, Step

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hiltk.artifacts.store import Artifact, create
+from hiltk.artifacts.store import Artifact
+from hiltk.artifacts.writing import create
 from hiltk.config.commands import BcConf, ClassifierConf, EvalConf, FixActionsConf, TrainConf
 from hiltk.config.groups import SacConf, So101SimConf
 from hiltk.evaluation.seeds import episode_seeds

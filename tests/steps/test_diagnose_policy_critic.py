@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hiltk.agents.policy import WEIGHTS
-from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.artifacts.store import Artifact, resolve
+from hiltk.artifacts.writing import create
 from hiltk.config.commands import BcConf, DiagnoseCriticConf, DiagnosePolicyConf, RecordConf, ReportConf, TrainConf
 from hiltk.config.groups import DrqConf, EncoderConf, GymnasiumConf, SacConf, So101SimConf, TaskConf
 from hiltk.data.lerobot_io import load_episodes

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from hiltk.agents.policy import Policy
-from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.artifacts.store import Artifact, resolve
+from hiltk.artifacts.writing import create
 from hiltk.config.commands import EvalConf, TrainConf
 from hiltk.config.groups import (
     EncoderConf,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hiltk.agents.policy import Policy
-from hiltk.artifacts.store import create
+from hiltk.artifacts.writing import create
 from hiltk.config.commands import BcConf, ClassifierConf, EvalConf, TrainConf
 from hiltk.config.groups import EncoderConf, RewardConf, SacConf, So101SimConf, TaskConf
 from hiltk.data.lerobot_io import SPEC_FILE

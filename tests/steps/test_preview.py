@@ -16,7 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 from hiltk.agents.policy import Policy
-from hiltk.artifacts.store import Artifact, create, resolve
+from hiltk.artifacts.store import Artifact, resolve
+from hiltk.artifacts.writing import create
 from hiltk.cli import app
 from hiltk.config.commands import ChecksConf, ClassifierConf, PreviewConf, RecordConf, ReportConf, TrainConf
 from hiltk.config.groups import (

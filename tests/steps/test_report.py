@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hiltk.artifacts.store import Artifact, create
+from hiltk.artifacts.store import Artifact
+from hiltk.artifacts.writing import create
 from hiltk.config.commands import ClassifierConf, EvalConf, FixActionsConf, ReportConf, TrainConf
 from hiltk.config.groups import SacConf, So101SimConf
 from hiltk.errors import ConfigError, UserError

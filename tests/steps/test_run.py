@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from hiltk.artifacts.store import create, resolve, versions
+from hiltk.artifacts.store import resolve, versions
+from hiltk.artifacts.writing import create
 from hiltk.errors import ConfigError, UserError
 from hiltk.steps.run import run
 from hiltk.verbs import STEPS

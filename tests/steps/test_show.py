@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hiltk import cli
-from hiltk.artifacts.store import create, resolve
+from hiltk.artifacts.store import resolve
+from hiltk.artifacts.writing import create
 from hiltk.data.lerobot_io import SPEC_FILE
 from hiltk.spec import Spec
 
