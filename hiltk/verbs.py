@@ -57,7 +57,7 @@ PREFIXES = {"diagnose": "Find out what holds learning back: each a table, a figu
 _GROUPS = {
     "Data": (
         Verb("record", "datasets", "Record demonstrations as a LeRobotDataset.", gate="output"),
-        Verb("adopt", "datasets", "Give a dataset made elsewhere a spec.", "dataset", many=False),
+        Verb("adopt", "datasets", "Give a dataset made elsewhere a spec.", "dataset", many=False, gate="output"),
         Verb(
             "fix-actions",
             "datasets",

@@ -16,7 +16,7 @@ from rich.console import Console
 from hiltk.agents.encoders import Encoder, FrameByFrame, ResNetEncoder, feature_key
 from hiltk.config.groups import EncoderConf
 from hiltk.data.replay import FrameStore
-from hiltk.data.room import human_size, require_memory
+from hiltk.data.resources import human_size, require_memory
 from hiltk.observation import Observation
 from hiltk.spec import IMAGE_PREFIX
 

@@ -8,6 +8,12 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+from hiltk.verbs import VERBS
+
+# Whoever writes a dataset by itself checks it by every rule that a step which reads datasets would refuse it by.
+WRITERS = tuple(verb.name for verb in VERBS.values() if verb.gate == "output")
+READERS = tuple(verb.name for verb in VERBS.values() if verb.gate == "inputs")
+
 
 class Severity(Enum):
     """What a finding means for the step that is about to run."""
@@ -98,6 +104,8 @@ def rule(
     reads: Reads = Reads.dataset,
 ) -> Callable[[Check], Check]:
     """Register a function as the rule ``code``."""
+    if reads is Reads.dataset and set(steps) & set(READERS):
+        steps = (*WRITERS, *(step for step in steps if step not in WRITERS))
 
     def register(check: Check) -> Check:
         assert code not in RULES, code

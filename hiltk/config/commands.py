@@ -95,7 +95,7 @@ YAWS_DEG = (0, 90, 180, 270)
 
 @dataclass
 class ForeignConf:
-    """Conventions of a dataset made elsewhere, as stated (`hiltk fix-actions`) or inferred (`hiltk adopt`)."""
+    """Conventions of a dataset made elsewhere, all of them stated or settled."""
 
     joint_unit: str = setting(
         "degrees", "degrees | radians | normalized (±100 of the calibrated range)", choices=JOINT_UNITS
@@ -117,12 +117,6 @@ class ForeignConf:
     task: str = setting("", "name of the task; empty: their own sentence")
     image_height: int = setting(0, "size the networks get; 0: as it is")
     image_width: int = setting(0, "size the networks get; 0: as it is")
-
-
-@dataclass
-class StatedConf(ForeignConf):
-    """Conventions of a dataset made elsewhere, all of them stated."""
-
     locked: dict[str, float] = setting({}, "joints that were held, in degrees, e.g. {wrist_roll: 90}")
     fps: float = setting(0.0, "frames per second that come out, as many or fewer; 0: as recorded")
     commands: str = setting("", "column of joint goals (a leader arm's positions), e.g. action; for method=commanded")
@@ -155,7 +149,11 @@ class AdoptConf(StepConf):
     gripper: GripperFormat = setting(GripperFormat.continuous, "last dimension of rebuilt actions")
     gripper_step: float = setting(15.0, "of 0..100 per step at full action, of rebuilt actions")
     gripper_threshold: float = setting(0.3, "part of gripper_step that counts as closing or opening (discrete3)")
+    method: Semantics = setting(
+        Semantics.achieved, "of rebuilt actions, achieved: what the arm did; commanded: from foreign.commands"
+    )
     model_path: str = setting("", "MJCF or URDF of the arm; empty: the built-in SO-101", file=True)
+    checks: ChecksConf = setting(ChecksConf(), CHECKS)
 
 
 @dataclass
@@ -172,7 +170,7 @@ class FixActionsConf(StepConf):
     method: Semantics = setting(
         Semantics.achieved, "achieved: what the arm did, from consecutive states; commanded: from foreign.commands"
     )
-    foreign: StatedConf = setting(StatedConf(), "conventions of a dataset made elsewhere")
+    foreign: ForeignConf = setting(ForeignConf(), "conventions of a dataset made elsewhere")
     force: bool = setting(False, "rebuild every action, even in an intact dataset")
     checks: ChecksConf = setting(ChecksConf(), CHECKS)
 

@@ -44,9 +44,10 @@ class Motion:
     window: int
 
     @staticmethod
-    def of(joints_deg: np.ndarray, frames: Timeline, kin: Kinematics) -> Motion:
+    def of(joints_deg: np.ndarray, frames: Timeline, kin: Kinematics, known: np.ndarray | None = None) -> Motion:
+        """The motion between frames; ``known`` (N,) bool leaves out more steps than those across missing frames."""
         episode, bounds = frames.episode, frames.bounds
-        rows = np.flatnonzero(~last_rows(episode) & frames.known)
+        rows = np.flatnonzero(~last_rows(episode) & (frames.known if known is None else known))
         steps = forward_difference(end_effector(joints_deg, kin), episode)[rows]
         grips = forward_difference(joints_deg[:, ARM_JOINTS:], episode)[rows].sum(1)  # of one column, or of none
         lengths = np.bincount(episode[rows], minlength=len(bounds)).tolist()

@@ -62,6 +62,7 @@ class Decider:
     Attributes:
         conf: what was stated; empty or None means nothing.
         ask: asks a person; None where nobody is there.
+        inferred: settings that the data may settle; None: all. Any other stays as it is stated, empty or not.
         made: every decision so far.
         warnings: statements that the data contradict.
         questions: guesses that nobody settled.
@@ -69,6 +70,7 @@ class Decider:
 
     conf: AdoptedConf
     ask: Ask | None = None
+    inferred: tuple[str, ...] | None = None
     made: list[Decision] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     questions: list[Guess] = field(default_factory=list)
@@ -78,6 +80,8 @@ class Decider:
         stated = getattr(self.conf, guess.key.removeprefix("foreign."))
         if stated not in ("", None) and stated != []:
             return self._stated(guess, stated)
+        if self.inferred is not None and (guess.key not in self.inferred or guess.confidence == OPEN):
+            return self._note(guess, stated, "not stated")
         if guess.confidence != OPEN:
             return self._note(guess, guess.value, guess.confidence)
         if self.ask is None:

@@ -30,7 +30,7 @@ from hiltk.artifacts.fingerprint import fingerprint
 from hiltk.data.episode import Episode
 from hiltk.data.lerobot_files import too_few
 from hiltk.data.lerobot_io import DatasetReader
-from hiltk.data.room import free_disk, human_size, require_memory
+from hiltk.data.resources import free_disk, human_size, require_memory
 from hiltk.spec import Spec
 
 VERSION = 1  # of what lies in the cache

@@ -24,8 +24,8 @@ from hiltk.data.episode import Episode, Source
 from hiltk.data.lerobot_files import RECORD_AGAIN, LeRobotFiles
 from hiltk.data.lerobot_io import DatasetWriter, episode_rows, require_finite
 from hiltk.data.repair import Rebuilt
+from hiltk.data.resources import require_memory
 from hiltk.data.rewrite import write_beside_pictures
-from hiltk.data.room import require_memory
 from hiltk.data.timeline import Timeline, every_row
 from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.observation import fit_image
@@ -35,7 +35,6 @@ from hiltk.spec import (
     STATE_KEY,
     ActionSpec,
     Dimension,
-    GripperFormat,
     ImageSpec,
     RewardSpec,
     RobotSpec,
@@ -94,14 +93,14 @@ def joint_columns(
 ) -> list[int]:
     """Where the joints lie in a column: by the given names, else the first ``count``."""
     names = files.names(column)
+    if size < count:
+        fix = " (without a gripper: foreign.gripper_unit=none gripper=none)" if size == ARM_JOINTS else ""
+        raise UserError(
+            f"{column} has {size} dimensions, the arm has {count} joints",
+            where=str(files.path),
+            fix=f"the measured position of every joint is needed{fix}",
+        )
     if not joints or (column != STATE_KEY and not set(joints) & set(names)):
-        if size < count:
-            fix = " (without a gripper: foreign.gripper_unit=none gripper=none)" if size == ARM_JOINTS else ""
-            raise UserError(
-                f"{column} has {size} dimensions, the arm has {count} joints",
-                where=str(files.path),
-                fix=f"hiltk fix-actions needs the measured position of every joint{fix}",
-            )
         return list(range(count))
     if len(joints) != count:
         raise ConfigError(f"{len(joints)} joints are named, the arm has {count}", where="foreign.joints")
@@ -190,12 +189,6 @@ def _frame_size(files: LeRobotFiles, key: str) -> tuple[int, int]:
 def foreign_spec(files: LeRobotFiles, conf: ForeignConf, action: ActionSpec, model_path: str) -> Spec:
     """The spec of the dataset that comes out."""
     with_gripper = conf.gripper_unit != "none"
-    if not with_gripper and action.gripper is not GripperFormat.none:
-        raise ConfigError(
-            "a recording without a gripper cannot have gripper actions",
-            where=f"foreign.gripper_unit=none, gripper={action.gripper.name}",
-            fix="gripper=none",
-        )
     limits = Kinematics(model_path).limits_deg
     units = ["deg"] * ARM_JOINTS + ["percent"]
     calibration = Calibration.load(conf.calibration_path) if conf.calibration_path else None
@@ -256,7 +249,7 @@ def write_converted(
         episodes = foreign_episodes(files, conf, spec, joints_deg, rebuilt, kin, frames, pictures=False)
         rows = (episode_rows(episode, after) for episode, after in progress(episodes))
         return write_beside_pictures(files, folder, spec, {c.key: c.image.key for c in cameras}, rows)
-    _require_room(files, cameras)
+    _require_memory(files, cameras)
     episodes = foreign_episodes(files, conf, spec, joints_deg, rebuilt, kin, frames)
     with DatasetWriter(folder, spec, video=_keeps_video(files, cameras)) as writer:
         for found, after in progress(episodes):
@@ -274,7 +267,7 @@ def _keeps_video(files: LeRobotFiles, cameras: list[Camera]) -> bool:
     return not resized and any(files.features[camera.key]["dtype"] == "video" for camera in cameras)
 
 
-def _require_room(files: LeRobotFiles, cameras: list[Camera]) -> None:
+def _require_memory(files: LeRobotFiles, cameras: list[Camera]) -> None:
     """An episode's frames are in memory at once, as they come out."""
     longest = max(stop - start for start, stop in files.bounds)
     needed = 2 * longest * sum(3 * camera.image.height * camera.image.width for camera in cameras)

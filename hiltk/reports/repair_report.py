@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -252,6 +253,12 @@ def _servo_words(joint: dict[str, float | None]) -> str:
         f"lag {joint['lag_frames']:.2f} frames, gain {joint['gain']:.2f}, offset {joint['offset_deg']:.1f} deg, "
         f"residual {joint['residual_deg']:.2f} deg"
     )
+
+
+def write_report(report: RepairReport, folder: Path) -> None:
+    """The numbers and the figure, as ``repair.json`` and ``repair.png``."""
+    (folder / "repair.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n")
+    plot_report(report, folder / "repair.png")
 
 
 def plot_report(report: RepairReport, path: Path) -> None:

@@ -17,17 +17,26 @@ from rich.prompt import Prompt
 
 from hiltk.arm.kinematics import Kinematics
 from hiltk.artifacts.store import Artifact, resolve
-from hiltk.artifacts.writing import Draft, create
-from hiltk.config.commands import AdoptConf
-from hiltk.data.adopt import Adoption, Output, adopt
+from hiltk.artifacts.writing import create
+from hiltk.checks.engine import expand
+from hiltk.checks.gate import examine_written, notes, refuse
+from hiltk.config.commands import AdoptConf, FixActionsConf
+from hiltk.data.adopt import Adoption, Output, adopt, check_conventions
 from hiltk.data.adopt_questions import OPEN, Ask, Decider, Guess, setting
 from hiltk.data.consistency import require_consistent
-from hiltk.data.foreign import foreign_spec, write_converted
+from hiltk.data.foreign import write_converted
 from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.lerobot_io import SPEC_FILE
 from hiltk.data.v21 import is_v21, to_v3
 from hiltk.errors import ConfigError, UserError
-from hiltk.reports.repair_report import action_numbers
+from hiltk.reports.repair_report import (
+    RepairReport,
+    action_numbers,
+    make_report,
+    print_report,
+    servo_facts,
+    write_report,
+)
 from hiltk.spec import Spec
 
 
@@ -38,7 +47,9 @@ def run(cfg: AdoptConf) -> Artifact:
         ConfigError: a statement is no choice, or out of range.
         UserError: the dataset is damaged, has a spec already, or does not say everything and nobody can be asked.
     """
-    _check(cfg)
+    expand(cfg.checks.ignore, "checks.ignore")
+    check_numbers(cfg)
+    check_conventions(cfg.foreign, cfg.method)
     source = resolve(cfg.dataset, "datasets", cfg.root)
     if (source.path / SPEC_FILE).is_file():
         raise UserError(
@@ -51,21 +62,26 @@ def run(cfg: AdoptConf) -> Artifact:
         require_consistent(files)
         kin = Kinematics(cfg.model_path)
         decider = Decider(cfg.foreign, _person())
-        output = Output(cfg.action_scale_m, cfg.gripper, cfg.gripper_step, cfg.gripper_threshold)
-        adoption = adopt(files, decider, output, kin)
-        _print(decider, adoption, files, source)
+        adoption = adopt(files, decider, wanted(cfg), kin)
+        print_adoption(decider, adoption, files, source)
         decider.require_settled(str(source.path))
         assert adoption is not None, "only open questions leave an adoption undone"
-        with create("datasets", cfg.name, root=cfg.root, step="adopt", cfg=cfg, inputs=[source], seed=0) as draft:
-            _write(files, decider, adoption, cfg, kin, draft)
-            draft.notes |= {"parent": source.ref}
-    Console().print(f"dataset {draft.done.ref}: {draft.done.path}", markup=False, soft_wrap=True)
-    return draft.done
+        return write_adopted(files, decider, adoption, source, cfg, kin, step="adopt")
 
 
-def _check(cfg: AdoptConf) -> None:
-    positive = {"action_scale_m": cfg.action_scale_m, "gripper_step": cfg.gripper_step}
-    positive |= {f"foreign.{k}": getattr(cfg.foreign, k) for k in ("action_scale_m", "gripper_step")}
+def wanted(cfg: AdoptConf | FixActionsConf) -> Output:
+    """What rebuilt actions are to be."""
+    return Output(cfg.action_scale_m, cfg.gripper, cfg.gripper_step, cfg.gripper_threshold, cfg.method)
+
+
+def check_numbers(cfg: AdoptConf | FixActionsConf) -> None:
+    """Refuse scales that cannot be meant.
+
+    Raises:
+        ConfigError: naming the first.
+    """
+    positive: dict[str, float | None] = {"action_scale_m": cfg.action_scale_m, "gripper_step": cfg.gripper_step}
+    positive |= {f"foreign.{k}": getattr(cfg.foreign, k, None) for k in ("action_scale_m", "gripper_step")}
     for key, value in positive.items():
         if value is not None and not value > 0:
             raise ConfigError("must be above 0", where=f"{key}={value}")
@@ -111,7 +127,7 @@ def _typed(answer: str, guess: Guess) -> Any:
     return int(number) if guess.key == "foreign.action_yaw_deg" else number
 
 
-def _print(decider: Decider, adoption: Adoption | None, files: LeRobotFiles, source: Artifact) -> None:
+def print_adoption(decider: Decider, adoption: Adoption | None, files: LeRobotFiles, source: Artifact) -> None:
     """Every answer with its evidence below it, warnings last."""
     console = Console(highlight=False)
     about = f"{source.ref}: {len(files.bounds)} episodes, {files.bounds[-1][1]} frames, {files.fps:g} fps"
@@ -128,29 +144,68 @@ def _print(decider: Decider, adoption: Adoption | None, files: LeRobotFiles, sou
         console.print(f"caution: {warning}", style="yellow", markup=False)
 
 
-def _write(
-    files: LeRobotFiles, decider: Decider, made: Adoption, cfg: AdoptConf, kin: Kinematics, draft: Draft
-) -> None:
-    spec = _spec(files, made, cfg)
-    draft.spec = write_converted(files, made.conf, spec, made.joints_deg, made.rebuilt, kin, draft.path, made.frames)
-    answers = [asdict(decision) for decision in decider.made]
-    seen = [{"what": what, "evidence": text} for what, text in made.facts]
-    record = {"answers": answers, "warnings": decider.warnings, "seen": seen}
-    (draft.path / "adopt.json").write_text(json.dumps(record, indent=2) + "\n")
-    replaced = int(made.replaced.sum())
-    draft.notes = {
-        "conventions": {decision.key: decision.value for decision in decider.made},
-        "episodes": len(files.bounds),
-        "frames": files.bounds[-1][1],
-        "rebuilt_episodes": replaced,
-        "before": action_numbers(files),
-        "after": action_numbers(LeRobotFiles(draft.path)),
-    }
+def write_adopted(
+    files: LeRobotFiles,
+    decider: Decider,
+    made: Adoption,
+    source: Artifact,
+    cfg: AdoptConf | FixActionsConf,
+    kin: Kinematics,
+    *,
+    step: str,
+) -> Artifact:
+    """Write a dataset made elsewhere as one of hiltk's, unless a step that reads it would refuse it.
+
+    Args:
+        step: the command that was typed.
+
+    Raises:
+        UserError: a check finds an error in what was written.
+    """
+    recording, actions = made.recording, made.actions
+    with create("datasets", cfg.name, root=cfg.root, step=step, cfg=cfg, inputs=[source], seed=0) as draft:
+        spec = made.spec(files, cfg.model_path)
+        draft.spec = write_converted(
+            files, made.conf, spec, recording.joints_deg, actions.rebuilt, kin, draft.path, recording.frames
+        )
+        checked = examine_written(step, draft.path, cfg.name, draft.spec, cfg.checks.ignore)
+        refuse(checked, step)
+        record = {
+            "answers": [asdict(decision) for decision in decider.made],
+            "warnings": decider.warnings,
+            "seen": [{"what": what, "evidence": text} for what, text in made.facts],
+        }
+        (draft.path / "adopt.json").write_text(json.dumps(record, indent=2) + "\n")
+        draft.notes = {
+            "parent": source.ref,
+            "conventions": {decision.key: decision.value for decision in decider.made},
+            "episodes": len(files.bounds),
+            "frames": files.bounds[-1][1],
+            "rebuilt_episodes": int(actions.replaced.sum()),
+            "before": action_numbers(files),
+            "after": action_numbers(LeRobotFiles(draft.path)),
+            **notes(checked),
+        }
+        report = _report(made, draft.spec) if actions.replaced.any() else None
+        if report:
+            write_report(report, draft.path)
+            draft.notes |= report.summary()
+    if report:
+        print_report(report, draft.done.ref, Console())
+    Console().print(f"dataset {draft.done.ref}: {draft.done.path}", markup=False, soft_wrap=True)
+    return draft.done
 
 
-def _spec(files: LeRobotFiles, made: Adoption, cfg: AdoptConf) -> Spec:
-    """What the conventions say, and what the recording itself shows of reset pose and locks."""
-    spec = foreign_spec(files, made.conf, made.action, cfg.model_path)
-    for key in ("locked", "reset_ee_m", "reset_noise_m", "reset_joints"):
-        setattr(spec.robot, key, getattr(made.robot, key))
-    return spec
+def _report(made: Adoption, spec: Spec) -> RepairReport:
+    """How far the rebuilt actions would replay what the arm did."""
+    actions, episode, led = made.actions, made.recording.frames.episode, made.actions.led
+    return make_report(
+        actions.rebuilt,
+        episode,
+        actions.replaced[episode],
+        spec,
+        foreign=True,
+        notes=made.recording.notes,
+        servo=servo_facts(led.servo, led.strayed_mm, led.estimated) if led else None,
+        asked_m=led.asked_m if led else None,
+    )

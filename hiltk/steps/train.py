@@ -31,7 +31,7 @@ from hiltk.data.replay import (
     example_observation,
     store_episodes,
 )
-from hiltk.data.room import free_disk, human_size
+from hiltk.data.resources import free_disk, human_size
 from hiltk.envs.make import announce_renderer, episode_steps, make_env
 from hiltk.envs.rewards import SuccessRule
 from hiltk.errors import ConfigError, UserError

@@ -13,7 +13,7 @@ from hiltk.agents.encoders import FrameByFrame, ResNetEncoder, check_encoder
 from hiltk.agents.features import FeatureStore, attach, cache_bytes, fixed_shifts, map_shapes, shift_frame
 from hiltk.agents.make import build_agent, build_policy
 from hiltk.config.groups import DrqConf, EncoderConf
-from hiltk.data import room
+from hiltk.data import resources
 from hiltk.data.episode import Episode, Source
 from hiltk.data.replay import Batch, FrameStore, ReplaySampler, example_observation, store_episodes
 from hiltk.data.statistics import vector_stats
@@ -198,7 +198,7 @@ def test_memory_is_announced_by_hand(
     assert cache_bytes(1000, {"a": (512, 4, 4), "b": (512, 3, 3)}, 4) == 1000 * 4 * (2 * 8192 + 8 + 2 * 4608 + 8)
     attach([(store, 2**24)], encoder, cached_conf(shifts=4), np.random.default_rng(0))
     assert "up to 4.50 GiB of memory for 4 shifts" in capsys.readouterr().out  # 2^24 * 4 * (2 * 32 + 8)
-    monkeypatch.setattr(room, "available_memory", lambda: 2**30)
+    monkeypatch.setattr(resources, "available_memory", lambda: 2**30)
     with pytest.raises(UserError, match=r"4\.50 GiB of memory, 1\.00 GiB are available"):
         attach([(store, 2**24)], encoder, cached_conf(shifts=4), np.random.default_rng(0))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hiltk.data import decoded, room
+from hiltk.data import decoded, resources
 from hiltk.data.decoded import cached_episodes
 from hiltk.data.episode import Episode
 from hiltk.data.frames import Frames
@@ -205,7 +205,7 @@ def test_frames_that_fit_nowhere_are_refused_before_decoding(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoded, "free_disk", lambda path: 0)
-    monkeypatch.setattr(room, "available_memory", lambda: 10_000)
+    monkeypatch.setattr(resources, "available_memory", lambda: 10_000)
     no_decoding(monkeypatch)
     # 3 episodes of 9 rows and 3 after an end: 30 rows of 2 x 16 x 16 x 3 bytes are 46,080: 45 KiB.
     with pytest.raises(UserError, match="the frames of demos need 45 KiB of memory, 10 KiB are available"):

@@ -20,13 +20,13 @@ from hiltk.arm.state import action_spec
 from hiltk.artifacts.store import resolve
 from hiltk.checks.engine import examine, gather
 from hiltk.checks.rule import Severity
-from hiltk.data import foreign, room
+from hiltk.data import foreign, resources
 from hiltk.data.episode import Episode, Source
 from hiltk.data.lerobot_io import dataset_spec, load_episodes
 from hiltk.data.repair import end_effector, rebuild
 from hiltk.data.timeline import Timeline
+from hiltk.reports import repair_report
 from hiltk.spec import STATE_KEY, GripperFormat, Semantics
-from hiltk.steps import fix_actions
 from tests.data.handmade import CAMERA, JOINTS, handmade, picture_of, smooth_joints
 from tests.data.test_servo import EPISODES, follow, goals
 
@@ -37,7 +37,7 @@ AS_WRIST = f"foreign.cameras={{wrist: {CAMERA}}}"
 @pytest.fixture(autouse=True)
 def _no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than the rest of a small repair; the figure has tests of its own."""
-    monkeypatch.setattr(fix_actions, "plot_report", lambda report, path: None)
+    monkeypatch.setattr(repair_report, "plot_report", lambda report, path: None)
 
 
 def hiltk(*words: str) -> Result:
@@ -481,7 +481,7 @@ def test_damaged_input_is_one_message_and_nothing_is_written(filmed: Path, tmp_p
 
 
 def test_frames_that_do_not_fit_into_memory(filmed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "available_memory", lambda: 1 << 16)
+    monkeypatch.setattr(resources, "available_memory", lambda: 1 << 16)
     words = ("name=fixed", f"root={tmp_path}", "foreign.image_height=32", "foreign.image_width=32")
     refused(hiltk("fix-actions", str(filmed), *words), tmp_path, "foreign.image_height")
-    assert foreign.require_memory is room.require_memory
+    assert foreign.require_memory is resources.require_memory

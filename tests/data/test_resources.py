@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hiltk.data import room
-from hiltk.data.room import available_memory, free_disk, human_size, require_memory
+from hiltk.data import resources
+from hiltk.data.resources import available_memory, free_disk, human_size, require_memory
 from hiltk.errors import UserError
 
 
@@ -25,11 +25,11 @@ def test_sizes_are_said_as_people_say_them(count: float, said: str) -> None:
 
 
 def test_only_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "available_memory", lambda: 2**20)
+    monkeypatch.setattr(resources, "available_memory", lambda: 2**20)
     require_memory(2**20, "it needs", where="here", fix="less")
     with pytest.raises(UserError, match="it needs 2 MiB of memory, 1 MiB are available"):
         require_memory(2 * 2**20, "it needs", where="here", fix="less")
-    monkeypatch.setattr(room, "available_memory", lambda: None)  # where nobody says, nobody is refused
+    monkeypatch.setattr(resources, "available_memory", lambda: None)  # where nobody says, nobody is refused
     require_memory(2**60, "it needs", where="here", fix="less")
 
 
