@@ -18,13 +18,15 @@ from hiltk.agents.checks import check_learner
 from hiltk.agents.encoders import build_encoder, rebuildable
 from hiltk.agents.gripper import GripperHead, greedy, head_temperature
 from hiltk.agents.networks import GaussianActor, Observations, Torso
+from hiltk.artifacts.store import spec_file
+from hiltk.artifacts.writing import write_spec
 from hiltk.config.groups import EncoderConf, LearnerConf, SacConf
 from hiltk.errors import UserError
 from hiltk.formats import POLICY, with_new_names
 from hiltk.observation import Observation
 from hiltk.spec import STATE_KEY, ActionSpec, GripperFormat, ImageSpec, Spec
 
-WEIGHTS, CONFIG, SPEC = "policy.safetensors", "policy.yaml", "hiltk_spec.yaml"
+WEIGHTS, CONFIG = "policy.safetensors", "policy.yaml"
 
 
 class Policy(nn.Module):
@@ -97,7 +99,7 @@ class Policy(nn.Module):
             "encoder": asdict(self.encoder_conf),
         }
         OmegaConf.save(OmegaConf.create(config), folder / CONFIG)
-        self.spec.save(folder / SPEC)
+        write_spec(self.spec, "policies", folder)
 
     def save_weights(self, file: Path) -> None:
         save_file({k: v.contiguous() for k, v in self.state_dict().items()}, file)
@@ -117,7 +119,7 @@ class Policy(nn.Module):
             )
         from hiltk.agents.make import build_policy  # it builds every kind of policy, this one included
 
-        policy = build_policy(*_load_config(folder / CONFIG), Spec.load(folder / SPEC))
+        policy = build_policy(*_load_config(folder / CONFIG), Spec.load(spec_file("policies", folder)))
         policy.load_weights(folder)
         return policy.eval()
 

@@ -17,6 +17,7 @@ from hiltk.spec import Spec
 from hiltk.verbs import default_root
 
 KINDS = {"datasets": "d", "classifiers": "c", "policies": "p", "evaluations": "e", "reports": "r", "exports": "x"}
+SPEC_NAME = "hiltk_spec.yaml"
 SINGULAR = {kind: "policy" if kind == "policies" else kind[:-1] for kind in KINDS}
 UNFINISHED = ".unfinished"  # the one draft that `resume=true` continues
 _VERSION = re.compile(r"([a-z])-(\d{4,})")
@@ -92,7 +93,7 @@ class Artifact:
 
 def spec_file(kind: str, path: Path) -> Path:
     """Where the spec lies: datasets keep it with LeRobot's own metadata."""
-    return path / "meta" / "hiltk_spec.yaml" if kind == "datasets" else path / "hiltk_spec.yaml"
+    return path / "meta" / SPEC_NAME if kind == "datasets" else path / SPEC_NAME
 
 
 # ---------------------------------------------------------------- finding

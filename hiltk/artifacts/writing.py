@@ -56,6 +56,13 @@ class Draft:
         return self.artifact
 
 
+def write_spec(spec: Spec, kind: str, path: Path) -> None:
+    """Write the spec of an artifact; the only way a spec file comes to be."""
+    file = spec_file(kind, path)
+    file.parent.mkdir(exist_ok=True)
+    spec.save(file)
+
+
 @contextmanager
 def create(
     kind: str,
@@ -242,9 +249,7 @@ def _write_run(path: Path, record: dict[str, Any]) -> None:
 
 def _finish(draft: Draft, record: dict[str, Any], folder: Path) -> None:
     if draft.spec is not None:
-        file = spec_file(draft.kind, draft.path)
-        file.parent.mkdir(exist_ok=True)
-        draft.spec.save(file)
+        write_spec(draft.spec, draft.kind, draft.path)
     # Python's own types only: numpy scalars in notes would make the record unreadable for safe loaders.
     notes = {k: _plain(v) for k, v in draft.notes.items()}
     finished = {

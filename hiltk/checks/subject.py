@@ -18,7 +18,7 @@ from hiltk.arm.kinematics import euler_from_matrix
 from hiltk.arm.model import JOINTS, arm_chain, model_hash
 from hiltk.arm.units import ARM_JOINTS
 from hiltk.artifacts.store import Artifact
-from hiltk.data.lerobot_files import LeRobotFiles
+from hiltk.data import dataset
 from hiltk.data.repair import last_rows
 from hiltk.envs.base import HilEnv
 from hiltk.spec import STATE_KEY, Spec
@@ -32,26 +32,10 @@ THUMBNAIL = 16  # pixels
 CHUNK = 50_000  # rows of forward kinematics at once
 
 
-class ReadOnce(LeRobotFiles):
-    """A dataset's files, of which each column is read once, whoever asks for it."""
-
-    def __init__(self, path: Path, *, gaps: bool = False) -> None:
-        super().__init__(path, gaps=gaps)
-        self._columns: dict[str, np.ndarray] = {}
-
-    def column(self, name: str) -> np.ndarray:
-        if name not in self._columns:
-            self._columns[name] = super().column(name)
-        return self._columns[name]
-
-
-class Dataset:
-    """One LeRobotDataset v3, hiltk's own or anybody's. Columns are read when a rule asks for them, once.
+class Dataset(dataset.Dataset):
+    """A dataset, hiltk's own or anybody's, with what rules want to know of it; each is computed once, when asked for.
 
     Attributes:
-        name: how the user knows it.
-        spec: what the dataset says of itself; None for one made elsewhere.
-        episode: (N,) number of each row's episode.
         artifact: where it came from; None while it is being written.
 
     Raises:
@@ -59,28 +43,9 @@ class Dataset:
     """
 
     def __init__(self, path: Path, name: str = "", artifact: Artifact | None = None, spec: Spec | None = None) -> None:
-        self.path, self.name, self.artifact = Path(path), name or Path(path).name, artifact
-        file = self.path / "meta" / "hiltk_spec.yaml"
-        self.files = ReadOnce(self.path, gaps=not file.is_file())
-        self.spec = spec or (Spec.load(file) if file.is_file() else None)
+        super().__init__(path, name, spec=spec)
+        self.artifact = artifact
         self._seen: dict[str, Seen] = {}
-        lengths = [stop - start for start, stop in self.files.bounds]
-        self.episode = np.repeat(np.arange(len(lengths)), lengths)
-
-    def __len__(self) -> int:
-        return len(self.episode)
-
-    @property
-    def bounds(self) -> list[tuple[int, int]]:
-        """First row and the row after the last, per episode."""
-        return self.files.bounds
-
-    def has(self, *names: str) -> bool:
-        return all(name in self.files.features for name in names)
-
-    def column(self, name: str) -> np.ndarray:
-        """A column (N,) or (N, D); NaN are as stored."""
-        return self.files.column(name)
 
     # ------------------------------------------------------------------ actions and states
 

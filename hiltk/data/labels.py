@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hiltk.data.curate import Dataset
+from hiltk.data.dataset import OwnDataset
 from hiltk.errors import UserError, nearest
 from hiltk.reward_rule import settle
 from hiltk.spec import RewardSpec
@@ -166,7 +166,7 @@ def marks_of(success: np.ndarray) -> list[tuple[int, int]]:
     return [(int(a), int(b) - 1) for a, b in edges.reshape(-1, 2)]
 
 
-def relabelled(dataset: Dataset, success: np.ndarray, *, rewards: str) -> dict[str, np.ndarray]:
+def relabelled(dataset: OwnDataset, success: np.ndarray, *, rewards: str) -> dict[str, np.ndarray]:
     """The columns that new labels change, by name, over all rows.
 
     Only episodes with a changed label change. In those, with ``rewards=rule``, success is paid once and the episode

@@ -13,7 +13,6 @@ are no part of the reinforcement-learning episode.
 from __future__ import annotations
 
 import copy
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,15 +22,18 @@ from typing import Any, Self
 
 import numpy as np
 
+from hiltk.artifacts.store import spec_file
+from hiltk.artifacts.writing import write_spec
 from hiltk.data.consistency import require_consistent
 from hiltk.data.episode import Episode, Source
 from hiltk.data.lerobot_files import RECORD_AGAIN, LeRobotFiles, take
+from hiltk.data.lerobot_tools import create_dataset
 from hiltk.data.statistics import vector_stats
 from hiltk.errors import UserError
 from hiltk.observation import fit_image
 from hiltk.spec import STATE_KEY, ImageSpec, RewardSpec, Spec
 
-SPEC_FILE = Path("meta") / "hiltk_spec.yaml"
+SPEC_FILE = spec_file("datasets", Path())  # inside a dataset's folder
 ACTION = "action"
 FLAGS = ("next.done", "next.truncated", "success", "is_intervention", "action_valid")
 
@@ -72,25 +74,14 @@ class DatasetWriter:
     """
 
     def __init__(self, path: Path, spec: Spec, *, video: bool = False) -> None:
-        from lerobot.datasets.lerobot_dataset import LeRobotDataset
-
-        os.environ.setdefault("SVT_LOG", "1")  # LeRobot's video encoder prints a page per episode otherwise
         self.path, self.spec = Path(path), copy.deepcopy(spec)
         if (self.path / "meta").exists():
             raise UserError("there is a dataset already; nothing is overwritten", where=str(self.path))
         self._partial = self.path / ".partial"
         shutil.rmtree(self._partial, ignore_errors=True)
         self.path.mkdir(parents=True, exist_ok=True)
-        whole = float(spec.fps).is_integer()
-        self._dataset = LeRobotDataset.create(
-            repo_id="hiltk/dataset",
-            fps=int(spec.fps) if whole else spec.fps,
-            features=features(spec, video=video),
-            root=self._partial,
-            robot_type=spec.robot.kind or None,
-            use_videos=video,
-            video_backend="pyav",
-        )
+        table = features(spec, video=video)
+        self._dataset = create_dataset(self._partial, spec.fps, table, spec.robot.kind, video=video)
         self._states: list[np.ndarray] = []
         self._closed = False
 
@@ -130,8 +121,7 @@ class DatasetWriter:
             states = np.concatenate(self._states)
             self.spec.stats[STATE_KEY] = vector_stats(states, self.spec.state.dims, f"{len(states)} recorded frames")
         shutil.rmtree(self._partial / "images", ignore_errors=True)
-        (self._partial / "meta").mkdir(exist_ok=True)
-        self.spec.save(self._partial / SPEC_FILE)
+        write_spec(self.spec, "datasets", self._partial)
         for part in self._partial.iterdir():
             part.rename(self.path / part.name)
         self._partial.rmdir()

@@ -17,8 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hiltk.artifacts.writing import write_spec
 from hiltk.data.lerobot_files import LeRobotFiles, read_stats
-from hiltk.data.lerobot_io import SPEC_FILE, features
+from hiltk.data.lerobot_io import features
 from hiltk.data.statistics import vector_stats
 from hiltk.spec import STATE_KEY, Spec
 
@@ -125,7 +126,7 @@ def write_beside_pictures(
     _write_meta(files, target, spec, cameras, numbers)
     states = numbers[STATE_KEY]
     spec.stats[STATE_KEY] = vector_stats(states, spec.state.dims, f"{len(states)} recorded frames")
-    spec.save(target / SPEC_FILE)
+    write_spec(spec, "datasets", target)
     return spec
 
 

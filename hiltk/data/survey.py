@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from hiltk.data.consistency import require_consistent
-from hiltk.data.curate import open_dataset, succeeded
+from hiltk.data.curate import succeeded
+from hiltk.data.dataset import Dataset, open_dataset
 from hiltk.data.episode import Source
 from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.lerobot_io import ACTION, SPEC_FILE, require_finite
@@ -37,8 +38,7 @@ class Contents:
         stratum, session: per episode; empty where unknown.
     """
 
-    name: str
-    files: LeRobotFiles
+    dataset: Dataset
     task: str
     state: np.ndarray
     action: np.ndarray
@@ -52,13 +52,21 @@ class Contents:
     session: list[str]
 
     @property
+    def name(self) -> str:
+        return self.dataset.name
+
+    @property
+    def files(self) -> LeRobotFiles:
+        return self.dataset.files
+
+    @property
     def bounds(self) -> list[tuple[int, int]]:
-        return self.files.bounds
+        return self.dataset.bounds
 
     @property
     def episode(self) -> np.ndarray:
         """The number of the episode of every row, (N,)."""
-        return np.repeat(np.arange(len(self.bounds)), [stop - start for start, stop in self.bounds])
+        return self.dataset.episode
 
 
 @dataclass(frozen=True)
@@ -86,8 +94,7 @@ def _own(path: Path, name: str) -> Contents:
     columns, flags = dataset.columns, {k: v.reshape(-1) for k, v in dataset.columns.flags.items()}
     by_human = columns.source.reshape(-1) == Source.human
     return Contents(
-        name=name,
-        files=dataset.files,
+        dataset=dataset,
         task=dataset.spec.task,
         state=columns.state,
         action=columns.action,
@@ -103,7 +110,8 @@ def _own(path: Path, name: str) -> Contents:
 
 
 def _foreign(path: Path, name: str) -> Contents:
-    files = LeRobotFiles(path)
+    dataset = Dataset(path, name, gaps=False)
+    files = dataset.files
     require_consistent(files)
     found = {key: files.column(key).astype(np.float32) for key in (STATE_KEY, ACTION)}
     for key, values in found.items():
@@ -112,8 +120,7 @@ def _foreign(path: Path, name: str) -> Contents:
         require_finite(values, files.names(key), column=key, where=str(path))
     rows, episodes = len(found[ACTION]), len(files.bounds)
     return Contents(
-        name=name,
-        files=files,
+        dataset=dataset,
         task=next(iter(files.tasks()), ""),
         state=found[STATE_KEY],
         action=found[ACTION],

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.config.groups import So101SimConf, TaskConf
-from hiltk.data.curate import Dataset
+from hiltk.data.dataset import OwnDataset
 from hiltk.envs.base import HilEnv
 from hiltk.envs.make import make_bare_env
 from hiltk.envs.tasks import PREDICATES
@@ -47,7 +47,7 @@ class Recording:
     seeds: list[int]
 
 
-def resimulated_success(dataset: Dataset, artifact: Artifact, predicate: str, root: str) -> np.ndarray:
+def resimulated_success(dataset: OwnDataset, artifact: Artifact, predicate: str, root: str) -> np.ndarray:
     """Whether a task's predicate holds in every stored frame, (N,) bool.
 
     Args:
@@ -124,7 +124,7 @@ def _typed(schema: type, values: dict[str, Any]) -> Any:
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
 
 
-def _replayed(dataset: Dataset, episodes: list[int], recording: Recording) -> Iterator[tuple[int, np.ndarray]]:
+def _replayed(dataset: OwnDataset, episodes: list[int], recording: Recording) -> Iterator[tuple[int, np.ndarray]]:
     """Episodes of this recording with their success per row."""
     with closing(make_bare_env(recording.env, recording.task, seed=0)) as env:
         firsts = np.stack([env.reset(seed=seed)[0][STATE_KEY][:JOINTS] for seed in recording.seeds])
@@ -138,7 +138,7 @@ def _replayed(dataset: Dataset, episodes: list[int], recording: Recording) -> It
                     break
 
 
-def _replay(env: HilEnv, seed: int, dataset: Dataset, start: int, stop: int) -> np.ndarray | None:
+def _replay(env: HilEnv, seed: int, dataset: OwnDataset, start: int, stop: int) -> np.ndarray | None:
     """Success per row of one episode; None where the replay leaves the stored states."""
     _, info = env.reset(seed=seed)
     success = [info["success_now"]]

@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console, Group
 from rich.text import Text
 
-from hiltk.data.curate import Dataset
+from hiltk.data.dataset import OwnDataset
 from hiltk.data.labels import marks_of
 from hiltk.spec import IMAGE_PREFIX
 
@@ -99,7 +99,7 @@ class Labels:
         self.start = None
 
 
-def label_by_keys(dataset: Dataset, keys: Callable[[], str], console: Console) -> tuple[np.ndarray, set[int]]:
+def label_by_keys(dataset: OwnDataset, keys: Callable[[], str], console: Console) -> tuple[np.ndarray, set[int]]:
     """Let somebody mark success; returns the labels (N,) bool and the episodes that were set.
 
     Args:
@@ -124,7 +124,7 @@ def label_by_keys(dataset: Dataset, keys: Callable[[], str], console: Console) -
 class _Film:
     """Frames of the episode and camera that are looked at; the last ones asked for are kept."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: OwnDataset) -> None:
         self._files, self.cameras = dataset.files, dataset.files.cameras
         self._shown: tuple[int, str] | None = None
         self._frames = np.empty(0)

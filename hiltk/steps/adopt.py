@@ -27,7 +27,7 @@ from hiltk.data.consistency import require_consistent
 from hiltk.data.foreign import write_converted
 from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.lerobot_io import SPEC_FILE
-from hiltk.data.v21 import is_v21, to_v3
+from hiltk.data.lerobot_tools import is_v21, to_v3
 from hiltk.errors import ConfigError, UserError
 from hiltk.reports.repair_report import (
     RepairReport,

@@ -8,7 +8,8 @@ from rich.console import Console
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
 from hiltk.config.commands import DropConf
-from hiltk.data.curate import Dataset, open_dataset, parse_episodes, select_episodes, succeeded, summarise
+from hiltk.data.curate import parse_episodes, select_episodes, succeeded, summarise
+from hiltk.data.dataset import OwnDataset, open_dataset
 from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.reports.curation import print_change
 
@@ -42,7 +43,7 @@ def run(cfg: DropConf) -> Artifact:
     return draft.done
 
 
-def _unwanted(cfg: DropConf, dataset: Dataset) -> np.ndarray:
+def _unwanted(cfg: DropConf, dataset: OwnDataset) -> np.ndarray:
     """Which episodes go, (E,) bool: those listed and those that meet any of the conditions."""
     lengths = dataset.lengths
     out = np.zeros(len(lengths), bool)
@@ -56,7 +57,7 @@ def _unwanted(cfg: DropConf, dataset: Dataset) -> np.ndarray:
     return out | _of_strata(cfg.strata, dataset)
 
 
-def _of_strata(strata: list[str], dataset: Dataset) -> np.ndarray:
+def _of_strata(strata: list[str], dataset: OwnDataset) -> np.ndarray:
     found = np.array([str(dataset.columns.stratum[start]) for start, _ in dataset.files.bounds])
     known = sorted(set(found.tolist()))
     for name in strata:

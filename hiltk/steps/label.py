@@ -12,7 +12,8 @@ from rich.console import Console
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
 from hiltk.config.commands import LabelConf, LabelRewards, LabelSource
-from hiltk.data.curate import Dataset, open_dataset, summarise
+from hiltk.data.curate import summarise
+from hiltk.data.dataset import OwnDataset, open_dataset
 from hiltk.data.labels import Kind, marks_of, read_marks, relabelled, success_of
 from hiltk.data.rewrite import replace_columns
 from hiltk.errors import ConfigError, UserError
@@ -42,7 +43,6 @@ def run(cfg: LabelConf) -> Artifact:
     with create("datasets", cfg.name, root=cfg.root, step="label", cfg=cfg, inputs=[source], seed=0) as draft:
         replace_columns(dataset.files, draft.path, relabelled(dataset, after, rewards=cfg.rewards.value))
         draft.spec = _spec(dataset, cfg)
-        draft.spec.save(draft.path / "meta" / "hiltk_spec.yaml")
         numbers = [summarise(d).to_dict() for d in (dataset, open_dataset(draft.path))]
         _write_labels(draft.path / FILE, after, dataset)
         labels_figure(before, after, changed, dataset.files.bounds, dataset.spec.fps, draft.path / "labels.png")
@@ -60,7 +60,7 @@ def _check(cfg: LabelConf) -> None:
         raise ConfigError("only source=predicate asks one", where=f"predicate={cfg.predicate}", fix="source=predicate")
 
 
-def _check_rule(cfg: LabelConf, dataset: Dataset) -> None:
+def _check_rule(cfg: LabelConf, dataset: OwnDataset) -> None:
     if cfg.rewards is LabelRewards.rule and dataset.spec.reward.source == "env":
         raise ConfigError(
             "rewards and ends of this dataset are its environment's own; labels cannot decide them",
@@ -69,7 +69,7 @@ def _check_rule(cfg: LabelConf, dataset: Dataset) -> None:
         )
 
 
-def _labels(cfg: LabelConf, dataset: Dataset, source: Artifact, before: np.ndarray) -> np.ndarray:
+def _labels(cfg: LabelConf, dataset: OwnDataset, source: Artifact, before: np.ndarray) -> np.ndarray:
     """Success per row, (N,) bool."""
     if cfg.source is LabelSource.csv:
         lengths = [stop - start for start, stop in dataset.files.bounds]
@@ -82,7 +82,7 @@ def _labels(cfg: LabelConf, dataset: Dataset, source: Artifact, before: np.ndarr
     return _by_keys(cfg, dataset)
 
 
-def _by_keys(cfg: LabelConf, dataset: Dataset) -> np.ndarray:
+def _by_keys(cfg: LabelConf, dataset: OwnDataset) -> np.ndarray:
     import click
 
     from hiltk.humans.labeller import label_by_keys
@@ -96,14 +96,14 @@ def _by_keys(cfg: LabelConf, dataset: Dataset) -> np.ndarray:
     return after
 
 
-def _spec(dataset: Dataset, cfg: LabelConf) -> Spec:
+def _spec(dataset: OwnDataset, cfg: LabelConf) -> Spec:
     """The dataset's spec; its task is the one that was judged by."""
     spec = Spec.from_dict(dataset.spec.to_dict())
     spec.task = cfg.predicate or spec.task
     return spec
 
 
-def _write_labels(file: Path, success: np.ndarray, dataset: Dataset) -> None:
+def _write_labels(file: Path, success: np.ndarray, dataset: OwnDataset) -> None:
     with file.open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(["episode", "first", "last", "kind"])

@@ -7,7 +7,8 @@ from rich.console import Console
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
 from hiltk.config.commands import MergeConf
-from hiltk.data.curate import CAN_BE_ALLOWED, merge, open_dataset, summarise
+from hiltk.data.curate import CAN_BE_ALLOWED, merge, summarise
+from hiltk.data.dataset import open_dataset
 from hiltk.errors import ConfigError, nearest
 from hiltk.reports.curation import print_change
 

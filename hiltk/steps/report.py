@@ -13,7 +13,7 @@ from hiltk.artifacts.store import Artifact
 from hiltk.artifacts.writing import create
 from hiltk.config.commands import ReportConf
 from hiltk.data.consistency import require_consistent
-from hiltk.data.curate import open_dataset
+from hiltk.data.dataset import open_dataset
 from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.lerobot_io import SPEC_FILE
 from hiltk.reports.classifiers import classifier_section

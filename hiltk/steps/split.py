@@ -9,7 +9,8 @@ from rich.console import Console
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
 from hiltk.config.commands import SplitBy, SplitConf
-from hiltk.data.curate import Dataset, open_dataset, parse_episodes, select_episodes, summarise
+from hiltk.data.curate import parse_episodes, select_episodes, summarise
+from hiltk.data.dataset import OwnDataset, open_dataset
 from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.reports.curation import print_change
 from hiltk.steps.common import split_by_episode
@@ -67,7 +68,7 @@ def _check(cfg: SplitConf) -> str:
     return second
 
 
-def _held_out(cfg: SplitConf, dataset: Dataset) -> list[int]:
+def _held_out(cfg: SplitConf, dataset: OwnDataset) -> list[int]:
     """Numbers of the episodes to hold out."""
     count = len(dataset.files.bounds)
     if cfg.episodes:

@@ -11,7 +11,8 @@ from rich.table import Table
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
 from hiltk.config.commands import StatsConf
-from hiltk.data.curate import open_dataset, write_sane_stats
+from hiltk.data.curate import write_sane_stats
+from hiltk.data.dataset import open_dataset
 from hiltk.data.lerobot_files import read_stats
 from hiltk.data.lerobot_io import ACTION
 from hiltk.data.rewrite import replace_columns

@@ -18,8 +18,8 @@ from hiltk.agents.features import attach
 from hiltk.agents.make import build_agent, build_policy
 from hiltk.agents.policy import Policy
 from hiltk.agents.snapshots import is_snapshot, load_snapshot
-from hiltk.artifacts.store import Artifact, resolve, spec_file, unfinished
-from hiltk.artifacts.writing import create
+from hiltk.artifacts.store import Artifact, resolve, unfinished
+from hiltk.artifacts.writing import create, write_spec
 from hiltk.checks.gate import gate
 from hiltk.config.commands import TrainConf
 from hiltk.config.groups import Schedule
@@ -81,7 +81,7 @@ def _run(cfg: TrainConf, env: SuccessRule, device: torch.device) -> Artifact:
         resumable=True, resume=cfg.resume, may_change=("episodes",),
     )  # fmt: skip
     with store as draft:
-        policy.spec.save(spec_file("policies", draft.path))  # so that what an interrupted run saw can be exported
+        write_spec(policy.spec, "policies", draft.path)  # so that what an interrupted run saw can be exported
         online = FrameStore(
             capacity, example_observation(policy.spec), len(policy.spec.action.dims), draft.path / "online", slack
         )

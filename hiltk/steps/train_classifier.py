@@ -16,7 +16,7 @@ from hiltk.artifacts.store import Artifact, resolve, versions
 from hiltk.artifacts.writing import create
 from hiltk.checks.gate import gate
 from hiltk.config.commands import ClassifierConf
-from hiltk.data.curate import sessions_of
+from hiltk.data.dataset import sessions_of
 from hiltk.data.decoded import cached_episodes
 from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import dataset_spec

@@ -65,3 +65,18 @@ def test_tampering_is_noticed(tmp_path: Path) -> None:
     time.sleep(0.01)
     (artifact.path / "data.txt").write_text("Data")
     assert not artifact.is_intact()
+
+
+def test_spec_files_are_written_in_one_place() -> None:
+    """Where they lie is the store's, who writes one is `hiltk.artifacts.writing`."""
+    import hiltk
+
+    root = Path(hiltk.__file__).parent
+    wrong = [
+        f"{file.relative_to(root)}:{number}"
+        for file in root.rglob("*.py")
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        if ("hiltk_spec.yaml" in line and file != root / "artifacts" / "store.py")
+        or ("spec.save(" in line and file != root / "artifacts" / "writing.py")
+    ]
+    assert wrong == []

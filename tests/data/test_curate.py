@@ -11,18 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hiltk.data.curate import (
-    Dataset,
-    _open_with_lerobot,
-    _own_parts,
-    merge,
-    open_dataset,
-    parse_episodes,
-    sane_stats,
-    select_episodes,
-    succeeded,
-    summarise,
-)
+from hiltk.data.curate import merge, parse_episodes, sane_stats, select_episodes, succeeded, summarise
+from hiltk.data.dataset import OwnDataset, open_dataset
 from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import dataset_spec, load_episodes
 from hiltk.errors import ConfigError, UserError
@@ -52,7 +42,7 @@ def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     }
 
 
-def opened(path: Path) -> Dataset:
+def opened(path: Path) -> OwnDataset:
     return open_dataset(path, path.name)
 
 
@@ -241,39 +231,6 @@ def test_sessions_that_do_not_fit_are_refused(
     (path / "meta" / "hiltk_sessions.json").write_text('["a"')
     with pytest.raises(UserError, match="damaged"):
         opened(path).sessions()
-
-
-def test_the_part_of_lerobot_that_is_replaced_is_still_there() -> None:
-    """LeRobot has no public way to drop episodes without encoding their video files again (0.6.1).
-
-    Where this fails, see what its `split_dataset` calls now: `_own_parts` puts `_copy_videos` in its place.
-    """
-    import inspect
-
-    from lerobot.datasets import dataset_tools
-
-    theirs = inspect.signature(dataset_tools._copy_and_reindex_videos)
-    assert list(theirs.parameters) == ["src_dataset", "dst_meta", "episode_mapping"]
-    assert "_copy_and_reindex_videos(" in inspect.getsource(dataset_tools.split_dataset)
-
-
-def test_an_episodes_metadata_are_what_lerobot_reads(shared_dataset: Path) -> None:
-    """Ours reads the file once for all episodes; `split_dataset` takes the rest of the row as it is."""
-    import inspect
-
-    from lerobot.datasets import dataset_tools
-
-    theirs, whole = dataset_tools._load_episode_with_stats, _open_with_lerobot(opened(shared_dataset))
-    assert list(inspect.signature(theirs).parameters) == ["src_dataset", "episode_idx"]
-    assert "_load_episode_with_stats(" in inspect.getsource(dataset_tools._copy_and_reindex_episodes_metadata)
-    with _own_parts(copy_videos=False):
-        ours = dataset_tools._load_episode_with_stats
-        for episode in range(3):
-            row, expected = ours(whole, episode), theirs(whole, episode)
-            assert row.keys() == expected.keys() and "stats/action/mean" in row
-            for key, value in expected.items():
-                np.testing.assert_array_equal(row[key], value, err_msg=key)
-    assert dataset_tools._load_episode_with_stats is theirs is not ours
 
 
 def test_the_same_simulator_drawn_otherwise_is_the_same_robot(tmp_path: Path) -> None:

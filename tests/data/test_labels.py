@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hiltk.data.curate import open_dataset
+from hiltk.data.dataset import open_dataset
 from hiltk.data.episode import Episode
 from hiltk.data.labels import Kind, Mark, marks_of, read_marks, relabelled, success_of
 from hiltk.data.lerobot_io import load_episodes

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from hiltk.data.curate import open_dataset
+from hiltk.data.dataset import open_dataset
 from hiltk.humans.labeller import Labels, half_blocks, label_by_keys, strip
 
 

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from hiltk import cli
 from hiltk.data.lerobot_io import dataset_spec, load_episodes
+from hiltk.data.lerobot_tools import is_v21
 from hiltk.data.rewrite import column_stats
-from hiltk.data.v21 import is_v21
 from hiltk.spec import STATE_KEY
 from tests.conftest import joint_path
 
