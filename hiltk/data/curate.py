@@ -18,7 +18,7 @@ from hiltk.data.lerobot_io import ACTION, Columns
 from hiltk.data.lerobot_tools import join, split_off
 from hiltk.data.rewrite import column_stats
 from hiltk.data.statistics import floors, vector_stats
-from hiltk.errors import ConfigError, UserError
+from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.reward_rule import pays_success
 from hiltk.spec import STATE_KEY, Dimension, Spec, merge_parts, require_compatible
 
@@ -29,6 +29,7 @@ CAN_BE_ALLOWED = (
     "robot.reset_joints",
 )
 NAMES = " + "  # between the names of a merged dataset's robots
+SHOWN = ("min", "max", "std")  # statistics that people compare
 # Statistics that normalisers use as a range, lower and upper end.
 RANGES = (("min", "max"), ("q01", "q99"), ("q10", "q90"))
 
@@ -94,6 +95,71 @@ def parse_episodes(words: Sequence[str], count: int) -> list[int]:
             raise ConfigError(f"there is no episode {last}", where=f"episodes=; there are 0 to {count - 1}")
         found |= set(range(first, last + 1))
     return sorted(found)
+
+
+def unwanted(
+    dataset: OwnDataset,
+    *,
+    episodes: Sequence[str],
+    strata: Sequence[str],
+    success: bool | None,
+    longer_than: int | None,
+    shorter_than: int | None,
+) -> np.ndarray:
+    """Which episodes are listed or meet any of the conditions, (E,) bool.
+
+    Args:
+        episodes: as for `parse_episodes`.
+        success: those that ended so; None: either.
+        longer_than, shorter_than: transitions; None: any length.
+
+    Raises:
+        ConfigError: an episode or a stratum does not exist.
+    """
+    lengths = dataset.lengths
+    out = np.zeros(len(lengths), bool)
+    out[parse_episodes(episodes, len(lengths))] = True
+    if success is not None:
+        out |= succeeded(dataset) == success
+    if longer_than is not None:
+        out |= lengths > longer_than
+    if shorter_than is not None:
+        out |= lengths < shorter_than
+    return out | _of_strata(dataset, strata)
+
+
+def _of_strata(dataset: OwnDataset, strata: Sequence[str]) -> np.ndarray:
+    found = np.array([str(dataset.columns.stratum[start]) for start, _ in dataset.bounds])
+    known = sorted(set(found.tolist()))
+    for name in strata:
+        if name not in known:
+            hint = nearest(name, known) or f"there are: {', '.join(known)}"
+            raise ConfigError(f"no episode is of stratum '{name}'", where=f"strata={list(strata)}", fix=hint)
+    return np.isin(found, list(strata))
+
+
+def sessions_to_split(dataset: OwnDataset, named: Sequence[str]) -> list[str]:
+    """The sessions of a dataset, of which some can be held out.
+
+    Raises:
+        ConfigError: one that is named is not there.
+        UserError: there is only one.
+    """
+    known = list(dict.fromkeys(dataset.sessions()))
+    for session in named:
+        if session not in known:
+            raise ConfigError(
+                f"there is no session '{session}'",
+                where=f"sessions={list(named)}; {dataset.name} has {', '.join(known)}",
+                fix=nearest(session, known),
+            )
+    if len(known) < 2:
+        raise UserError(
+            "all episodes are of one session",
+            where=f"{dataset.name}: {known[0]}",
+            fix="merge the sessions' datasets with `hiltk merge`, which notes them, or by=episode",
+        )
+    return known
 
 
 def select_episodes(dataset: OwnDataset, episodes: Sequence[int], target: Path, *, reencode: bool = False) -> Spec:
@@ -219,3 +285,16 @@ def sane_stats(values: np.ndarray, dims: list[Dimension]) -> dict[str, list[floa
         lacking = np.maximum(least - (stats[high] - stats[low]), 0.0) / 2
         stats[low], stats[high] = stats[low] - lacking, stats[high] + lacking
     return {k: v.tolist() for k, v in stats.items()}
+
+
+def changed_stats(before: dict[str, Any], after: dict[str, Any], spec: Spec) -> list[tuple[str, str, dict[str, float]]]:
+    """``(dimension, statistic, {before, after})`` of every one that changed; nan where there was none."""
+    found = []
+    for key, names in ((STATE_KEY, spec.state.names), (ACTION, spec.action.names)):
+        for stat in SHOWN:
+            new = np.array(after[key][stat], np.float64)
+            old = np.array(before.get(key, {}).get(stat, np.full(len(new), np.nan)), np.float64)
+            for i, name in enumerate(names):
+                if not np.isclose(old[i], new[i], rtol=1e-4, atol=1e-9):
+                    found.append((name, stat, {"before": float(old[i]), "after": float(new[i])}))
+    return found

@@ -6,6 +6,7 @@ frames. (A label file that counted from 1 was once read as counting from 0, `ref
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -164,6 +165,18 @@ def marks_of(success: np.ndarray) -> list[tuple[int, int]]:
     """The runs of success in one episode (T+1,), as first and last frame, both included."""
     edges = np.flatnonzero(np.diff(np.r_[False, success, False].astype(np.int8)))
     return [(int(a), int(b) - 1) for a, b in edges.reshape(-1, 2)]
+
+
+def write_marks(file: Path, success: np.ndarray, bounds: Bounds) -> None:
+    """Labels (N,) bool of a whole dataset, in the form `read_marks` reads."""
+    with file.open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["episode", "first", "last", "kind"])
+        for episode, (start, stop) in enumerate(bounds):
+            marks = marks_of(success[start:stop])
+            rows.writerows([[episode, first, last, Kind.success.value] for first, last in marks])
+            if not marks:
+                rows.writerow([episode, "", "", Kind.failure.value])
 
 
 def relabelled(dataset: OwnDataset, success: np.ndarray, *, rewards: str) -> dict[str, np.ndarray]:

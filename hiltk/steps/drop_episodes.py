@@ -8,9 +8,9 @@ from rich.console import Console
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
 from hiltk.config.commands import DropConf
-from hiltk.data.curate import parse_episodes, select_episodes, succeeded, summarise
-from hiltk.data.dataset import OwnDataset, open_dataset
-from hiltk.errors import ConfigError, UserError, nearest
+from hiltk.data.curate import select_episodes, summarise, unwanted
+from hiltk.data.dataset import open_dataset
+from hiltk.errors import ConfigError, UserError
 from hiltk.reports.curation import print_change
 
 
@@ -29,8 +29,16 @@ def run(cfg: DropConf) -> Artifact:
         )
     source = resolve(cfg.dataset, "datasets", cfg.root)
     dataset = open_dataset(source.path, source.ref)
-    dropped = np.flatnonzero(_unwanted(cfg, dataset)).tolist()
-    kept = [e for e in range(len(dataset.files.bounds)) if e not in set(dropped)]
+    out = unwanted(
+        dataset,
+        episodes=cfg.episodes,
+        strata=cfg.strata,
+        success=cfg.success,
+        longer_than=cfg.longer_than,
+        shorter_than=cfg.shorter_than,
+    )
+    dropped = np.flatnonzero(out).tolist()
+    kept = [e for e in range(len(dataset.bounds)) if e not in set(dropped)]
     if not dropped:
         raise UserError("nothing to drop: no episode meets the conditions", where=source.ref)
     if not kept:
@@ -41,27 +49,3 @@ def run(cfg: DropConf) -> Artifact:
         draft.notes = {"parent": source.ref, "dropped": dropped, "before": before, "after": after}
     print_change(f"{draft.done.ref}: {len(dropped)} episodes dropped", before, after, Console())
     return draft.done
-
-
-def _unwanted(cfg: DropConf, dataset: OwnDataset) -> np.ndarray:
-    """Which episodes go, (E,) bool: those listed and those that meet any of the conditions."""
-    lengths = dataset.lengths
-    out = np.zeros(len(lengths), bool)
-    out[parse_episodes(cfg.episodes, len(lengths))] = True
-    if cfg.success is not None:
-        out |= succeeded(dataset) == cfg.success
-    if cfg.longer_than is not None:
-        out |= lengths > cfg.longer_than
-    if cfg.shorter_than is not None:
-        out |= lengths < cfg.shorter_than
-    return out | _of_strata(cfg.strata, dataset)
-
-
-def _of_strata(strata: list[str], dataset: OwnDataset) -> np.ndarray:
-    found = np.array([str(dataset.columns.stratum[start]) for start, _ in dataset.files.bounds])
-    known = sorted(set(found.tolist()))
-    for name in strata:
-        if name not in known:
-            hint = nearest(name, known) or f"there are: {', '.join(known)}"
-            raise ConfigError(f"no episode is of stratum '{name}'", where=f"strata={strata}", fix=hint)
-    return np.isin(found, strata)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from hiltk.artifacts.writing import create
 from hiltk.config.commands import LabelConf, LabelRewards, LabelSource
 from hiltk.data.curate import summarise
 from hiltk.data.dataset import OwnDataset, open_dataset
-from hiltk.data.labels import Kind, marks_of, read_marks, relabelled, success_of
+from hiltk.data.labels import read_marks, relabelled, success_of, write_marks
 from hiltk.data.rewrite import replace_columns
 from hiltk.errors import ConfigError, UserError
 from hiltk.reports.curation import labels_figure, print_change
@@ -44,7 +43,7 @@ def run(cfg: LabelConf) -> Artifact:
         replace_columns(dataset.files, draft.path, relabelled(dataset, after, rewards=cfg.rewards.value))
         draft.spec = _spec(dataset, cfg)
         numbers = [summarise(d).to_dict() for d in (dataset, open_dataset(draft.path))]
-        _write_labels(draft.path / FILE, after, dataset)
+        write_marks(draft.path / FILE, after, dataset.bounds)
         labels_figure(before, after, changed, dataset.files.bounds, dataset.spec.fps, draft.path / "labels.png")
         draft.notes = {"parent": source.ref, "relabelled": changed, "before": numbers[0], "after": numbers[1]}
     title = f"labelled {draft.done.ref}: {len(changed)} of {len(dataset.files.bounds)} episodes changed"
@@ -101,14 +100,3 @@ def _spec(dataset: OwnDataset, cfg: LabelConf) -> Spec:
     spec = Spec.from_dict(dataset.spec.to_dict())
     spec.task = cfg.predicate or spec.task
     return spec
-
-
-def _write_labels(file: Path, success: np.ndarray, dataset: OwnDataset) -> None:
-    with file.open("w", newline="") as stream:
-        rows = csv.writer(stream)
-        rows.writerow(["episode", "first", "last", "kind"])
-        for episode, (start, stop) in enumerate(dataset.files.bounds):
-            marks = marks_of(success[start:stop])
-            rows.writerows([[episode, first, last, Kind.success.value] for first, last in marks])
-            if not marks:
-                rows.writerow([episode, "", "", Kind.failure.value])

@@ -9,9 +9,9 @@ from rich.console import Console
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
 from hiltk.config.commands import SplitBy, SplitConf
-from hiltk.data.curate import parse_episodes, select_episodes, summarise
+from hiltk.data.curate import parse_episodes, select_episodes, sessions_to_split, summarise
 from hiltk.data.dataset import OwnDataset, open_dataset
-from hiltk.errors import ConfigError, UserError, nearest
+from hiltk.errors import ConfigError, UserError
 from hiltk.reports.curation import print_change
 from hiltk.steps.common import split_by_episode
 
@@ -75,23 +75,6 @@ def _held_out(cfg: SplitConf, dataset: OwnDataset) -> list[int]:
         return parse_episodes(cfg.episodes, count)
     if cfg.by is SplitBy.episode and not cfg.sessions:
         return split_by_episode(count, cfg.held_out, cfg.seed)[1]
-    sessions = dataset.sessions()
-    chosen = set(_sessions(cfg, list(dict.fromkeys(sessions)), dataset.name))
-    return [episode for episode, session in enumerate(sessions) if session in chosen]
-
-
-def _sessions(cfg: SplitConf, known: list[str], name: str) -> list[str]:
-    for session in cfg.sessions:
-        if session not in known:
-            raise ConfigError(
-                f"there is no session '{session}'",
-                where=f"sessions={cfg.sessions}; {name} has {', '.join(known)}",
-                fix=nearest(session, known),
-            )
-    if len(known) < 2:
-        raise UserError(
-            "all episodes are of one session",
-            where=f"{name}: {known[0]}",
-            fix="merge the sessions' datasets with `hiltk merge`, which notes them, or by=episode",
-        )
-    return cfg.sessions or [known[i] for i in split_by_episode(len(known), cfg.held_out, cfg.seed)[1]]
+    known = sessions_to_split(dataset, cfg.sessions)
+    chosen = cfg.sessions or [known[i] for i in split_by_episode(len(known), cfg.held_out, cfg.seed)[1]]
+    return [episode for episode, session in enumerate(dataset.sessions()) if session in chosen]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -11,14 +9,12 @@ from rich.table import Table
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
 from hiltk.config.commands import StatsConf
-from hiltk.data.curate import write_sane_stats
+from hiltk.data.curate import changed_stats, write_sane_stats
 from hiltk.data.dataset import open_dataset
 from hiltk.data.lerobot_files import read_stats
 from hiltk.data.lerobot_io import ACTION
 from hiltk.data.rewrite import replace_columns
 from hiltk.spec import STATE_KEY, Spec
-
-SHOWN = ("min", "max", "std")
 
 
 def run(cfg: StatsConf) -> Artifact:
@@ -37,25 +33,12 @@ def run(cfg: StatsConf) -> Artifact:
         draft.spec = Spec.from_dict(dataset.spec.to_dict())
         write_sane_stats(draft.path, draft.spec, dataset.columns)
         after = read_stats(draft.path)
-        rows = _changes(before, after, dataset.spec)
+        rows = changed_stats(before, after, dataset.spec)
         draft.notes = {"parent": source.ref} | {
             when: {f"{name} {stat}": _number(pair[when]) for name, stat, pair in rows} for when in ("before", "after")
         }
     _print(draft.done.ref, rows, Console())
     return draft.done
-
-
-def _changes(before: dict[str, Any], after: dict[str, Any], spec: Spec) -> list[tuple[str, str, dict[str, float]]]:
-    """``(dimension, statistic, {before, after})`` of every one that changed; nan where there was none."""
-    found = []
-    for key, names in ((STATE_KEY, spec.state.names), (ACTION, spec.action.names)):
-        for stat in SHOWN:
-            new = np.array(after[key][stat], np.float64)
-            old = np.array(before.get(key, {}).get(stat, np.full(len(new), np.nan)), np.float64)
-            for i, name in enumerate(names):
-                if not np.isclose(old[i], new[i], rtol=1e-4, atol=1e-9):
-                    found.append((name, stat, {"before": float(old[i]), "after": float(new[i])}))
-    return found
 
 
 def _number(value: float) -> str:
