@@ -6,6 +6,7 @@ change that should leave every config alone, so it is written before such a chan
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,16 @@ from hiltk.configuring.files import groups, shipped
 from hiltk.verbs import STEPS, Verb
 
 FILE = Path(__file__).with_suffix(".json")
+# By verb, dotted keys that it did not have then, with their values.
+ADDED: dict[str, dict[str, Any]] = {
+    "adopt": {  # what fix-actions had: both bring datasets over alike
+        "foreign.locked": {},
+        "foreign.fps": 0.0,
+        "foreign.commands": "",
+        "method": "achieved",
+        "checks.ignore": [],
+    },
+}
 Config = dict[str, Any]
 
 
@@ -39,6 +50,19 @@ def plain(verb: Verb, *overrides: str) -> Config:
     """Enums by name, interpolations as they stand, missing values as ``???``."""
     cfg = compose_untyped(verb, list(overrides))
     return OmegaConf.to_container(cfg, resolve=False, enum_to_str=True)  # type: ignore[return-value]
+
+
+def added(config: Config, table: Mapping[str, Any]) -> Config:
+    """A config with the keys of ``table``, none of which it may have."""
+    out = copy.deepcopy(config)
+    for key, value in table.items():
+        *parents, last = key.split(".")
+        place = out
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        assert last not in place, f"{key} is not new"
+        place[last] = copy.deepcopy(value)
+    return out
 
 
 # ---------------------------------------------------------------- the file

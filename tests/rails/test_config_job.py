@@ -11,7 +11,7 @@ import yaml
 
 from hiltk.formats import with_new_names
 from hiltk.verbs import STEPS
-from tests.rails.config_job import FILE, composed, plain, stored, verb_of
+from tests.rails.config_job import ADDED, FILE, added, composed, plain, stored, verb_of
 
 
 def test_no_verb_is_missing() -> None:
@@ -23,7 +23,7 @@ def test_configs_are_what_they_were(verb: str) -> None:
     now, before = composed(STEPS[verb]), stored(verb)
     assert now.keys() == before.keys()
     for command, config in before.items():
-        assert now[command] == with_new_names(config), command
+        assert now[command] == added(with_new_names(config), ADDED.get(verb, {})), command
 
 
 def test_the_command_line_prints_the_same() -> None:
@@ -32,3 +32,9 @@ def test_the_command_line_prints_the_same() -> None:
         done = subprocess.run([sys.executable, "-c", code, *words, "--cfg", "job"], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert yaml.safe_load(done.stdout) == plain(STEPS["train"], *words[1:])
+
+
+def test_only_new_keys_may_be_added() -> None:
+    assert added({"a": 1}, {"b.c": 2}) == {"a": 1, "b": {"c": 2}}
+    with pytest.raises(AssertionError, match="a is not new"):
+        added({"a": 1}, {"a": 2})
