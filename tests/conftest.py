@@ -81,6 +81,7 @@ def build_episode(
         terminated=success,
         truncated=not success,
         stratum=stratum,
+        rule=spec.reward,
     )
 
 

@@ -417,6 +417,7 @@ def split_at_success(
         action_valid=np.ones(len(actions), bool) if valid is None else valid,
         terminated=False,
         truncated=False,
+        rule=rule,
     )
     episode = _piece(whole, 0, settled.steps, terminated=settled.terminated)
     after = _piece(whole, settled.steps, len(actions), terminated=False)
@@ -435,4 +436,5 @@ def _piece(whole: Episode, start: int, stop: int, *, terminated: bool) -> Episod
         action_valid=whole.action_valid[start:stop],
         terminated=terminated,
         truncated=not terminated,
+        rule=whole.rule,
     )

@@ -26,6 +26,7 @@ from hiltk.evaluation.seeds import attempt_seed
 from hiltk.humans.base import Human
 from hiltk.humans.make import make_human
 from hiltk.observation import Observation
+from hiltk.spec import RewardSpec
 from hiltk.steps.checks import check_process
 from hiltk.steps.common import set_up_torch
 from hiltk.steps.interrupts import Interrupts
@@ -162,7 +163,7 @@ class Frames:
         self.observations.append(observation)
         self.success.append(shows_success(info))
 
-    def episode(self, stratum: str, *, terminated: bool, truncated: bool) -> Episode:
+    def episode(self, stratum: str, rule: RewardSpec, *, terminated: bool, truncated: bool) -> Episode:
         count = len(self.actions)
         return Episode(
             observations={k: np.stack([o[k] for o in self.observations]) for k in self.observations[0]},
@@ -175,6 +176,7 @@ class Frames:
             terminated=terminated,
             truncated=truncated,
             stratum=stratum,
+            rule=rule,
         )
 
 
@@ -195,14 +197,14 @@ def play(env: SuccessRule, human: Human, seed: int, steps_after_success: int) ->
         closed = ended or truncated
     success = bool(info["success"])
     terminated = success or ended
-    episode = frames.episode(stratum, terminated=terminated, truncated=truncated and not terminated)
+    episode = frames.episode(stratum, env.rule, terminated=terminated, truncated=truncated and not terminated)
     tail = Frames(observation, info)
     while info["success"] and not closed and len(tail.actions) < steps_after_success:
         action = human.act(observation)
         observation, _, ended, truncated, info = env.step(action)
         tail.add(action, 0.0, observation, info)
         closed = ended or truncated
-    after = tail.episode(stratum, terminated=False, truncated=False) if tail.actions else None
+    after = tail.episode(stratum, env.rule, terminated=False, truncated=False) if tail.actions else None
     return episode, after, success
 
 
