@@ -14,7 +14,8 @@ from hiltk import cli, formats
 from hiltk.agents.policy import CONFIG, Policy
 from hiltk.artifacts.store import resolve
 from hiltk.artifacts.writing import create
-from hiltk.config import AgentConf, BcConf, EncoderConf
+from hiltk.config.commands import BcConf
+from hiltk.config.groups import EncoderConf, SacConf
 from hiltk.configuring.composing import compose_untyped
 from hiltk.errors import UserError
 from hiltk.formats import Format, new_name, with_new_names
@@ -120,7 +121,7 @@ def test_the_table_leads_to_keys_that_exist() -> None:
 
 def test_stored_settings_are_read_by_their_new_names(renames: Renames, tiny_spec: Spec, tmp_path: Path) -> None:
     """``run.yaml``, a policy and a classifier that were written with other names."""
-    cfg = BcConf(name="bc", root=str(tmp_path), datasets=[], agent=AgentConf(hidden=[8]))
+    cfg = BcConf(name="bc", root=str(tmp_path), datasets=[], agent=SacConf(hidden=[8]))
     with create("policies", "bc", root=tmp_path, step="bc-pretrain", cfg=cfg, inputs=[], seed=0) as draft:
         pass
     policy, classifier = small_policy(tiny_spec), SuccessClassifier(SMALL, tiny_spec, hidden=8)
@@ -142,7 +143,7 @@ SMALL = EncoderConf(channels=[2], kernels=[3], strides=[4], features=6)
 def small_policy(spec: Spec) -> Policy:
     zeros, ones = [0.0] * len(spec.state.dims), [1.0] * len(spec.state.dims)
     spec.stats[STATE_KEY] = Stats(zeros, ones)
-    return Policy(AgentConf(hidden=[8]), SMALL, spec)
+    return Policy(SacConf(hidden=[8]), SMALL, spec)
 
 
 def edit(file: Path, change: Callable[[Any], Any]) -> None:
