@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from hiltk import cli
 from hiltk.artifacts.store import KINDS
-from hiltk.checks.rule import RULES
+from hiltk.checks.engine import RULES  # with every rule registered
 from hiltk.configuring.composing import settings
 from hiltk.verbs import GATED, STEPS, VERBS, Verb
 
