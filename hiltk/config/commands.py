@@ -49,7 +49,7 @@ class UpdateConf(ComputeConf):
     )
     compile: bool = setting(
         False,
-        "torch.compile of what sees the images; takes minutes at first, pays after thousands, if ever",
+        "torch.compile of what sees the images; takes minutes at first, pays after thousands of steps, if ever",
     )
 
 

@@ -15,7 +15,7 @@ from hiltk.verbs import Verb
 
 WIDTH = 74  # columns for a setting and its meaning, in a terminal of 80
 KEY_WIDTH = 30  # a longer setting has its meaning on the next line
-LAST = ("seed", "threads", "device", "root")  # what nearly every command has
+LAST = ("precision", "compile", "seed", "threads", "device", "root")  # what nearly every command has
 
 MECHANICS = """\
 More
