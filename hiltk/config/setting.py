@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from enum import Enum
-from typing import Any, get_type_hints, overload
+from typing import Any, cast, get_type_hints, overload
 
 from hiltk.errors import ConfigError, nearest
 
@@ -111,15 +111,16 @@ def declared(schema: type, options: Mapping[str, type] | None = None, prefix: st
     """Every setting of a schema, groups before their own settings.
 
     Args:
-        options: the class that a group's chosen option has, by group; without, every class it can have.
+        options: the class of the option chosen of each group; without, the settings of all classes it can have.
     """
     hints = get_type_hints(schema)
     for f in fields(schema):
         key, hint = f"{prefix}{f.name}", hints[f.name]
         yield _setting(schema, f, key, hint)
         if is_dataclass(hint):
-            chosen = [options[key]] if options and key in options else _family(hint)  # type: ignore[arg-type]
-            for one in chosen:
+            own = cast(type, hint)
+            classes = _family(own) if options is None else [options.get(key, own)]
+            for one in classes:
                 yield from declared(one, options, f"{key}.")
 
 

@@ -53,6 +53,7 @@ def test_an_option_brings_its_own_settings_and_defaults() -> None:
     assert (by_key["inner.word"].default, by_key["inner.word"].help) == ("c", "a word")  # what it meant, it still means
     assert by_key["inner.other"].default == 1
     assert "inner.other" not in {s.key for s in declared(Outer, {"inner": Inner})}
+    assert "inner.other" not in {s.key for s in declared(Outer, {})}  # no group: the class it says
 
 
 def test_lists_and_nested_settings_are_not_shared() -> None:
