@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from typer.testing import CliRunner, Result
 
 from hiltk import cli, formats
+from hiltk.agents.make import load_policy
 from hiltk.agents.policy import CONFIG, Policy
 from hiltk.artifacts.store import resolve
 from hiltk.artifacts.writing import create
@@ -133,7 +134,7 @@ def test_stored_settings_are_read_by_their_new_names(renames: Renames, tiny_spec
         lambda run: run["config"]["agent"].update(layers=run["config"]["agent"].pop("hidden")),
     )
     renames({"encoder.width": "encoder.features", "agent.layers": "agent.hidden"})
-    assert Policy.load(tmp_path).encoder_conf.features == SuccessClassifier.load(tmp_path).encoder_conf.features == 6
+    assert load_policy(tmp_path).encoder_conf.features == SuccessClassifier.load(tmp_path).encoder_conf.features == 6
     assert resolve("bc", "policies", tmp_path).run()["config"]["agent"]["hidden"] == [8]
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hiltk.agents.divergence import Stage, descend
+from hiltk.agents.base import Metrics, descend
 from hiltk.agents.policy import Policy
 from hiltk.data.replay import Batch
 
@@ -27,22 +27,16 @@ class BehaviorCloning:
         self.optimizer = torch.optim.Adam(policy.parameters(), lr=lr, fused=True)
         self.updates = 0
 
-    def update(self, batch: Batch) -> dict[str, float]:
+    def update(self, batch: Batch) -> Metrics:
         """One gradient step on a batch of demonstrated actions.
 
         Raises:
             NotFinite: the loss or the gradient is not; the parameters are as they were before.
         """
-        with Stage("cloning") as stage:
-            metrics = self.repeat(batch, stage)
-        self.updates += 1
-        return metrics
-
-    def repeat(self, batch: Batch, stage: Stage) -> dict[str, float]:
-        """Take an update's step again; the learner's and the random state must be those of its start."""
         loss = self.compute_loss(batch)
         metrics = {"loss": loss.item()}
         descend(self.optimizer, loss, metrics, "gradient")
+        self.updates += 1
         return metrics
 
     def compute_loss(self, batch: Batch) -> Tensor:

@@ -6,7 +6,7 @@ Neither reaches beyond the steps: a policy acts in float32, in training as in ev
 from __future__ import annotations
 
 import shutil
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ from hiltk.errors import ConfigError
 COMPILERS = ("c++", "g++", "clang++")
 
 
-def lowered(precision: str, device: torch.device) -> torch.autocast:
+def autocast(precision: str, device: torch.device) -> torch.autocast:
     """The context of a gradient step whose convolutions and matrix products, there and back, are in ``precision``.
 
     Parameters, optimizer states, losses and targets stay float32: torsos and heads hand out float32. Nothing is cached,
@@ -30,21 +30,12 @@ def lowered(precision: str, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype, cache_enabled=False)
 
 
-def current_precision() -> str:
-    """What `lowered` has set, wherever it computes."""
-    return "bfloat16" if any(map(torch.is_autocast_enabled, ("cpu", "cuda"))) else "float32"
-
-
-def compile_torsos(agent: Any) -> None:
-    """Let ``torch.compile`` translate what an agent encodes observations with; parameters and their names stay.
+def compile_torsos(torsos: Iterable[nn.Module]) -> None:
+    """Let ``torch.compile`` translate what observations are encoded with; parameters and their names stay.
 
     Compiled anew for every size of batch, which takes a minute or so each: no shape is left open.
-
-    Args:
-        agent: with a ``policy``, and a ``target_torso`` where it has one.
     """
-    torsos: dict[int, nn.Module] = {id(t): t for t in (agent.policy.torso, getattr(agent, "target_torso", None)) if t}
-    for torso in torsos.values():
+    for torso in torsos:
         torso.compile(dynamic=False)
 
 

@@ -15,23 +15,21 @@ from __future__ import annotations
 import copy
 import itertools
 from collections import deque
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hiltk.agents.divergence import Stage, descend
+from hiltk.agents.base import Agent, Metrics, descend
 from hiltk.agents.encoders import CnnEncoder, Encoder, FrameByFrame, build_encoder
 from hiltk.agents.networks import Observations, Torso
 from hiltk.agents.policy import Policy, quantise, to_tensors
-from hiltk.agents.sac import Metrics
-from hiltk.agents.schedules import imitation_weight, parse_schedule
+from hiltk.agents.schedules import parse_schedule
 from hiltk.config.groups import DrqConf, EncoderConf
+from hiltk.config.setting import require
 from hiltk.data.replay import Batch
 from hiltk.errors import ConfigError
 from hiltk.observation import Observation
-from hiltk.reward_rule import q_bounds
 from hiltk.spec import STATE_KEY, ImageSpec, RewardSpec, Spec, Stats
 
 CHANNELS, KERNEL, STRIDES = 32, 3, (2, 1, 1, 1)
@@ -243,54 +241,25 @@ def stacked_stats(stats: Stats, conf: DrqConf) -> Stats:
 # ---------------------------------------------------------------- agent
 
 
-class DrqAgent:
-    """Actor, critic, target critic and their optimizers.
+class DrqAgent(Agent):
+    """Actor, critic, target critic and their optimizers; `Agent` says what it takes."""
 
-    Args:
-        policy: encoder and actor; trained in place.
-        conf: hyper-parameters.
-        reward: the reward rule, for the range Q can have.
-        horizon: longest episode in steps; bounds Q when every step pays.
-    """
+    policy: DrqPolicy
+    conf: DrqConf
+    critic: DrqCritic
 
     def __init__(self, policy: DrqPolicy, conf: DrqConf, reward: RewardSpec, horizon: int) -> None:
-        self.policy, self.conf = policy, conf
-        self.reward, self.horizon = reward, horizon
-        self.critic = DrqCritic(*policy.sizes, len(policy.spec.action.dims), conf).to(policy.device)
+        super().__init__(policy, conf, reward, horizon)
+        self.critic = DrqCritic(*policy.sizes, self.arm, conf).to(policy.device)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        self.q_low, self.q_high = q_bounds(reward, conf.discount, horizon)
         # The encoder learns from the critic's loss alone; there is no target encoder.
         seeing = [p for p in policy.torso.parameters() if p.requires_grad]
         self.critic_optimizer = torch.optim.Adam([*self.critic.parameters(), *seeing], lr=conf.lr, fused=True)
         self.actor_optimizer = torch.optim.Adam(policy.actor.parameters(), lr=conf.lr, fused=True)
-        self.updates = 0
-
-    def update(self, batch: Batch, *, actor: bool = True) -> Metrics:
-        """One step of critic and encoder, with ``actor`` one of the actor on the same features, one of the target.
-
-        Raises:
-            NotFinite: a loss or a gradient is not; the parameters are as they were before that step.
-        """
-        with Stage("critic"):
-            features = self.policy.torso(batch.observation)
-            metrics = self._update_critic(batch, features)
-        if actor:
-            with Stage("actor", features.detach()):
-                metrics |= self._update_actor(batch, features.detach())
-        self._update_target()
-        self.updates += 1
-        return metrics
-
-    def repeat(self, batch: Batch, stage: Stage) -> Metrics:
-        """Take one step of an update again; the agent's and the random state must be those of its start."""
-        if stage.name == "critic":
-            return self._update_critic(batch, self.policy.torso(batch.observation))
-        assert stage.features is not None
-        return self._update_actor(batch, stage.features)
 
     def _update_critic(self, batch: Batch, features: Tensor) -> Metrics:
         """Equation 1: the squared errors of both critics, added."""
-        target = self._target(batch)
+        target = self._td_target(batch)
         q = self.critic(features, batch.action)  # (2, B)
         loss = (q - target).square().mean(dim=1).sum()
         metrics = {
@@ -303,7 +272,7 @@ class DrqAgent:
         return metrics
 
     @torch.no_grad()
-    def _target(self, batch: Batch) -> Tensor:
+    def _td_target(self, batch: Batch) -> Tensor:
         """Equation 2: n-step reward + discount^n * min of the target critics at the noisy next action; (B,)."""
         following = self.policy.torso(batch.next_observation)
         action = truncated_noise(self.policy.actor.mode(following), self.policy.std, self.conf.noise_clip)
@@ -335,25 +304,22 @@ class DrqAgent:
             return mean.new_zeros(()), 0
         return (mean[batch.human] - batch.action[batch.human]).square().mean(), samples
 
-    @property
-    def imitation_weight(self) -> float:
-        """The weight of the imitation term in the next update."""
-        return imitation_weight(self.conf, self.updates)
 
-    @torch.no_grad()
-    def _update_target(self) -> None:
-        target: list[Tensor] = list(self.target_critic.parameters())
-        online: list[Tensor] = list(self.critic.parameters())
-        torch._foreach_lerp_(target, online, self.conf.tau)
+def check_drq(conf: DrqConf, encoder: EncoderConf) -> None:
+    """Refuse settings that this agent cannot have, or an encoder that it would not use.
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on bit for bit."""
-        parts = {name: getattr(self, name).state_dict() for name in self._PARTS}
-        return parts | {"updates": self.updates}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name in self._PARTS:
-            getattr(self, name).load_state_dict(state[name])
-        self.updates = state["updates"]
-
-    _PARTS = ("policy", "critic", "target_critic", "critic_optimizer", "actor_optimizer")
+    Raises:
+        ConfigError: naming the key and what it may be.
+    """
+    parse_schedule(conf.noise, "agent.noise")
+    for key, fits, meaning in (
+        ("frame_stack", conf.frame_stack >= 1, "at least 1"),
+        ("bottleneck", conf.bottleneck >= 1, "at least 1"),
+    ):
+        require(fits, f"agent.{key}", getattr(conf, key), meaning)
+    if conf.own_encoder and encoder.name not in ("cnn", "none"):
+        raise ConfigError(
+            f"agent=drqv2 brings its own encoder; encoder={encoder.name} would not be used",
+            where="agent.own_encoder",
+            fix=f"agent.own_encoder=false uses encoder={encoder.name}",
+        )

@@ -5,24 +5,21 @@ from __future__ import annotations
 import copy
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from hiltk.agents.checks import check_learner
 from hiltk.agents.encoders import build_encoder, rebuildable
 from hiltk.agents.gripper import GripperHead, greedy, head_temperature
 from hiltk.agents.networks import GaussianActor, Observations, Torso
-from hiltk.artifacts.store import spec_file
 from hiltk.artifacts.writing import write_spec
 from hiltk.config.groups import EncoderConf, LearnerConf, SacConf
 from hiltk.errors import UserError
-from hiltk.formats import POLICY, with_new_names
+from hiltk.formats import POLICY
 from hiltk.observation import Observation
 from hiltk.spec import STATE_KEY, ActionSpec, GripperFormat, ImageSpec, Spec
 
@@ -38,7 +35,6 @@ class Policy(nn.Module):
 
     def __init__(self, agent: LearnerConf, encoder: EncoderConf, spec: Spec) -> None:
         super().__init__()
-        check_learner(agent, encoder)
         if STATE_KEY not in spec.stats:
             raise UserError(
                 "the spec has no statistics of the state",
@@ -104,25 +100,6 @@ class Policy(nn.Module):
     def save_weights(self, file: Path) -> None:
         save_file({k: v.contiguous() for k, v in self.state_dict().items()}, file)
 
-    @staticmethod
-    def load(folder: Path) -> Policy:
-        """Read a policy artifact; no code from the file is ever run.
-
-        Raises:
-            UserError: a file is missing or damaged, or the weights do not fit the config.
-        """
-        if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
-            raise UserError(
-                "this is not a policy",
-                where=str(folder),
-                fix=f"a policy folder holds {WEIGHTS} and {CONFIG}",
-            )
-        from hiltk.agents.make import build_policy  # it builds every kind of policy, this one included
-
-        policy = build_policy(*_load_config(folder / CONFIG), Spec.load(spec_file("policies", folder)))
-        policy.load_weights(folder)
-        return policy.eval()
-
     def load_weights(self, folder: Path) -> None:
         """Take over the weights of another policy artifact; every parameter must fit.
 
@@ -168,30 +145,3 @@ def quantise(action: np.ndarray, spec: ActionSpec) -> np.ndarray:
     action = action.copy()
     action[..., -1] = np.where(np.abs(action[..., -1]) < 0.5, 0.0, np.sign(action[..., -1]))
     return action
-
-
-def _load_config(file: Path) -> tuple[LearnerConf, EncoderConf]:
-    """What `Policy.save` wrote.
-
-    Raises:
-        UserError: it is damaged, a newer hiltk's, or asks for what this version does not have.
-    """
-    from hiltk.agents.make import agent_conf
-
-    try:
-        stored: Any = OmegaConf.to_container(OmegaConf.load(file))
-        config: Any = OmegaConf.create(with_new_names(POLICY.upgrade(stored, str(file))))
-        agent, encoder = agent_conf(config["agent"]), _typed(EncoderConf, config["encoder"])
-        check_learner(agent, encoder)
-    except UserError:
-        raise
-    except Exception as error:  # YAML, OmegaConf and the checks each have their own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"the policy's config cannot be used: {reason}", where=str(file)) from error
-    return agent, encoder
-
-
-def _typed(schema: type, data: Any) -> Any:
-    if not isinstance(data, DictConfig):
-        raise ValueError(f"{schema.__name__} is not a mapping")
-    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), data))

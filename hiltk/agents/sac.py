@@ -17,35 +17,28 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from hiltk.agents.divergence import Stage, descend
+from hiltk.agents.base import Agent, Metrics, descend
 from hiltk.agents.gripper import choices, double_dqn_target
 from hiltk.agents.networks import CriticEnsemble
 from hiltk.agents.policy import Policy
-from hiltk.agents.schedules import imitation_weight
-from hiltk.config.groups import SacConf
+from hiltk.config.groups import EncoderConf, SacConf
+from hiltk.config.setting import require
 from hiltk.data.replay import Batch
-from hiltk.reward_rule import discounted_sum, longest_wait, q_bounds
+from hiltk.reward_rule import discounted_sum, longest_wait
 from hiltk.spec import RewardSpec
 
-Metrics = dict[str, float]
 
+class SacAgent(Agent):
+    """Actor, critic ensemble, targets, temperature and their optimizers; `Agent` says what it takes."""
 
-class SacAgent:
-    """Actor, critic ensemble, targets, temperature and their optimizers.
-
-    Args:
-        policy: torso and actor; trained in place.
-        conf: hyper-parameters.
-        reward: the reward rule, for the range Q can have.
-        horizon: longest episode in steps; bounds Q when every step pays.
-    """
+    conf: SacConf
+    critic: CriticEnsemble
 
     def __init__(self, policy: Policy, conf: SacConf, reward: RewardSpec, horizon: int) -> None:
-        self.policy, self.conf = policy, conf
-        self.reward, self.horizon = reward, horizon
-        actions = len(policy.spec.action.dims)
+        super().__init__(policy, conf, reward, horizon)
+        actions = self.arm
         self.arm = actions - (policy.gripper is not None)  # action dimensions that are the Gaussian's
         self.critic = CriticEnsemble(
             conf.critics,
@@ -60,7 +53,7 @@ class SacAgent:
         self.target_gripper = copy.deepcopy(policy.gripper).requires_grad_(False) if policy.gripper else None
         self.log_alpha = torch.tensor(math.log(conf.temperature), device=policy.device, requires_grad=True)
         self.target_entropy = -actions / 2 if conf.target_entropy is None else conf.target_entropy
-        self.q_low, self.q_high = q_bounds(reward, conf.discount, horizon)
+        self.needs_returns = conf.mc_floor
         # At worst the gripper is moved, and pays, at every step.
         steps = longest_wait(reward, horizon)
         self.gripper_low = self.q_low - discounted_sum(conf.gripper_penalty, conf.discount, steps)
@@ -71,32 +64,8 @@ class SacAgent:
         self.critic_optimizer = torch.optim.Adam(critic_parameters, lr=conf.lr, fused=True)
         self.actor_optimizer = torch.optim.Adam(policy.actor.parameters(), lr=conf.lr, fused=True)
         self.alpha_optimizer = torch.optim.Adam([self.log_alpha], lr=conf.lr)
-        self.updates = 0
-
-    def update(self, batch: Batch, *, actor: bool = True) -> Metrics:
-        """One critic step, and with ``actor`` one step of actor and temperature, on the same features.
-
-        Images of ``batch.observation`` are encoded once here and shared by every head.
-
-        Raises:
-            NotFinite: a loss or a gradient is not; the parameters are as they were before that step.
-        """
-        with Stage("critic"):
-            features = self.policy.torso(batch.observation)
-            metrics = self._update_critic(batch, features)
-        if actor:
-            with Stage("actor", features.detach()):
-                metrics |= self._update_actor(batch, features.detach())
-        self._update_targets()
-        self.updates += 1
-        return metrics
-
-    def repeat(self, batch: Batch, stage: Stage) -> Metrics:
-        """Take one step of an update again; the agent's and the random state must be those of its start."""
-        if stage.name == "critic":
-            return self._update_critic(batch, self.policy.torso(batch.observation))
-        assert stage.features is not None
-        return self._update_actor(batch, stage.features)
+        self.saved = (*self.saved, "target_torso", "alpha_optimizer")
+        self.saved += ("target_gripper",) if self.target_gripper else ()
 
     # ------------------------------------------------------------------ critic
 
@@ -156,7 +125,7 @@ class SacAgent:
     def _update_actor(self, batch: Batch, features: Tensor) -> Metrics:
         action, log_prob = self.policy.actor.sample(features)
         q = self.critic(features, action)
-        value = self._agreed(q)
+        value = self._ensemble_value(q)
         alpha = self.log_alpha.exp().detach()
         imitation, samples = self._imitation(batch, features)
         weight = self.imitation_weight
@@ -176,8 +145,8 @@ class SacAgent:
         self._update_alpha(log_prob.detach())
         return metrics
 
-    def _agreed(self, q: Tensor) -> Tensor:
-        """One value (B,) of the critics' (E, B)."""
+    def _ensemble_value(self, q: Tensor) -> Tensor:
+        """One value (B,) of the ensemble's (E, B)."""
         return q.mean(dim=0) if self.conf.actor_q == "mean" else q.min(dim=0).values
 
     def _imitation(self, batch: Batch, features: Tensor) -> tuple[Tensor, int]:
@@ -194,13 +163,8 @@ class SacAgent:
     @torch.no_grad()
     def _preferred(self, batch: Batch, features: Tensor) -> Tensor:
         """(B,) bool: the critics value the executed action above the policy's."""
-        executed = self._agreed(self.critic(features, batch.action[:, : self.arm]))
-        return executed > self._agreed(self.critic(features, self.policy.actor.mode(features)))
-
-    @property
-    def imitation_weight(self) -> float:
-        """The weight of the imitation term in the next update."""
-        return imitation_weight(self.conf, self.updates)
+        executed = self._ensemble_value(self.critic(features, batch.action[:, : self.arm]))
+        return executed > self._ensemble_value(self.critic(features, self.policy.actor.mode(features)))
 
     def _update_alpha(self, log_prob: Tensor) -> None:
         loss = -(self.log_alpha.exp() * (log_prob + self.target_entropy)).mean()
@@ -208,48 +172,38 @@ class SacAgent:
         loss.backward()
         self.alpha_optimizer.step()
 
-    @torch.no_grad()
-    def _update_targets(self) -> None:
-        online: list[Tensor] = list(self.critic.parameters())
-        target: list[Tensor] = list(self.target_critic.parameters())
-        if self.conf.target_encoder:
-            online += list(self.policy.torso.parameters())
-            target += list(self.target_torso.parameters())
-        if self.policy.gripper and self.target_gripper:
-            online += list(self.policy.gripper.parameters())
-            target += list(self.target_gripper.parameters())
-        torch._foreach_lerp_(target, online, self.conf.tau)
+    # ------------------------------------------------------------------ targets and state
 
-    # ------------------------------------------------------------------ state
+    def torsos(self) -> list[nn.Module]:
+        return [self.policy.torso, self.target_torso] if self.conf.target_encoder else [self.policy.torso]
+
+    def _followed(self) -> list[tuple[nn.Module, nn.Module]]:
+        pairs: list[tuple[nn.Module, nn.Module]] = [(self.critic, self.target_critic)]
+        if self.conf.target_encoder:
+            pairs.append((self.policy.torso, self.target_torso))
+        if self.policy.gripper and self.target_gripper:
+            pairs.append((self.policy.gripper, self.target_gripper))
+        return pairs
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on bit for bit: networks, targets, optimizers, temperature, counter."""
-        gripper = {"target_gripper": self.target_gripper.state_dict()} if self.target_gripper else {}
-        return gripper | {
-            "policy": self.policy.state_dict(),
-            "critic": self.critic.state_dict(),
-            "target_critic": self.target_critic.state_dict(),
-            "target_torso": self.target_torso.state_dict(),
-            "log_alpha": self.log_alpha.detach().clone(),
-            "critic_optimizer": self.critic_optimizer.state_dict(),
-            "actor_optimizer": self.actor_optimizer.state_dict(),
-            "alpha_optimizer": self.alpha_optimizer.state_dict(),
-            "updates": self.updates,
-        }
+        return super().state_dict() | {"log_alpha": self.log_alpha.detach().clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.policy.load_state_dict(state["policy"])
-        for name in (
-            "critic",
-            "target_critic",
-            "target_torso",
-            "critic_optimizer",
-            "actor_optimizer",
-            "alpha_optimizer",
-        ):
-            getattr(self, name).load_state_dict(state[name])
+        super().load_state_dict(state)
         with torch.no_grad():
             self.log_alpha.copy_(state["log_alpha"])
-        if self.target_gripper:
-            self.target_gripper.load_state_dict(state["target_gripper"])
-        self.updates = state["updates"]
+
+
+def check_sac(conf: SacConf, encoder: EncoderConf) -> None:
+    """Refuse settings that this agent cannot have.
+
+    Raises:
+        ConfigError: naming the key and what it may be.
+    """
+    for key, fits, meaning in (
+        ("critics", conf.critics >= 1, "at least 1"),
+        ("target_critics", 1 <= conf.target_critics <= conf.critics, f"from 1 to agent.critics={conf.critics}"),
+        ("temperature", conf.temperature > 0, "above 0"),
+        ("gripper_penalty", conf.gripper_penalty >= 0, "0 or more"),
+    ):
+        require(fits, f"agent.{key}", getattr(conf, key), meaning)

@@ -10,7 +10,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from hiltk.config.groups import DrqConf, SacConf
+from hiltk.config.groups import LearnerConf
 from hiltk.errors import ConfigError, nearest
 
 _FORMS = {"linear": "linear(START,END,STEPS)", "step_linear": "step_linear(START,MIDDLE,STEPS,END,STEPS)"}
@@ -33,7 +33,7 @@ class Schedule:
         return value
 
 
-def imitation_weight(conf: SacConf | DrqConf, updates: int) -> float:
+def imitation_weight(conf: LearnerConf, updates: int) -> float:
     """Linear from ``imitation_weight`` to ``imitation_end`` over ``imitation_steps`` updates, if there is an end."""
     start, end = conf.imitation_weight, conf.imitation_end
     progress = min(1.0, updates / max(1, conf.imitation_steps))

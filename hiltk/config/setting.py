@@ -190,6 +190,20 @@ def one_of(key: str, value: Any, options: Sequence[Any]) -> None:
         raise wrong_choice(key, str(value), [str(option) for option in options])
 
 
+def require(fits: bool, key: str, value: object, meaning: str) -> None:
+    """Refuse a value out of range.
+
+    Args:
+        fits: whether it is in range.
+        meaning: what it must be, e.g. ``at least 1``.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    if not fits:
+        raise ConfigError(f"{key} must be {meaning}", where=f"{key}={value}", fix="leave it out for the default")
+
+
 def wrong_choice(key: str, value: str, options: Sequence[str]) -> ConfigError:
     """The error that a value is not one of the options: it names the nearest, and all of them."""
     where = f"{key}={value} is not a choice (one of {', '.join(options)})"

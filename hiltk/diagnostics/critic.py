@@ -164,7 +164,7 @@ def _values(
     """Values (E, B) of the actions, the deviation (B,) of the ensemble's mean around the policy's own action, and what
     the gripper's head says of its choices (B, 3 or 0)."""
     policy = agent.policy
-    arm = getattr(agent, "arm", action.shape[1])  # a three-way gripper has values of its own
+    arm = agent.arm  # a three-way gripper has values of its own
     features = policy.torso(to_tensors(observation, policy.device))
     q = agent.critic(features, torch.from_numpy(action[:, :arm]).to(policy.device))
     own = policy.actor.mode(features)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from hiltk.agents.make import load_policy
 from hiltk.agents.policy import Policy
 from hiltk.agents.resnet import FrozenResNet
 from hiltk.artifacts.store import Artifact, names, resolve, versions
@@ -81,7 +82,7 @@ class Evidence:
             guards=_table(run.path / GUARDS_FILE),
             demos=experience.demonstrations(datasets, spec),
             online=experience.online(run, spec),
-            policy=Policy.load(run.path),
+            policy=load_policy(run.path),
             root=Path(root),
             samples=samples,
             seed=seed,

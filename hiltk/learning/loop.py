@@ -13,9 +13,8 @@ import torch
 from rich.console import Console
 from tqdm import trange
 
-from hiltk.agents.compute import lowered
-from hiltk.agents.divergence import NotFinite
-from hiltk.agents.make import Agent
+from hiltk.agents.base import Agent, NotFinite
+from hiltk.agents.compute import autocast
 from hiltk.config.commands import TrainConf
 from hiltk.data.episode import Source
 from hiltk.data.replay import Batch, ReplaySampler
@@ -178,7 +177,7 @@ class Trainer:
     def _update(self, *, actor: bool) -> dict[str, float]:
         batch = self.sampler.sample(self.conf.batch_size, self.conf.demo_fraction).to(self.agent.policy.device)
         try:
-            with lowered(self.conf.precision, self.agent.policy.device):
+            with autocast(self.conf.precision, self.agent.policy.device):
                 metrics = self.agent.update(batch, actor=actor)
             if not all(map(math.isfinite, metrics.values())):
                 raise NotFinite(metrics)
@@ -218,8 +217,8 @@ class Trainer:
     def _expected(self) -> Expected:
         human = self.human is not None or len(self.sampler.demos.transitions()) > 0
         return Expected(
-            q_low=getattr(self.agent, "q_low", -math.inf),
-            q_high=getattr(self.agent, "q_high", math.inf),
+            q_low=self.agent.q_low,
+            q_high=self.agent.q_high,
             utd=self.conf.utd,
             human_share=self.conf.demo_fraction if human else 0.0,
             sparse=self.conf.reward.source != "env",

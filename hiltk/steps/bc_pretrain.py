@@ -10,12 +10,11 @@ import numpy as np
 from rich.console import Console
 from tqdm import tqdm
 
+from hiltk.agents.base import NotFinite
 from hiltk.agents.bc import BehaviorCloning
-from hiltk.agents.checks import check_cloning
-from hiltk.agents.compute import check_compute, compile_torsos, lowered
-from hiltk.agents.divergence import NotFinite
+from hiltk.agents.compute import autocast, check_compute, compile_torsos
 from hiltk.agents.features import attach
-from hiltk.agents.make import build_policy
+from hiltk.agents.make import build_policy, check_cloning
 from hiltk.agents.policy import Policy
 from hiltk.agents.snapshots import is_snapshot, load_snapshot
 from hiltk.artifacts.store import Artifact
@@ -77,12 +76,12 @@ def _fit(policy: Policy, store: FrameStore, tests: list[Batch], cfg: BcConf, log
     rng = np.random.default_rng(cfg.seed)
     cloning = BehaviorCloning(policy, lr=cfg.lr, loss=cfg.loss)
     if cfg.compile:
-        compile_torsos(cloning)
+        compile_torsos([policy.torso])
     rows, recent = store.transitions(), []
     bar = tqdm(range(1, cfg.steps + 1), desc="cloning", mininterval=0.5)
     for step in bar:
         data = store.gather(rng.choice(rows, cfg.batch_size), stack=policy.frame_stack, following=False)
-        with lowered(cfg.precision, policy.device):
+        with autocast(cfg.precision, policy.device):
             recent.append(_update(cloning, to_batch(data, cfg.encoder.shift_pad, rng), log.path.parents[1]))
         if step % REPORT_EVERY == 0 or step == cfg.steps:
             means = {key: float(np.mean([r[key] for r in recent])) for key in recent[0]}

@@ -11,8 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from hiltk.agents.make import Agent, build_agent
-from hiltk.agents.policy import Policy
+from hiltk.agents.make import Agent, build_agent, load_policy
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
 from hiltk.config.commands import DiagnoseCriticConf
@@ -87,7 +86,7 @@ def trained_agent(artifact: Artifact, metrics: pd.DataFrame, device: torch.devic
             where=str(artifact.path / checkpoint.FILE),
             fix="name a policy of `hiltk train` that has passed a checkpoint (checkpoint_every)",
         )
-    policy = Policy.load(artifact.path).to(device)
+    policy = load_policy(artifact.path).to(device)
     agent = build_agent(policy, policy.agent_conf, policy.spec.reward, _horizon(artifact, metrics, policy.spec.fps))
     try:
         agent.load_state_dict(state["agent"])

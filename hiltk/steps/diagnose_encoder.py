@@ -14,6 +14,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from hiltk.agents.encoders import build_encoder
+from hiltk.agents.make import load_policy
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, is_image_folder, resolve, split_episodes
 from hiltk.artifacts.writing import create
@@ -111,7 +112,7 @@ def _subjects(cfg: DiagnoseEncoderConf, device: torch.device, inputs: list[Artif
     for name in cfg.policies:
         artifact = resolve(name, "policies", cfg.root)
         inputs.append(artifact)
-        subjects.append(of_policy(artifact.ref, Policy.load(artifact.path).to(device)))
+        subjects.append(of_policy(artifact.ref, load_policy(artifact.path).to(device)))
     if cfg.encoder.name == "resnet":
         spec = subjects[0].spec if subjects else _spec_without_policy(cfg)
         encoder = build_encoder(cfg.encoder, spec.images).to(device).eval()

@@ -9,6 +9,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from hiltk.agents.make import load_policy
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, resolve, split_episodes
 from hiltk.artifacts.writing import create
@@ -45,7 +46,7 @@ def run(cfg: DiagnosePolicyConf) -> Artifact:
     inputs = list(artifacts)
     found: list[PolicyDiagnosis] = []
     for artifact in artifacts:
-        policy = Policy.load(artifact.path).to(device)
+        policy = load_policy(artifact.path).to(device)
         episodes = _episodes(cfg, artifact, policy, inputs)
         keys = [STATE_KEY, *policy.spec.image_keys]
         moments = some_moments(episodes, keys, policy.frame_stack, cfg.frames, cfg.seed)

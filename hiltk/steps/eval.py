@@ -12,7 +12,7 @@ import pandas as pd
 from rich.console import Console
 from tqdm import tqdm
 
-from hiltk.agents.policy import Policy
+from hiltk.agents.make import load_policy
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
 from hiltk.checks.gate import gate
@@ -54,7 +54,7 @@ def run(cfg: EvalConf) -> Artifact:
     device = set_up_torch(cfg)
     artifacts = [resolve(ref, "policies", cfg.root) for ref in cfg.policies]
     candidates = [
-        Candidate(label, a, Policy.load(a.path).to(device))
+        Candidate(label, a, load_policy(a.path).to(device))
         for label, a in zip(labels(artifacts), artifacts, strict=True)
     ]
     with closing(_make_env(cfg)) as env:

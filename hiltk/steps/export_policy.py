@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from hiltk.agents.lerobot_policy import check_exportable, export
-from hiltk.agents.policy import Policy
+from hiltk.agents.make import load_policy
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
 from hiltk.config.commands import ExportPolicyConf
@@ -18,7 +18,7 @@ def run(cfg: ExportPolicyConf) -> Artifact:
         UserError: LeRobot has no network like the policy's.
     """
     source = resolve(cfg.policy, "policies", cfg.root)
-    policy = Policy.load(source.path)
+    policy = load_policy(source.path)
     check_exportable(policy)
     with create("exports", cfg.name, root=cfg.root, step="export-policy", cfg=cfg, inputs=[source], seed=0) as draft:
         export(policy, draft.path, stochastic=cfg.stochastic)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from hiltk.agents.policy import Policy
+from hiltk.agents.make import load_policy
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
 from hiltk.config.commands import PreviewConf
@@ -145,7 +145,7 @@ def _actor(
     if not cfg.policy:
         human = make_human(cfg.human, env)
         return human.act, human.reset
-    policy = Policy.load(inputs[-1].path).to(device)
+    policy = load_policy(inputs[-1].path).to(device)
     require_fit(policy.spec, env.io_spec, inputs[-1].ref, f"the environment '{cfg.env.name}'")
     keys = [STATE_KEY, *policy.spec.image_keys]
     return lambda observation: policy.act({k: observation[k] for k in keys}), lambda seed: policy.reset()

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from hiltk.agents.checks import check_learner
 from hiltk.agents.compute import check_compute, compile_torsos
 from hiltk.agents.features import attach
-from hiltk.agents.make import build_agent, build_policy
+from hiltk.agents.make import build_agent, build_policy, check_learner
 from hiltk.agents.policy import Policy
 from hiltk.agents.snapshots import is_snapshot, load_snapshot
 from hiltk.artifacts.store import Artifact, resolve, unfinished
@@ -71,7 +70,7 @@ def _run(cfg: TrainConf, env: SuccessRule, device: torch.device) -> Artifact:
     gate("train", cfg, inputs, env=env)
     agent = build_agent(policy, cfg.agent, env.io_spec.reward, horizon)
     if cfg.compile:
-        compile_torsos(agent)
+        compile_torsos(agent.torsos())
     if is_snapshot(cfg.init):
         load_snapshot(agent, Path(cfg.init))
     memory, (capacity, slack) = _demo_store(demos, policy.spec), _ring_size(policy.spec, cfg, horizon)
@@ -101,7 +100,7 @@ def _run(cfg: TrainConf, env: SuccessRule, device: torch.device) -> Artifact:
                 rng=rng,
                 n_step=cfg.agent.n_step,
                 stack=policy.frame_stack,
-                returns=getattr(cfg.agent, "mc_floor", False),
+                returns=agent.needs_returns,
             ),
             conf=cfg,
             folder=draft.path,

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from hiltk import cli
-from hiltk.agents.checks import check_agent, check_cloning
 from hiltk.agents.encoders import check_encoder
+from hiltk.agents.make import build_policy, check_cloning, check_learner
 from hiltk.agents.policy import Policy
 from hiltk.config.commands import BcConf
 from hiltk.config.groups import EncoderConf, SacConf
@@ -43,7 +43,7 @@ from tests.agents.test_policy import spec
 )
 def test_agents_that_cannot_be(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        Policy(replace(SacConf(), **changes), EncoderConf(), spec())
+        build_policy(replace(SacConf(), **changes), EncoderConf(), spec())
     assert caught.value.where and caught.value.fix
 
 
@@ -117,6 +117,8 @@ def test_the_command_line_refuses_before_anything_is_built(
 
 
 def test_borders_are_allowed() -> None:
-    check_agent(SacConf(hidden=[1], critics=1, target_critics=1, tau=1.0, actor_q="min", activation="relu"))
+    check_learner(
+        SacConf(hidden=[1], critics=1, target_critics=1, tau=1.0, actor_q="min", activation="relu"), EncoderConf()
+    )
     check_encoder(EncoderConf(channels=[1], kernels=[1], strides=[1], features=1, shift_pad=0))
     check_cloning(BcConf(datasets=["x"], agent=SacConf(), held_out=0.0, steps=1, batch_size=1))

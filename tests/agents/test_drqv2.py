@@ -11,12 +11,11 @@ import pytest
 import torch
 from torch import nn
 
+from hiltk.agents.base import NotFinite
 from hiltk.agents.bc import BehaviorCloning
-from hiltk.agents.divergence import NotFinite
 from hiltk.agents.drqv2 import DrqAgent, DrqEncoder, DrqPolicy, truncated_noise
 from hiltk.agents.encoders import FrameByFrame, build_encoder
-from hiltk.agents.make import build_agent, build_policy
-from hiltk.agents.policy import Policy
+from hiltk.agents.make import build_agent, build_policy, load_policy
 from hiltk.config.commands import TrainConf
 from hiltk.config.groups import DrqConf, EncoderConf, EnvConf, InterventionConf, SacConf, Schedule
 from hiltk.data.episode import Source
@@ -174,14 +173,14 @@ def test_the_target_is_the_n_step_reward_plus_the_discounted_minimum() -> None:
     agent.target_critic = FixedCritic([0.8, 0.5])
     batch.reward = torch.tensor([0.0, 1.0, 0.25])
     batch.discount = torch.tensor([0.99**3, 0.0, 0.99])  # three steps, a success, one step before control passes
-    assert agent._target(batch).tolist() == pytest.approx([0.970299 * 0.5, 1.0, 0.25 + 0.495])
+    assert agent._td_target(batch).tolist() == pytest.approx([0.970299 * 0.5, 1.0, 0.25 + 0.495])
 
 
 def test_targets_stay_inside_the_reward_bound_only_when_asked() -> None:
     for clip, expected in ((False, 0.970299 * 3), (True, 1.0)):
         agent = make_agent(clip_target=clip)
         agent.target_critic = FixedCritic([3.0, 4.0])
-        assert agent._target(make_batch(2)).tolist() == pytest.approx([expected] * 2)
+        assert agent._td_target(make_batch(2)).tolist() == pytest.approx([expected] * 2)
 
 
 def test_the_target_takes_the_noisy_action_of_the_next_state() -> None:
@@ -189,7 +188,7 @@ def test_the_target_takes_the_noisy_action_of_the_next_state() -> None:
     agent.target_critic = SumCritic()
     mean = agent.policy.actor.mode(agent.policy.torso(batch.next_observation))
     # Noise of 5 is nearly always cut to +-0.05 in each of two dimensions, so sums move by -0.1, 0 or 0.1.
-    sums = agent._target(batch) / batch.discount
+    sums = agent._td_target(batch) / batch.discount
     sums = torch.where(sums < 0, sums / 2, sums)  # the minimum of s and 2 s
     moved = (sums - mean.sum(-1)).abs()
     assert moved.max() <= 0.1 + 1e-5 and (moved > 0.09).any()
@@ -249,7 +248,7 @@ def test_the_target_moves_by_tau() -> None:
     with torch.no_grad():
         for p in agent.critic.parameters():
             p += 1.0
-    agent._update_target()
+    agent._update_targets()
     for old, new in zip(before, agent.target_critic.parameters(), strict=True):
         assert torch.allclose(new, old + 0.25)
 
@@ -261,7 +260,7 @@ def test_gradient_norms_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     other, torso = copy.deepcopy(agent), agent.policy.torso
     metrics = agent.update(batch)
     features = other.policy.torso(batch.observation)
-    (other.critic(features, batch.action) - other._target(batch)).square().mean(dim=1).sum().backward()
+    (other.critic(features, batch.action) - other._td_target(batch)).square().mean(dim=1).sum().backward()
     learned = [*other.critic.parameters(), *other.policy.torso.parameters()]
     norm = sum(p.grad.square().sum() for p in learned).sqrt().item()
     assert metrics["critic_gradient"] == pytest.approx(norm, rel=1e-4) and norm > 0
@@ -274,7 +273,7 @@ def test_a_step_ends_before_a_number_that_is_not_finite_spreads() -> None:
     batch.reward[1] = float("inf")
     with pytest.raises(NotFinite, match="critic_loss") as caught:
         agent.update(batch)
-    assert caught.value.stage is not None and caught.value.stage.name == "critic"
+    assert "critic_loss" in caught.value.metrics and "actor_loss" not in caught.value.metrics
     for part in ("policy", "critic", "target_critic"):
         assert all(torch.equal(v, agent.state_dict()[part][k]) for k, v in before[part].items()), part
 
@@ -355,7 +354,7 @@ def test_a_saved_policy_acts_as_before(tmp_path: Path) -> None:
     policy = make_agent(size=16, layout="robobase").policy
     policy.advance(7)
     policy.save(tmp_path)
-    again = Policy.load(tmp_path)
+    again = load_policy(tmp_path)
     assert isinstance(again, DrqPolicy) and again.drq == policy.drq
     for t in range(3):
         assert np.array_equal(policy.act(frame(t, 16)), again.act(frame(t, 16)))

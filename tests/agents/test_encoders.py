@@ -12,6 +12,7 @@ import torch
 from hiltk.agents.bc import BehaviorCloning
 from hiltk.agents.drqv2 import DrqPolicy
 from hiltk.agents.encoders import Neck, ResNetEncoder, build_encoder, feature_key, lecun_normal
+from hiltk.agents.make import load_policy
 from hiltk.agents.policy import Policy
 from hiltk.agents.sac import SacAgent
 from hiltk.config.groups import DrqConf, EncoderConf, SacConf, TrunkConf
@@ -159,10 +160,10 @@ def test_a_saved_policy_needs_neither_hub_nor_folder(folder: Path, tiny_spec: Sp
     shutil.rmtree(folder)
     observation = example_observation(tiny_spec)
     observation["observation.images.wrist"] += 100
-    again = Policy.load(saved)
+    again = load_policy(saved)
     np.testing.assert_array_equal(again.act(observation), policy.act(observation))
     again.save(saved)  # and once more: what was loaded can be saved
-    np.testing.assert_array_equal(Policy.load(saved).act(observation), policy.act(observation))
+    np.testing.assert_array_equal(load_policy(saved).act(observation), policy.act(observation))
 
 
 def test_a_saved_classifier_needs_no_folder_either(folder: Path, tiny_spec: Spec, tmp_path: Path) -> None:
@@ -240,4 +241,4 @@ def test_stacked_frames_of_drqv2_reload_too(folder: Path, tiny_spec: Spec, tmp_p
     policy.save(saved)
     shutil.rmtree(folder)
     observation = example_observation(tiny_spec)
-    np.testing.assert_array_equal(Policy.load(saved).act(observation), policy.act(observation))
+    np.testing.assert_array_equal(load_policy(saved).act(observation), policy.act(observation))

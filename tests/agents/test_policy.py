@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hiltk.agents.make import load_policy
 from hiltk.agents.policy import Policy, quantise
 from hiltk.config.groups import EncoderConf, SacConf
 from hiltk.errors import UserError
@@ -40,7 +41,7 @@ def observation() -> dict[str, np.ndarray]:
 def test_a_saved_policy_acts_as_before(tmp_path: Path) -> None:
     policy = Policy(SacConf(hidden=[16]), EncoderConf(features=8), spec())
     policy.save(tmp_path)
-    again = Policy.load(tmp_path)
+    again = load_policy(tmp_path)
     assert np.array_equal(policy.act(observation()), again.act(observation()))
     assert again.spec.fingerprint() == policy.spec.fingerprint()
     assert not np.array_equal(
@@ -62,11 +63,11 @@ def test_weights_of_another_architecture_are_refused_by_name(tmp_path: Path) -> 
 
 def test_damaged_or_absent_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a policy"):
-        Policy.load(tmp_path)
+        load_policy(tmp_path)
     Policy(SacConf(hidden=[16]), EncoderConf(features=8), spec()).save(tmp_path)
     (tmp_path / "policy.safetensors").write_bytes(b"\x00" * 40)
     with pytest.raises(UserError, match="cannot be read"):
-        Policy.load(tmp_path)
+        load_policy(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_a_damaged_config_is_bad_input(tmp_path: Path, text: str) -> None:
     Policy(SacConf(hidden=[16]), EncoderConf(features=8), spec()).save(tmp_path)
     (tmp_path / "policy.yaml").write_text(text)
     with pytest.raises(UserError, match="the policy's config cannot be used") as caught:
-        Policy.load(tmp_path)
+        load_policy(tmp_path)
     assert caught.value.exit_code == 1 and "policy.yaml" in caught.value.where
 
 
@@ -96,7 +97,7 @@ def test_a_config_that_is_no_text_is_bad_input(tmp_path: Path) -> None:
     Policy(SacConf(hidden=[16]), EncoderConf(features=8), spec()).save(tmp_path)
     (tmp_path / "policy.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="cannot be used"):
-        Policy.load(tmp_path)
+        load_policy(tmp_path)
 
 
 def test_a_spec_without_statistics_is_refused() -> None:

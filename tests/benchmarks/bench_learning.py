@@ -37,7 +37,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
-from hiltk.agents.compute import compile_torsos, lowered
+from hiltk.agents.compute import autocast, compile_torsos
 from hiltk.agents.encoders import _centred
 from hiltk.agents.features import attach
 from hiltk.agents.policy import Policy
@@ -115,7 +115,7 @@ def our_agent(case: Case, encoder: EncoderConf | None = None) -> SacAgent:
 
 def our_update(agent: SacAgent, batch: Batch, precision: str = "float32") -> Work:
     def work() -> None:
-        with lowered(precision, agent.policy.device):
+        with autocast(precision, agent.policy.device):
             agent.update(batch)
 
     return work
@@ -382,7 +382,7 @@ def trained(table: Table, case: Case, sampler: ReplaySampler, fixed: Any, compil
         works["  in bfloat16" + " " * len(works)] = our_update(agent, batch, "bfloat16")
         if compiled:
             other = our_agent(case, conf)
-            compile_torsos(other)
+            compile_torsos(other.torsos())
             works["  compiled" + " " * len(works)] = our_update(other, batch)
             start = time.perf_counter()
             for _ in range(2):  # the first checks the frames' range, and is compiled apart

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from hiltk.agents.make import load_policy
 from hiltk.agents.policy import Policy
 from hiltk.config.groups import EncoderConf, SacConf
 from hiltk.learning.best import BestPolicy
@@ -27,7 +28,7 @@ def mark(policy: Policy, value: float) -> None:
 
 
 def saved(folder: Path) -> float:
-    return float(Policy.load(folder).actor.trunk[0].bias[0].detach())
+    return float(load_policy(folder).actor.trunk[0].bias[0].detach())
 
 
 def test_best_is_the_latest_of_the_most_successful_windows(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A step whose numbers overflowed can be taken again from its dump, and overflows again."""
+"""A step whose numbers overflow changes nothing, and what caused it is kept."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from typing import Any
 import pytest
 import torch
 
+from hiltk.agents.base import NotFinite
 from hiltk.agents.bc import BehaviorCloning
-from hiltk.agents.divergence import NotFinite
 from hiltk.agents.drqv2 import DrqAgent
 from hiltk.agents.make import build_agent, build_policy
 from hiltk.agents.policy import Policy
 from hiltk.agents.sac import SacAgent
 from hiltk.config.groups import DrqConf, EncoderConf, SacConf
 from hiltk.data.replay import Batch
-from hiltk.errors import UserError
-from hiltk.learning.divergence import dump, replay_step
+from hiltk.learning.divergence import dump
 from hiltk.spec import STATE_KEY, ActionSpec, Dimension, GripperFormat, ImageSpec, RewardSpec, Spec, StateSpec, Stats
 
 IMAGE = "observation.images.wrist"
@@ -103,9 +102,7 @@ def break_imitation(agent: DrqAgent, batch: Batch) -> None:
         (make_drq, 2, break_imitation, "actor"),
     ],
 )
-def test_a_dumped_step_overflows_again_with_the_same_numbers(
-    tmp_path: Path, make: Any, stack: int, fault: Any, stage: str
-) -> None:
+def test_a_dump_holds_what_overflowed(tmp_path: Path, make: Any, stack: int, fault: Any, stage: str) -> None:
     agent, batch = make(), make_batch(9, stack)
     for seed in range(3):
         agent.update(make_batch(seed, stack))
@@ -113,20 +110,14 @@ def test_a_dumped_step_overflows_again_with_the_same_numbers(
     torch.manual_seed(5)
     with pytest.raises(NotFinite) as caught:
         agent.update(batch)
-    error = caught.value
-    assert error.stage is not None and error.stage.name == stage
-    same_again(dump(tmp_path, agent, batch, error), error)
+    broken = {k for k, v in caught.value.metrics.items() if not math.isfinite(v)}
+    assert f"{stage}_loss" in broken
+    saved = torch.load(dump(tmp_path, agent, batch, caught.value), weights_only=True)
+    assert {k for k, v in saved["metrics"].items() if not math.isfinite(v)} == broken
+    assert torch.equal(saved["batch"]["action"], batch.action) and saved["agent"]["updates"] == 3
 
 
-def same_again(file: Path, error: NotFinite) -> None:
-    torch.manual_seed(123)  # another process, another random state
-    again, ours = replay_step(file), error.metrics
-    broken = {k for k, v in ours.items() if not math.isfinite(v)}
-    assert broken and {k for k, v in again.items() if not math.isfinite(v)} == broken
-    assert {k: v for k, v in again.items() if k not in broken} == {k: v for k, v in ours.items() if k not in broken}
-
-
-def test_cloning_that_overflows_can_be_repeated_too(tmp_path: Path) -> None:
+def test_cloning_that_overflows_changes_nothing(tmp_path: Path) -> None:
     torch.manual_seed(0)
     cloning = BehaviorCloning(build_policy(SacConf(hidden=[8, 8]), ENCODER, make_spec()), lr=1e-3, loss="likelihood")
     for seed in range(3):
@@ -136,7 +127,8 @@ def test_cloning_that_overflows_can_be_repeated_too(tmp_path: Path) -> None:
     with pytest.raises(NotFinite, match="loss, gradient") as caught:
         cloning.update(batch)
     assert all(torch.equal(v, before[k]) for k, v in cloning.policy.state_dict().items()) and cloning.updates == 3
-    same_again(dump(tmp_path, cloning, batch, caught.value), caught.value)
+    saved = torch.load(dump(tmp_path, cloning, batch, caught.value), weights_only=True)
+    assert saved["batch"]["action"].isnan().any() and saved["agent"]["updates"] == 3
 
 
 def test_the_dump_holds_the_state_from_before_the_step(tmp_path: Path) -> None:
@@ -149,24 +141,3 @@ def test_the_dump_holds_the_state_from_before_the_step(tmp_path: Path) -> None:
     for part in ("policy", "critic", "target_critic", "target_torso", "target_gripper"):
         assert all(torch.equal(v, saved[part][k]) for k, v in before[part].items()), part
     assert saved["updates"] == before["updates"] == 3
-
-
-class Evil:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return print, ("code from the file ran",)
-
-
-def test_code_in_a_dump_is_never_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save({"stage": Evil(), "batch": {}}, tmp_path / "diverged.pt")
-    with pytest.raises(UserError, match="not a step"):
-        replay_step(tmp_path / "diverged.pt")
-    assert "ran" not in capsys.readouterr().out
-
-
-def test_other_files_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "x.pt").write_bytes(b"nothing")
-    with pytest.raises(UserError, match="cannot|not a step"):
-        replay_step(tmp_path / "x.pt")
-    file = dump(tmp_path, trained(), make_batch(1), NotFinite({"critic_loss": math.nan}))
-    with pytest.raises(UserError, match="no state from before"):
-        replay_step(file)

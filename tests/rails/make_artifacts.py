@@ -17,6 +17,7 @@ import torch
 import typer
 from safetensors.torch import save_file
 
+from hiltk.agents.make import load_policy
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import resolve
 from hiltk.data.lerobot_io import load_episodes
@@ -118,7 +119,7 @@ def _make(folder: Path, checkout: Path) -> None:
 def _golden(root: Path) -> dict[str, np.ndarray]:
     """What every policy does and the classifier says, by the name of the artifact."""
     golden = {
-        name: actions(Policy.load(resolve(name, "policies", root).path), observations(root, dataset_of(name)))
+        name: actions(load_policy(resolve(name, "policies", root).path), observations(root, dataset_of(name)))
         for name in POLICIES
     }
     return golden | {"cube": probabilities(root)} | columns(root)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from hiltk import cli
-from hiltk.agents.policy import Policy
+from hiltk.agents.make import load_policy
 from hiltk.artifacts.store import KINDS, Artifact, names, resolve, unfinished
 from hiltk.data.lerobot_io import load_episodes
 from tests.rails.make_artifacts import (
@@ -98,7 +98,7 @@ def test_the_dataset_holds_what_was_recorded(golden: dict[str, np.ndarray]) -> N
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_policy_acts_as_it_did(name: str, golden: dict[str, np.ndarray]) -> None:
-    policy = Policy.load(first(name, "policies").path)
+    policy = load_policy(first(name, "policies").path)
     acts = actions(policy, observations(Path("outputs"), dataset_of(name)))
     assert acts.shape == golden[name].shape
     assert np.abs(acts - golden[name]).max() < CLOSE

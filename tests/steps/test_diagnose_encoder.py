@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from hiltk.agents.encoders import ResNetEncoder
-from hiltk.agents.policy import Policy
+from hiltk.agents.make import load_policy
 from hiltk.artifacts.store import resolve
 from hiltk.config.commands import BcConf, DiagnoseEncoderConf, RecordConf, ReportConf, TrainConf
 from hiltk.config.groups import EncoderConf, GymnasiumConf, SacConf, So101SimConf, TaskConf
@@ -53,7 +53,7 @@ def table(artifact_path: Path) -> pd.DataFrame:
 
 
 def frozen(folder: Path) -> dict[str, torch.Tensor]:
-    encoder = Policy.load(folder).torso.encoder
+    encoder = load_policy(folder).torso.encoder
     assert isinstance(encoder, ResNetEncoder)
     return encoder.trunk.state_dict()
 
@@ -76,7 +76,7 @@ def test_a_frozen_encoder_trains_cached_from_a_clone(
     bc = resolve("bc", "policies", root)
     ours, before = frozen(hil.path), frozen(bc.path)
     assert all(torch.equal(ours[k], v) for k, v in before.items())
-    necks = [Policy.load(a.path).torso.encoder.necks.state_dict() for a in (bc, hil)]  # type: ignore[union-attr]
+    necks = [load_policy(a.path).torso.encoder.necks.state_dict() for a in (bc, hil)]  # type: ignore[union-attr]
     assert not all(torch.equal(v, necks[1][k]) for k, v in necks[0].items())
     assert np.isfinite(bc.run()["held_out_loss"])
 
@@ -94,7 +94,7 @@ def test_two_folders_of_a_policys_camera(root: Path, tmp_path: Path) -> None:
     found = diagnose_encoder.run(conf(root, sets=[str(tmp_path / "front"), str(tmp_path / "back")]))
     rows = table(found.path).set_index("layer")
     assert rows.dimension.to_dict() == {"trunk": 32, "features": 12}
-    encoder = Policy.load(resolve("bc", "policies", root).path).torso.encoder
+    encoder = load_policy(resolve("bc", "policies", root).path).torso.encoder
     with torch.no_grad():
         a, b = encoder.trunk(torch.from_numpy(picks).permute(0, 3, 1, 2)).mean((2, 3)).double()  # type: ignore[operator]
     assert rows.l2["trunk"] == pytest.approx((a - b).norm().item(), rel=1e-4)

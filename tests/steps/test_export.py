@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hiltk import cli
+from hiltk.agents.make import load_policy
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, resolve, versions
 from hiltk.config.groups import SacConf
@@ -83,7 +84,7 @@ def exported(root: Path) -> Artifact:
 
 def seen_and_done(root: Path) -> tuple[list[Observation], np.ndarray]:
     """What was seen in a demonstration, and what the trained policy does there."""
-    policy = Policy.load(resolve("hil", "policies", root).path)
+    policy = load_policy(resolve("hil", "policies", root).path)
     episode = load_episodes(resolve("demos", "datasets", root).path)[0].observations
     seen = [{k: v[i] for k, v in episode.items()} for i in range(10)]
     return seen, np.stack([policy.act(o) for o in seen])

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hiltk.agents.drqv2 import DrqPolicy
-from hiltk.agents.policy import Policy
+from hiltk.agents.make import load_policy
 from hiltk.artifacts.store import resolve
 from hiltk.config.commands import BcConf, EvalConf, RecordConf, TrainConf
 from hiltk.config.groups import DrqConf, So101SimConf, TaskConf
@@ -48,7 +48,7 @@ def test_cloned_trained_and_evaluated(root: Path) -> None:
     artifact = train.run(conf(root, init="bc"))
     table = pd.read_csv(artifact.path / "metrics.csv")
     assert table.imitation_samples.dropna().min() >= 8 and 0.1 <= table.noise.iloc[-1] < 0.3
-    policy = Policy.load(artifact.path)
+    policy = load_policy(artifact.path)
     assert isinstance(policy, DrqPolicy) and policy.torso.normalize.mean.shape == (54,)
     stored = np.load(artifact.path / "online" / "observation.images.wrist.npy")
     assert stored.shape[1:] == (16, 16, 3)  # single frames, whatever the stack
@@ -66,7 +66,7 @@ def test_training_starts_from_a_snapshot_or_refuses_it(root: Path, tmp_path: Pat
         train.run(conf(root, init=str(file), agent=agent))
     agent = replace(agent, init_allow_missing=["policy", "critic", "target_critic"])
     artifact = train.run(conf(root, init=str(file), agent=agent, episodes=1, learning_starts=1000))
-    policy = Policy.load(artifact.path)
+    policy = load_policy(artifact.path)
     assert torch.equal(policy.torso.encoder.trunks[0][0].bias, torch.full((32,), 0.25))
 
 
@@ -83,6 +83,6 @@ def test_cloning_starts_from_a_snapshot_or_refuses_it(
         bc_pretrain.run(replace(cfg, agent=AGENT))
     assert not list((root / "policies").glob("bc2/*"))
     agent = replace(AGENT, layout="robobase", init_allow_missing=["policy"])
-    policy = Policy.load(bc_pretrain.run(replace(cfg, agent=agent)).path)
+    policy = load_policy(bc_pretrain.run(replace(cfg, agent=agent)).path)
     assert torch.allclose(policy.torso.encoder.trunks[0][0].bias, torch.full((32,), 0.25))
     assert "1 parameters loaded" in capsys.readouterr().out

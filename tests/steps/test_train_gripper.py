@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hiltk.agents.policy import Policy
+from hiltk.agents.make import load_policy
 from hiltk.artifacts.store import resolve
 from hiltk.config.commands import BcConf, DiagnoseCriticConf, DiagnosePolicyConf, RecordConf, TrainConf
 from hiltk.config.groups import EncoderConf, SacConf, So101SimConf, TaskConf
@@ -27,7 +27,7 @@ def test_a_three_way_gripper_is_cloned_and_trained(tmp_path: Path) -> None:
     encoder = EncoderConf(channels=[4], kernels=[3], strides=[4], features=8)
     record.run(RecordConf(root=root, name="demos", env=env, task=TaskConf(time_limit_s=3.0), episodes=3))
     cfg = BcConf(root=root, name="bc", datasets=["demos"], agent=agent, encoder=encoder, steps=200, held_out=0)
-    policy = Policy.load(bc_pretrain.run(cfg).path)
+    policy = load_policy(bc_pretrain.run(cfg).path)
     episodes = load_episodes(resolve("demos", "datasets", root).path)
     agree = [
         policy.act({k: v[t] for k, v in e.observations.items()})[-1] == e.actions[t, -1]
