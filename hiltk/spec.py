@@ -24,6 +24,7 @@ from hiltk.errors import UserError
 from hiltk.formats import SPEC
 
 STATE_KEY = "observation.state"
+EE_DELTAS = ("delta_x", "delta_y", "delta_z")  # names of the action's first three dimensions
 IMAGE_PREFIX = "observation.images."
 
 
@@ -82,6 +83,11 @@ class ActionSpec:
     @property
     def names(self) -> list[str]:
         return [d.name for d in self.dims]
+
+    @property
+    def ee_deltas(self) -> bool:
+        """Whether the first three dimensions move the end effector along x, y and z."""
+        return tuple(self.names[:3]) == EE_DELTAS
 
 
 @dataclass

@@ -10,7 +10,7 @@ import hiltk
 
 ROOT = Path(hiltk.__file__).parent
 LAYERS = [
-    {"errors", "formats", "verbs", "spec", "observation", "reward_rule", "config"},
+    {"errors", "findings", "formats", "limits", "verbs", "spec", "observation", "reward_rule", "config"},
     {"arm", "artifacts"},
     {"data", "rewards", "agents"},
     {"envs", "humans"},

@@ -29,6 +29,7 @@ from hiltk.config.groups import DrqConf, EncoderConf
 from hiltk.config.setting import require
 from hiltk.data.replay import Batch
 from hiltk.errors import ConfigError
+from hiltk.limits import AT_LIMIT
 from hiltk.observation import Observation
 from hiltk.spec import STATE_KEY, ImageSpec, RewardSpec, Spec, Stats
 
@@ -292,7 +293,7 @@ class DrqAgent(Agent):
             "imitation_samples": float(samples),
             "imitation_weight": weight,
             "noise": self.policy.std.item(),
-            "saturation": (mean.detach().abs() > 0.95).float().mean().item(),
+            "saturation": (mean.detach().abs() > AT_LIMIT).float().mean().item(),
         }
         descend(self.actor_optimizer, loss, metrics, "actor_gradient")
         return metrics

@@ -26,6 +26,7 @@ from hiltk.agents.policy import Policy
 from hiltk.config.groups import EncoderConf, SacConf
 from hiltk.config.setting import require
 from hiltk.data.replay import Batch
+from hiltk.limits import AT_LIMIT
 from hiltk.reward_rule import discounted_sum, longest_wait
 from hiltk.spec import RewardSpec
 
@@ -138,7 +139,7 @@ class SacAgent(Agent):
             "imitation_loss": imitation.item(),
             "imitation_samples": float(samples),
             "imitation_weight": weight,
-            "saturation": (size > 0.95).float().mean().item(),
+            "saturation": (size > AT_LIMIT).float().mean().item(),
             "action_size": size.mean().item(),
         }
         descend(self.actor_optimizer, loss, metrics, "actor_gradient")

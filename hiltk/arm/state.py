@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from hiltk.arm.kinematics import Kinematics, euler_from_matrix
 from hiltk.arm.model import JOINTS, arm_chain
 from hiltk.arm.units import ARM_JOINTS, GRIPPER_SPAN_RAD
-from hiltk.spec import ActionSpec, Dimension, GripperFormat, Semantics, StateSpec
+from hiltk.spec import EE_DELTAS, ActionSpec, Dimension, GripperFormat, Semantics, StateSpec
 
 _MAX_SPEED_DEG = 360.0  # an STS3215 servo turns 270 deg/s without load at 12 V; with a margin
 _MAX_SPEED_PERCENT = _MAX_SPEED_DEG / math.degrees(GRIPPER_SPAN_RAD) * 100
@@ -85,6 +85,6 @@ def action_spec(
         gripper_step: change of the gripper, of 0..100, per step at full action.
         semantics: whether actions are commands or rebuilt from states.
     """
-    names = ["delta_x", "delta_y", "delta_z"] + ["gripper"] * (gripper is not GripperFormat.none)
+    names = [*EE_DELTAS] + ["gripper"] * (gripper is not GripperFormat.none)
     dims = [Dimension(name, "1", -1.0, 1.0, "base" if name.startswith("delta") else "") for name in names]
     return ActionSpec(dims, scale_m, "base", semantics, gripper, gripper_step)

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from hiltk.arm.units import ARM_JOINTS
-from hiltk.checks.rule import Finding, Severity, rule
+from hiltk.checks.rule import rule
 from hiltk.checks.subject import Dataset
-from hiltk.data.repair import BROKEN_SHARE, LEAST_PATH_DEG, NOISE_DEG, ZERO_BELOW, last_rows
+from hiltk.data.repair import BROKEN_SHARE, LEAST_PATH_DEG, NOISE_DEG, asks_for_nothing, last_rows
+from hiltk.findings import Finding, Severity
 from hiltk.spec import Semantics
 
 SLACK = 1e-3  # rounding beyond an action's range
@@ -24,17 +25,13 @@ DATA_STEPS = ("record", "fix-actions", "bc-pretrain", "train")
 FIX_ACTIONS = "hiltk fix-actions rebuilds them from the joints"
 
 
-def translations(d: Dataset) -> np.ndarray:
-    """The action's columns that move the arm: the first three of end-effector deltas, else all."""
-    return d.action[:, :3] if d.ee_deltas or d.action.shape[1] in (3, 4) else d.action
-
-
 def silent_motion(d: Dataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Per episode (E,): degrees moved in ``rows``, and how many of these under a zero or missing action."""
     if d.step_deg is None or not d.action.shape[1]:
         return None
     steps = np.where((d.step_deg > NOISE_DEG) & rows, d.step_deg, 0.0)
-    silent = ~np.isfinite(d.action).all(1) | (np.abs(np.nan_to_num(translations(d))).max(1) < ZERO_BELOW)
+    deltas = d.ee_deltas or d.action.shape[1] in (3, 4)
+    silent = asks_for_nothing(d.action, columns=3 if deltas else None)
     return d.total(steps), d.total(np.where(silent, steps, 0.0))
 
 

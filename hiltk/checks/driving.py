@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hiltk.arm.model import JOINTS
-from hiltk.checks.rule import Finding, Reads, rule
+from hiltk.checks.rule import Reads, rule
 from hiltk.checks.subject import EE_AXES, Together
 from hiltk.envs.base import HilEnv
+from hiltk.findings import Finding
 from hiltk.spec import STATE_KEY, GripperFormat, Spec
 
 PATH_M, GRIPPER_STEPS = 0.04, 2  # how far each axis is driven
@@ -74,8 +75,7 @@ def robot_answers(all_: Together) -> Iterator[Finding]:
 
 
 def _shows_what_it_does(spec: Spec) -> bool:
-    deltas = spec.action.names[:3] == ["delta_x", "delta_y", "delta_z"] and spec.action.scale_m > 0
-    return deltas and all(axis in spec.state.names for axis in EE_AXES)
+    return spec.action.ee_deltas and spec.action.scale_m > 0 and all(axis in spec.state.names for axis in EE_AXES)
 
 
 def _answers(env: HilEnv) -> Iterator[Answer]:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from hiltk.artifacts.store import Artifact
 from hiltk.checks import actions, driving, gripper, images, kinematics, learning, rewards, runs  # noqa: F401 (they register)
-from hiltk.checks.rule import RULES, Finding, Reads, Rule, Severity
+from hiltk.checks.rule import RULES, Reads, Rule
 from hiltk.checks.subject import Dataset, Made, Together
 from hiltk.errors import ConfigError, nearest
+from hiltk.findings import Finding, Severity
 from hiltk.verbs import GATED
 
 KINDS = {"datasets": "datasets", "classifiers": "classifiers", "policies": "policies", "evaluations": "evaluations"}

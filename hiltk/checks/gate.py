@@ -64,7 +64,7 @@ def refuse(report: Report, step: str, *, fix: str = "") -> None:
     codes = list(dict.fromkeys(f.code for f in report.errors))
     first, more = report.errors[0], f" (and {len(codes) - 1} more)" if len(codes) > 1 else ""
     raise UserError(
-        f"{step} refuses: {first.code} {first.message}{more}",
+        f"{step} refuses: {first.code} {first.what}{more}",
         where=f"{first.subject}: {first.where}",
         fix=f"{fix or first.fix}; `hiltk check --explain {first.code}` says more; checks.ignore=[{','.join(codes)}] "
         "goes on all the same",
@@ -73,5 +73,5 @@ def refuse(report: Report, step: str, *, fix: str = "") -> None:
 
 def notes(report: Report) -> dict[str, Any]:
     """What goes into ``run.yaml`` of a dataset that was checked as it was written."""
-    found = [{"code": f.code, "severity": severity(f).name, "message": f.message} for f in report.findings]
+    found = [{"code": f.code, "severity": severity(f).name, "message": f.what} for f in report.findings]
     return {"checks": {"rules": len(report.rules), "ignored": report.ignored, "findings": found}}

@@ -8,8 +8,10 @@ import numpy as np
 
 from hiltk.arm.units import ARM_JOINTS
 from hiltk.checks.actions import DATA_STEPS, FIX_ACTIONS, SLACK
-from hiltk.checks.rule import Finding, rule
+from hiltk.checks.rule import rule
 from hiltk.checks.subject import Dataset
+from hiltk.data.repair import ZERO_BELOW
+from hiltk.findings import Finding
 from hiltk.spec import GripperFormat
 
 MOVING = 2.0  # units of 0..100 per frame; less is noise or creep
@@ -85,7 +87,7 @@ def jaws_disagree(d: Dataset) -> Iterator[Finding]:
     rows = d.moves & (np.abs(moved) > MOVING) & np.isfinite(values)
     weight, asked = np.where(rows, np.abs(moved), 0.0), np.where(rows, values, 0.0)
     path = d.total(weight)
-    quiet = d.total(np.where(np.abs(asked) < 1e-6, weight, 0.0))
+    quiet = d.total(np.where(np.abs(asked) < ZERO_BELOW, weight, 0.0))
     product, norms = d.total(asked * moved), np.sqrt(d.total(asked**2) * d.total(np.where(rows, moved, 0.0) ** 2))
     silent = (path > LEAST_PATH) & (quiet > MOST_SILENT * path)
     opposed = (path > LEAST_PATH) & ~silent & (product < LEAST_AGREEMENT * norms)

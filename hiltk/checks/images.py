@@ -7,15 +7,17 @@ from itertools import combinations
 
 import numpy as np
 
-from hiltk.checks.rule import Finding, Reads, Severity, rule
+from hiltk.checks.rule import Reads, rule
 from hiltk.checks.subject import Dataset, Together
+from hiltk.findings import Finding, Severity
+from hiltk.limits import LIGHT_OF_FIRST_FRAMES
 
 IMAGE_STEPS = ("record", "fix-actions", "train-classifier", "bc-pretrain", "train")
 MEAN, LEAST_STD, MOST_SATURATED = (0.05, 0.95), 0.02, 0.5
 MOVED_DEG = 1.0  # between two frames: no camera on or before the arm sees exactly the same afterwards
 LEAST_EPISODES = 6  # of which fewer show no change of view
 ALIKE, APART = 0.3, 0.3  # correlation within each half, and how much lower it is between them
-MOST_SHIFT, MOST_DEVIATIONS = 0.15, 3.0
+MOST_DEVIATIONS = 3.0
 LEAST_RESNET = 96  # pixels: a ResNet-10 leaves 3 x 3 cells of 84 pixels, 4 x 4 of 128
 
 TURNS = {
@@ -160,7 +162,7 @@ def other_light(all_: Together) -> Iterator[Finding]:
             shift = np.abs(a.mean(0) - b.mean(0))
             spread = np.sqrt((a.var(0) + b.var(0)) / 2)
             relative = shift / np.maximum(np.minimum(a.mean(0), b.mean(0)), 1e-6)
-            bad = (relative > MOST_SHIFT) & (shift > MOST_DEVIATIONS * spread)
+            bad = (relative > LIGHT_OF_FIRST_FRAMES) & (shift > MOST_DEVIATIONS * spread)
             if bad.any():
                 what = ("brightness", "share of red", "share of green", "share of blue")[int(relative.argmax())]
                 yield Finding(

@@ -8,9 +8,11 @@ import numpy as np
 
 from hiltk.arm.model import JOINTS
 from hiltk.arm.units import ARM_JOINTS
-from hiltk.checks.actions import DATA_STEPS, ZERO_BELOW
-from hiltk.checks.rule import Finding, Reads, Severity, rule
+from hiltk.checks.actions import DATA_STEPS
+from hiltk.checks.rule import Reads, rule
 from hiltk.checks.subject import EE_AXES, LIKELY_RADIANS, Dataset, Together
+from hiltk.data.repair import asks_for_nothing
+from hiltk.findings import Finding, Severity
 
 EE_ANGLES = ("ee.roll", "ee.pitch", "ee.yaw")
 MOST_EE_ERROR_M, MOST_ANGLE_ERROR_RAD = 0.005, 0.1
@@ -232,7 +234,7 @@ def leader_and_follower(d: Dataset) -> Iterator[Finding]:
     action, state = d.action[:, :ARM_JOINTS], d.joints_as_stored[:, :ARM_JOINTS]
     if d.joint_unit == "rad":
         action, state = np.rad2deg(action), np.rad2deg(state)
-    if not (np.abs(np.nan_to_num(action)).max(1) > ZERO_BELOW).any():
+    if asks_for_nothing(action, columns=None).all():
         return  # zeros throughout are ACT001's
     gap = np.array(
         [np.median(np.abs(action[a : min(b, a + 10)] - state[a : min(b, a + 10)]), axis=0) for a, b in d.bounds]

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from hiltk.checks.rule import Finding, Reads, Severity, rule
+from hiltk import limits
+from hiltk.checks.rule import Reads, rule
 from hiltk.checks.subject import Made, Together
+from hiltk.findings import Finding, Severity
+from hiltk.learning.guards import noted
 from hiltk.spec import STATE_KEY, Stats
 
-LEAST_STD, LEAST_STD_OF_RANGE = 1e-4, 1e-3
-FAR, MOST_FAR = 5.0, 0.8
+LEAST_STD = 1e-4
+MOST_FAR = 0.8  # share of a dataset's rows
 LEAST_PRECISION, LEAST_RECALL, LEAST_ACCURACY = 0.9, 0.5, 0.9
-MOST_NOISE = 0.5
 LEAST_EPISODES = 20
 
 
@@ -40,7 +42,7 @@ def narrow_statistics(all_: Together) -> Iterator[Finding]:
         if stats is None or len(stats.std) != len(spec.state.dims):
             continue
         span = np.array([d.high - d.low for d in spec.state.dims])
-        floor = np.where(np.isfinite(span) & (span > 0), LEAST_STD_OF_RANGE * span, LEAST_STD)
+        floor = np.where(np.isfinite(span) & (span > 0), limits.NARROW * span, LEAST_STD)
         narrow = np.flatnonzero(np.array(stats.std) < np.maximum(LEAST_STD, floor))
         if len(narrow):
             listed = ", ".join(f"{spec.state.names[i]} {stats.std[i]:.1e}" for i in narrow[:6])
@@ -73,11 +75,12 @@ def foreign_statistics(all_: Together) -> Iterator[Finding]:
                 continue
             if len(stats.std) != d.state.shape[1] or min(stats.std) <= 0:
                 continue
-            far = (np.abs(_z(d.state, stats)) > FAR).mean(0)
+            far = (np.abs(_z(d.state, stats)) > limits.FAR_STD).mean(0)
             if far.max() > MOST_FAR:
                 worst = int(far.argmax())
                 yield Finding(
-                    f"{far[worst]:.0%} of {spec.state.names[worst]} lie over {FAR:g} standard deviations from the mean",
+                    f"{far[worst]:.0%} of {spec.state.names[worst]} lie over {limits.FAR_STD:g} standard deviations "
+                    "from the mean",
                     where=f"states of {d.name} under the statistics of {name}",
                     fix="another unit or other data: take the statistics from the data that is learned from",
                     subject=d.name,
@@ -131,7 +134,7 @@ def drowned_policy(all_: Together) -> Iterator[Finding]:
         if not config.get("init") or not agent.get("noise"):
             continue
         first = [float(x) for x in re.findall(r"\d+\.?\d*(?:e-?\d+)?", str(agent["noise"]))[:1]]
-        if first and first[0] > MOST_NOISE:
+        if first and first[0] > limits.NOISE.alarm:
             yield Finding(
                 f"training starts from a policy with noise of standard deviation {first[0]:g}",
                 where=f"agent.noise={agent['noise']}, init={config['init']}",
@@ -164,14 +167,14 @@ def timid_or_wild(all_: Together) -> Iterator[Finding]:
         if "temperature" not in agent:
             continue
         target = agent.get("target_entropy")
-        if dims and target is not None and float(target) <= -dims:
+        if dims and target is not None and float(target) <= limits.TIMID_ENTROPY * dims:
             yield Finding(
                 f"a target entropy of {target:g} for {dims} action dimensions makes a timid policy",
                 where="agent.target_entropy",
                 fix=f"agent.target_entropy=null takes {-dims / 2:g}",
                 subject=name,
             )
-        if config.get("demos") and float(agent["temperature"]) > 0.1:
+        if config.get("demos") and float(agent["temperature"]) > limits.TEMPERATURE:
             yield Finding(
                 f"a starting temperature of {agent['temperature']:g} makes corrections count little",
                 where="agent.temperature",
@@ -210,8 +213,8 @@ def guards_spoke(p: Made) -> Iterator[Finding]:
     Mend:     what the guard says.
     Source:   devlogs 058, 072 and 082, and the silent defects S10, S13 and S14.
     """
-    for row in p.table("guards.csv"):
-        yield Finding(f"{row['code']}: {row['message']}", where=f"episode {row['episode']}, guards.csv", fix=row["fix"])
+    for guard in noted(p.path):
+        yield Finding(f"{guard.code}: {guard.what}", where=guard.where, fix=guard.fix)
 
 
 @rule("LRN007", covers=("E6", "S3"), reads=Reads.evaluation, severity=Severity.warning)

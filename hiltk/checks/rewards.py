@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hiltk.arm.units import ARM_JOINTS
-from hiltk.checks.rule import Finding, Reads, Severity, rule
+from hiltk.checks.rule import Reads, rule
 from hiltk.checks.subject import Dataset, Together
 from hiltk.data.repair import NOISE_DEG, last_rows
+from hiltk.findings import Finding, Severity
+from hiltk.limits import SHOWS_SUCCESS
 from hiltk.observation import fit_image
 from hiltk.reward_rule import is_positive, run_lengths
 from hiltk.rewards.hacking import payoff
@@ -20,7 +22,6 @@ from hiltk.spec import RewardSpec
 if TYPE_CHECKING:
     from hiltk.rewards.classifier import SuccessClassifier
 
-LEAST_POSITIVE = 0.02
 MOST_IDLE = 0.2
 IDLE_ACTION = 0.05
 TOLERANCE = 1e-4
@@ -66,7 +67,7 @@ def few_successes(all_: Together) -> Iterator[Finding]:
     if not labels:
         return
     share = float(np.concatenate(labels).mean())
-    if share < LEAST_POSITIVE and (share > 0 or all_.step):
+    if share < SHOWS_SUCCESS and (share > 0 or all_.step):
         yield Finding(
             f"{share:.1%} of {sum(map(len, labels))} frames show success",
             where="column success",

@@ -8,18 +8,12 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+from hiltk.findings import Finding, Severity
 from hiltk.verbs import VERBS
 
 # Whoever writes a dataset by itself checks it by every rule that a step which reads datasets would refuse it by.
 WRITERS = tuple(verb.name for verb in VERBS.values() if verb.gate == "output")
 READERS = tuple(verb.name for verb in VERBS.values() if verb.gate == "inputs")
-
-
-class Severity(Enum):
-    """What a finding means for the step that is about to run."""
-
-    error = "error"  # the step refuses
-    warning = "warning"  # the step says so and goes on
 
 
 class Reads(Enum):
@@ -30,26 +24,6 @@ class Reads(Enum):
     policy = "policy"
     evaluation = "evaluation"
     together = "together"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong.
-
-    Attributes:
-        message: what was seen, with its numbers.
-        where: episode, column or file.
-        fix: what to do about it.
-        severity: where it differs from the rule's.
-        code, subject: the rule and the artifact; filled in by `Rule.apply`.
-    """
-
-    message: str
-    where: str = ""
-    fix: str = ""
-    severity: Severity | None = None
-    code: str = ""
-    subject: str = ""
 
 
 Check = Callable[[Any], Iterable[Finding]]

@@ -9,13 +9,14 @@ from itertools import pairwise
 import numpy as np
 
 from hiltk.artifacts.store import resolve
-from hiltk.checks.rule import Finding, Reads, Severity, rule
+from hiltk.checks.rule import Reads, rule
 from hiltk.checks.subject import ACTION, Dataset, Made, Together
 from hiltk.data.consistency import require_consistent
 from hiltk.data.lerobot_files import read_stats
 from hiltk.data.lerobot_io import read_columns, require_finite, require_whole
 from hiltk.data.statistics import floors
 from hiltk.errors import UserError
+from hiltk.findings import Finding, Severity
 from hiltk.spec import STATE_KEY, refusals
 
 LEAST_RATE, GAP = 0.9, 1.5

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from hiltk.checks.catalogue import CONSTRUCTION, GUARDS, IDS, Cover, covered
 from hiltk.checks.engine import Report
-from hiltk.checks.rule import RULES, Finding, Rule, Severity
+from hiltk.checks.rule import RULES, Rule
+from hiltk.findings import Finding, Severity
 
 COLOURS = {Severity.error: "bold red", Severity.warning: "bold yellow"}
 
@@ -23,7 +24,7 @@ def severity(finding: Finding) -> Severity:
 def lines(finding: Finding) -> Text:
     """One finding: severity, code and message, then where and what to do."""
     text = Text(f"  {severity(finding).name} ", COLOURS[severity(finding)]).append(f"{finding.code} ", "bold")
-    text.append(finding.message)
+    text.append(finding.what)
     for label, value in (("where", finding.where), ("fix", finding.fix)):
         if value:
             text.append(f"\n    {label + ':':<7}{value}", "dim")
@@ -105,7 +106,7 @@ def as_data(report: Report) -> dict[str, Any]:
                 "artifact": f.subject,
                 "code": f.code,
                 "severity": severity(f).name,
-                "message": f.message,
+                "message": f.what,
                 "where": f.where,
                 "fix": f.fix,
             }

@@ -165,7 +165,7 @@ class Dataset(dataset.Dataset):
     @property
     def ee_deltas(self) -> bool:
         """Whether actions are end-effector deltas with a known scale."""
-        return self.spec is not None and self.spec.action.names[:3] == ["delta_x", "delta_y", "delta_z"]
+        return self.spec is not None and self.spec.action.ee_deltas
 
     @cached_property
     def pushed(self) -> tuple[np.ndarray, np.ndarray] | None:

@@ -45,6 +45,17 @@ class Rebuilt:
 # ---------------------------------------------------------------- what needs repair
 
 
+def asks_for_nothing(actions: np.ndarray, *, columns: int | None = 3, zero_below: float = ZERO_BELOW) -> np.ndarray:
+    """(N,) bool: actions (N, A) that are zero or missing.
+
+    Args:
+        columns: how many, from the first on, move the arm; None: all.
+        zero_below: what is smaller in all of them is zero.
+    """
+    missing = ~np.isfinite(actions).all(1)
+    return missing | (np.abs(np.nan_to_num(actions[:, :columns])).max(1, initial=0) < zero_below)
+
+
 def unexplained_motion(
     actions: np.ndarray, joints_deg: np.ndarray, *, zero_below: float, among: np.ndarray | None = None
 ) -> float:
@@ -64,8 +75,7 @@ def unexplained_motion(
     )
     if steps.sum() < LEAST_PATH_DEG:
         return 0.0
-    xyz = actions[:, :3]
-    silent = ~np.isfinite(actions).all(1) | (np.abs(np.nan_to_num(xyz)).max(1) < zero_below)
+    silent = asks_for_nothing(actions, zero_below=zero_below)
     return float(steps[silent].sum() / steps.sum())
 
 

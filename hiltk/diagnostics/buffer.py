@@ -18,18 +18,20 @@ from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 from scipy.stats import false_discovery_control, spearmanr
 
+from hiltk import limits
 from hiltk.data.episode import Source
+from hiltk.data.repair import asks_for_nothing
 from hiltk.diagnostics.experience import Experience
-from hiltk.spec import Spec, StateSpec, Stats
+from hiltk.spec import STATE_KEY, Spec, StateSpec, Stats
 
 SAMPLE = 2000  # states of each side that coverage is measured on
 SHUFFLES = 400  # of episodes, for the two-sample test
 FAR_QUANTILE = 0.95
 BRIEF_STEPS = 10  # a takeover up to this is brief: here the schedule that follows the paper lets go
 LONG_STEPS, LONG_SHARE = 20, 0.5  # beyond this it is long; or, unless brief, beyond this part of the episode
-LEAST_POSITIVE = 0.01
-MOST_INTERVENED = 0.5
-LARGE_EFFECT = 0.8  # of Kolmogorov and Smirnov's distance
+MOVES = 0.05  # standard deviations of a dimension of the state within one step: less is rest
+# Of Kolmogorov and Smirnov's distance: an effect that is large, if it is significant; one that needs no test.
+LARGE_EFFECT, NO_OVERLAP = 0.8, 0.95
 LEAST_COVERED = 0.5
 COLORS = {"demos": "#009E73", "policy": "#0072B2", "human": "#D55E00"}
 PAPER = "HIL-SERL, arXiv 2410.21845"
@@ -63,11 +65,33 @@ def composition(demos: Experience, online: Experience, spec: Spec) -> pd.DataFra
                 "positive_rate": positive.sum() / count if count else np.nan,
                 "terminated": int((where.terminated & rows_of).sum()),
                 "truncated": int((where.truncated & rows_of).sum()),
-                "timeouts_terminal": int((where.terminated & rows_of & ~positive).sum()),
+                "timeouts_terminal": int((timed_out(where, spec) & rows_of).sum()),
                 "unknown_actions": int((~where.valid & rows_of).sum()),
             }
         )
     return pd.DataFrame(rows)
+
+
+def timed_out(where: Experience, spec: Spec) -> np.ndarray:
+    """(N,) bool: ends that are stored as terminal although no success was paid: their value is learned as 0."""
+    return where.terminated & ~where.positive(spec)
+
+
+def silent_share(where: Experience, spec: Spec) -> float:
+    """Share of transitions that move, but have a zero or missing action of the arm; NaN without motion."""
+    spread = np.maximum(np.array(spec.stats[STATE_KEY].std), 1e-9)
+    moved = (np.abs(where.next_state - where.state) / spread).max(1, initial=0) > MOVES
+    silent = asks_for_nothing(where.action, columns=3 if spec.action.ee_deltas else None)
+    return float(silent[moved & where.valid].mean()) if (moved & where.valid).any() else float("nan")
+
+
+def still_dimensions(demos: Experience, online: Experience, spec: Spec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(D,) bool each: dimensions of the state that move online; of these, those that stand still in the demonstrations,
+    and those that the statistics divide by next to nothing."""
+    spread = online.state.std(0) if len(online) else np.zeros(len(spec.state.dims))
+    alive, least = spread > 1e-6, limits.NARROW * spread
+    still = demos.state.std(0) < least if len(demos) else np.zeros(len(spread), bool)
+    return alive, alive & still, alive & (np.array(spec.stats[STATE_KEY].std) < least)
 
 
 # ---------------------------------------------------------------- offline against online
@@ -303,7 +327,7 @@ def _on_data(found: Found) -> list[Advice | None]:
             "corrections that reach it in every third episode.",
             "devlog 058: 53 of 5866; devlog 072: reward in a third of the episodes",
         )
-        if paid < LEAST_POSITIVE
+        if paid < limits.POSITIVE.alarm
         else None,
         Advice(
             f"{late} time-outs are stored as terminal: critics learn that waiting there is worth nothing. "
@@ -330,7 +354,7 @@ def _on_interventions(found: Found) -> list[Advice | None]:
             "correct one thing, then let go (intervention=brief); critics credit the policy with what the human did.",
             f"{PAPER}, its section on interventions: avoid long sparse ones that lead to success; devlogs 072 and 073",
         )
-        if t.takeovers and (t.long > 0.5 or t.rate > MOST_INTERVENED)
+        if t.takeovers and (t.long > limits.LONG_TAKEOVERS.alarm or t.rate > limits.TAKEN_OVER.alarm)
         else None,
         Advice(
             f"The human's share does not fall ({t.rate_first:.0%} of the steps at first, {t.rate_last:.0%} at the "

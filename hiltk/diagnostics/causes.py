@@ -1,10 +1,12 @@
-"""What can hold a training run back: one function per cause, each judging the same evidence on its own.
+"""What can hold a training run back: one function per cause, which weighs what others have found.
+
+Rules, guards and the other diagnoses detect and measure (`Evidence`); here their findings are made comparable.
 
 A score is ``severity * certainty``, both from 0 to 1, so that causes can be ranked against each other:
 
 - *Severity*: how much of what the run learns from or with (actions, observations, reward, human data, updates) is
   spoilt. 1: nothing of it is left. Mostly a measured share; where a number has no natural share, a ramp between a value
-  that sound runs stay below and one where nothing worked.
+  that sound runs stay below and one where nothing worked (`hiltk.limits`).
 - *Certainty*: 1 where the fault itself was read or measured; 0.8 where the measurement needs an assumption; 0.5 to 0.6
   where a symptom was seen that other causes share. A share of few cases counts by the lower end of its 95 % Wilson
   interval.
@@ -16,52 +18,45 @@ says nothing about them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
-from torch import nn
 
-from hiltk.checks.rule import RULES, Severity
-from hiltk.data.episode import Source
+from hiltk import limits
+from hiltk.checks.rule import RULES
+from hiltk.diagnostics.buffer import NO_OVERLAP, silent_share, still_dimensions, timed_out
+from hiltk.diagnostics.encoder import filter_spread
 from hiltk.diagnostics.evidence import RECENT, Evidence
-from hiltk.diagnostics.experience import Experience
+from hiltk.diagnostics.experience import longest_episode
+from hiltk.findings import Finding, Severity
+from hiltk.limits import ramp
 from hiltk.reward_rule import q_bounds, wilson
 from hiltk.spec import STATE_KEY
 
 STANDS_OUT = 0.3
 SEEN = 0.01  # scores below are no sign of anything
 FEW_EPISODES = 20  # of training: too few to judge by
-ZERO = 1e-6
-NOISE = 0.3  # of a full action: what exploration stays below
-MOVES = 0.05  # standard deviations of a dimension of the state within one step
-STILL = 1e-3  # of the spread that the same dimension has online
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """What one cause has going for it.
+    """A finding with its weight among the others.
 
     Attributes:
         cause: its name.
         severity, certainty: 0 to 1; see the module.
-        words: what was seen and what that means.
-        numbers: the evidence.
-        cure: what to do.
-        rule: where it is explained: the code of a rule, a guard, or an id of the catalogue of failures.
+        finding: what was seen and what that means, what to do, the numbers; its code is where it is explained, a rule,
+            a guard, or an id of the catalogue of failures.
     """
 
     cause: str
     severity: float
     certainty: float
-    words: str
-    cure: str
-    rule: str
-    numbers: Mapping[str, float] = field(default_factory=dict)
+    finding: Finding
 
     @property
     def score(self) -> float:
@@ -70,15 +65,11 @@ class Suspect:
     @property
     def link(self) -> str:
         """How to read more."""
-        return f"hiltk check --explain {self.rule}" if self.rule in RULES else self.rule
+        code = self.finding.code
+        return f"hiltk check --explain {code}" if code in RULES else code
 
 
 Cause = Callable[[Evidence], Suspect | None]
-
-
-def ramp(value: float, sound: float, spoilt: float) -> float:
-    """0 at ``sound``, 1 at ``spoilt``, straight between; 0 of what was never measured."""
-    return float(np.clip((value - sound) / (spoilt - sound), 0, 1)) if np.isfinite(value) else 0.0
 
 
 def grown(e: Evidence) -> float:
@@ -96,43 +87,26 @@ def at_least(count: int, of: int) -> float:
 
 def zero_actions(e: Evidence) -> Suspect | None:
     """[A1, A2, devlogs 044, 045]"""
-    demos, human = _silent(e.demos, e), _silent(_part(e.online, ~e.online.of(Source.policy)), e)
+    demos, human = (silent_share(part, e.policy.spec) for part in (e.demos, e.corrections))
     share = float(np.nanmax([demos, human, 0.0]))
     return Suspect(
         "zero actions",
         share,
         1.0,
-        f"{share:.0%} of the human's motion is stored with an action of zero: critics and imitation learn that doing "
-        "nothing solves the task",
-        "hiltk fix-actions rebuilds them from the joints; then train anew",
-        "ACT001" if not demos < share else "ACT002",
-        {"demos_silent": demos, "corrections_silent": human},
+        Finding(
+            f"{share:.0%} of the human's motion is stored with an action of zero: critics and imitation learn that "
+            "doing nothing solves the task",
+            fix="hiltk fix-actions rebuilds them from the joints; then train anew",
+            code="ACT001" if not demos < share else "ACT002",
+            evidence={"demos_silent": demos, "corrections_silent": human},
+        ),
     )
-
-
-def _silent(where: Experience, e: Evidence) -> float:
-    """Share of transitions that move, but have a zero action of the arm; NaN without motion."""
-    moved = (np.abs(where.next_state - where.state) / _spread(e)).max(1, initial=0) > MOVES
-    arm = where.action[:, :-1] if where.action.shape[1] > 3 else where.action
-    return float((np.abs(arm).max(1) < ZERO)[moved].mean()) if moved.any() else float("nan")
-
-
-def _part(where: Experience, rows: np.ndarray) -> Experience:
-    return Experience(**{name: getattr(where, name)[rows] for name in Experience.__dataclass_fields__})
-
-
-def _spread(e: Evidence) -> np.ndarray:
-    return np.maximum(np.array(e.policy.spec.stats[STATE_KEY].std), 1e-9)
 
 
 def dead_proprioception(e: Evidence) -> Suspect | None:
     """[S1, S2]"""
-    online = e.online.state.std(0) if len(e.online) else np.zeros(len(e.spec.state.dims))
-    demos = e.demos.state.std(0) if len(e.demos) else online
-    alive = online > ZERO
-    dead = alive & (demos < STILL * online)
+    alive, dead, narrow = still_dimensions(e.demos, e.online, e.policy.spec)
     stuck = not alive.any() and bool(np.abs(e.online.action).max(initial=0) > 0.1)
-    narrow = alive & (np.array(e.policy.spec.stats[STATE_KEY].std) < STILL * online)
     share = 1.0 if stuck else float((dead | narrow).sum() / max(1, alive.sum()))
     named = [e.spec.state.names[i] for i in np.flatnonzero(dead | narrow)]
     listed = ", ".join(named[:4]) + (f" and {len(named) - 4} more" if len(named) > 4 else "")
@@ -140,29 +114,35 @@ def dead_proprioception(e: Evidence) -> Suspect | None:
         "dead proprioception",
         min(1.0, 2 * share),
         1.0,
-        f"{len(named)} of {alive.sum()} dimensions of the state that move in training stand still in the "
-        f"demonstrations or are divided by next to nothing ({listed or 'none'}): they tell the policy nothing",
-        "record again with a state that follows the arm (hiltk check names the column), or leave the column out",
-        "LRN001" if narrow.any() else "KIN001",
-        {"dead": float(dead.sum()), "narrow": float(narrow.sum()), "alive": float(alive.sum())},
+        Finding(
+            f"{len(named)} of {alive.sum()} dimensions of the state that move in training stand still in the "
+            f"demonstrations or are divided by next to nothing ({listed or 'none'}): they tell the policy nothing",
+            fix="record again with a state that follows the arm (hiltk check names the column), or leave the column "
+            "out",
+            code="LRN001" if narrow.any() else "KIN001",
+            evidence={"dead": float(dead.sum()), "narrow": float(narrow.sum()), "alive": float(alive.sum())},
+        ),
     )
 
 
 def other_world(e: Evidence) -> Suspect | None:
     """[C4, C12, D10, devlog 046]"""
     table = e.shifts[e.shifts.column == "state"] if len(e.shifts) else e.shifts
-    apart = float(((table.ks > 0.95) & (table.moved_std.abs() > 5)).mean()) if len(table) else 0.0
+    apart = float(((table.ks > NO_OVERLAP) & (table.moved_std.abs() > limits.FAR_STD)).mean()) if len(table) else 0.0
     gaps = {name: abs(online - demos) / max(demos, 0.02) for name, (demos, online) in e.brightness.items()}
     light = max(gaps.values(), default=0.0)
     return Suspect(
         "demonstrations of another world",
-        max(ramp(apart, 0.1, 0.5), ramp(light, 0.25, 0.8)),
+        max(ramp(apart, 0.1, 0.5), limits.LIGHT.degree(light)),
         0.8,
-        f"demonstrations and training differ as units, calibration or light do: {apart:.0%} of the state's dimensions "
-        f"hardly overlap, the brightness of a camera is off by {light:.0%}",
-        "compare light, exposure, crop, units and reset with those of the recording; record again where they changed",
-        "IMG004" if light > 0.25 else "LRN002",
-        {"dimensions_apart": apart, "brightness_gap": light},
+        Finding(
+            f"demonstrations and training differ as units, calibration or light do: {apart:.0%} of the state's "
+            f"dimensions hardly overlap, the brightness of a camera is off by {light:.0%}",
+            fix="compare light, exposure, crop, units and reset with those of the recording; record again where they "
+            "changed",
+            code="IMG004" if light > limits.LIGHT.sound else "LRN002",
+            evidence={"dimensions_apart": apart, "brightness_gap": light},
+        ),
     )
 
 
@@ -171,7 +151,7 @@ def human_data_missing(e: Evidence) -> Suspect | None:
     share, named = e.metric("batch_demos"), bool(e.setting("demos"))
     helped = e.takeovers.takeovers > 0
     if named:
-        severity, certainty = 0.9 * (1 - ramp(share, 0.0, 0.05)) if np.isfinite(share) else 0.0, 1.0
+        severity, certainty = 0.9 * limits.DEMONSTRATED.degree(share), 1.0
     else:
         severity, certainty = (0.25 if helped or e.setting("init") else 0.5), 1.0
     seen = f"{share:.1%} of each batch are demonstrations" if named else "no demonstrations are named"
@@ -179,34 +159,38 @@ def human_data_missing(e: Evidence) -> Suspect | None:
         "demonstrations do not reach the batches",
         severity * e.headroom,
         certainty,
-        f"{seen}: what the human showed is not learned from",
-        "demos=[NAME] and demo_fraction=0.5; demonstrations have a store of their own that nothing evicts from",
-        "guard human_share (S13)",
-        {
-            "batch_demos": share,
-            "demo_fraction": float(e.setting("demo_fraction", 0.0)),
-            "demo_transitions": len(e.demos),
-        },
+        Finding(
+            f"{seen}: what the human showed is not learned from",
+            fix="demos=[NAME] and demo_fraction=0.5; demonstrations have a store of their own that nothing evicts from",
+            code="guard human_share (S13)",
+            evidence={
+                "batch_demos": share,
+                "demo_fraction": float(e.setting("demo_fraction", 0.0)),
+                "demo_transitions": len(e.demos),
+            },
+        ),
     )
 
 
 def small_actions(e: Evidence) -> Suspect | None:
     """[A5]"""
-    human = [p for p in (e.demos, _part(e.online, ~e.online.of(Source.policy))) if len(p)]
+    human = [p for p in (e.demos, e.corrections) if len(p)]
     if not human:
         return None
-    saturated = float(np.concatenate([np.abs(p.action[:, :3]).max(1) > 0.95 for p in human]).mean())
+    saturated = float(np.concatenate([np.abs(p.action[:, :3]).max(1) > limits.AT_LIMIT for p in human]).mean())
     paid = float(np.concatenate([p.positive(e.spec)[p.last] for p in human]).mean())
     tiny = e.refused("ACT006") is not None
     return Suspect(
         "actions too small",
-        ramp(saturated, 0.6, 0.9) * (1 - paid),
+        limits.STRETCHED.degree(saturated) * (1 - paid),
         1.0 if tiny else 0.8,
-        f"the human's actions are at their limit in {saturated:.0%} of the steps, and {paid:.0%} of these episodes "
-        "reach success: a full action moves the arm too little for the time there is",
-        "a larger env.action_scale_m (and record anew), or a longer task.time_limit_s",
-        "ACT006",
-        {"saturated": saturated, "human_success": paid, "action_scale_m": e.spec.action.scale_m},
+        Finding(
+            f"the human's actions are at their limit in {saturated:.0%} of the steps, and {paid:.0%} of these episodes "
+            "reach success: a full action moves the arm too little for the time there is",
+            fix="a larger env.action_scale_m (and record anew), or a longer task.time_limit_s",
+            code="ACT006",
+            evidence={"saturated": saturated, "human_success": paid, "action_scale_m": e.spec.action.scale_m},
+        ),
     )
 
 
@@ -230,10 +214,13 @@ def false_successes(e: Evidence) -> Suspect | None:
         "false successes of the reward classifier",
         severity * (e.headroom if np.isfinite(e.evaluated) else 1.0),  # an evaluation is not the classifier's word
         certainty,
-        f"{seen}{f'; {blind.message}' if blind else ''}: the policy learns to please the classifier",
-        "train the classifier on such failures too (human=wandering keep=all), look at mistakes.png and its threshold",
-        "REW007",
-        {"false": float(false), "rewarded_episodes": float(paid.sum())},
+        Finding(
+            f"{seen}{f'; {blind.what}' if blind else ''}: the policy learns to please the classifier",
+            fix="train the classifier on such failures too (human=wandering keep=all), look at mistakes.png and its "
+            "threshold",
+            code="REW007",
+            evidence={"false": float(false), "rewarded_episodes": float(paid.sum())},
+        ),
     )
 
 
@@ -247,10 +234,13 @@ def missed_successes(e: Evidence) -> Suspect | None:
         "successes that the reward classifier misses",
         at_least(missed, len(true)),
         1.0,
-        f"{missed} of {len(true)} true successes were not rewarded: what was done right looks like failure",
-        "train the classifier on frames of this camera and light; a lower threshold only if false successes stay rare",
-        "REW007",
-        {"missed": float(missed), "true_successes": float(len(true))},
+        Finding(
+            f"{missed} of {len(true)} true successes were not rewarded: what was done right looks like failure",
+            fix="train the classifier on frames of this camera and light; a lower threshold only if false successes "
+            "stay rare",
+            code="REW007",
+            evidence={"missed": float(missed), "true_successes": float(len(true))},
+        ),
     )
 
 
@@ -263,32 +253,35 @@ def reward_never_reached(e: Evidence) -> Suspect | None:
     sparse = e.setting("reward.source") != "env"
     return Suspect(
         "reward is never reached",
-        (1 - ramp(share, 0.0, 0.01)) * (1 - ramp(reached, 0.05, 0.3)) if sparse else 0.0,
+        limits.POSITIVE.degree(share) * (1 - ramp(reached, 0.05, 0.3)) if sparse else 0.0,
         0.95 if alone else 0.5,
-        f"{share:.2%} of what was learned from is rewarded and {reached:.0%} of the episodes reach a reward"
-        + (", with nobody who shows or helps" if alone else "")
-        + ": critics learn that nothing pays",
-        "demonstrations that end in success, brief corrections (intervention=brief), or bc-pretrain first",
-        "REW001",
-        {"positive_share": share, "episodes_rewarded": reached, "takeovers": float(e.takeovers.takeovers)},
+        Finding(
+            f"{share:.2%} of what was learned from is rewarded and {reached:.0%} of the episodes reach a reward"
+            + (", with nobody who shows or helps" if alone else "")
+            + ": critics learn that nothing pays",
+            fix="demonstrations that end in success, brief corrections (intervention=brief), or bc-pretrain first",
+            code="REW001",
+            evidence={"positive_share": share, "episodes_rewarded": reached, "takeovers": float(e.takeovers.takeovers)},
+        ),
     )
 
 
 def terminal_timeouts(e: Evidence) -> Suspect | None:
     """[algorithms 1a: HIL-SERL's mask; Pardo et al. 2018]"""
     ends = e.online.last
-    late = e.online.terminated & ~e.online.positive(e.spec) & ends
-    share = float(late[ends].mean()) if ends.any() else 0.0
+    share = float(timed_out(e.online, e.spec)[ends].mean()) if ends.any() else 0.0
     by_rule = e.setting("reward.timeout") == "terminal"
     return Suspect(
         "time-outs stored as terminal",
         0.8 * ramp(share, 0.0, 0.5) * e.headroom if by_rule else 0.0,
         1.0,
-        f"{share:.0%} of the episodes ended by time and are stored as if nothing could follow: critics learn that "
-        "states are worthless because the clock ran out",
-        "reward.timeout=truncated",
-        "Pardo et al. 2018, arXiv 1712.00378 (reward.timeout)",
-        {"timeouts_terminal": share, "ends": float(ends.sum())},
+        Finding(
+            f"{share:.0%} of the episodes ended by time and are stored as if nothing could follow: critics learn that "
+            "states are worthless because the clock ran out",
+            fix="reward.timeout=truncated",
+            code="Pardo et al. 2018, arXiv 1712.00378 (reward.timeout)",
+            evidence={"timeouts_terminal": share, "ends": float(ends.sum())},
+        ),
     )
 
 
@@ -300,33 +293,36 @@ def short_sight(e: Evidence) -> Suspect | None:
         "discount too low for the task",
         ramp(-np.log10(max(worth, 1e-300)), 2.0, 4.0) * e.headroom if np.isfinite(worth) else 0.0,
         0.9,
-        f"success takes {steps:.0f} steps; at a discount of {discount:g} it is worth {worth:.1e} of itself at the "
-        "start, less than critics err",
-        "agent.discount=0.97 at 10 Hz, up to 0.99 for longer tasks",
-        "REW003",
-        {"discount": discount, "steps_to_success": steps, "worth_at_start": worth},
+        Finding(
+            f"success takes {steps:.0f} steps; at a discount of {discount:g} it is worth {worth:.1e} of itself at the "
+            "start, less than critics err",
+            fix="agent.discount=0.97 at 10 Hz, up to 0.99 for longer tasks",
+            code="REW003",
+            evidence={"discount": discount, "steps_to_success": steps, "worth_at_start": worth},
+        ),
     )
 
 
 def impossible_values(e: Evidence) -> Suspect | None:
     """[F6, devlog 058]"""
-    horizon = int(e.metrics["length"].max()) if "length" in e.metrics and len(e.metrics) else 1
+    horizon = longest_episode(e.config, e.metrics, e.spec.fps)
     low, high = q_bounds(e.spec.reward, float(e.setting("agent.discount", 0.97)), horizon)
     q, top = e.metric("q_mean", 3), e.metric("q_max", 3)
-    span = high - low
-    if not np.isfinite(span) or not np.isfinite(q):
+    if not np.isfinite(high - low) or not np.isfinite(q):
         return None
-    beyond = max(q - high, low - q, 0.0) / span
+    beyond = float(limits.beyond(q, low, high))
     said = e.tripped("q_bound")
     return Suspect(
         "values beyond any reward",
-        max(ramp(beyond, 0.1, 1.0), 0.6 if said else 0.0),
+        max(limits.Q_BEYOND.degree(beyond), 0.6 if said else 0.0),
         0.8,
-        f"Q is {q:.3g} on average and {top:.3g} at most, returns lie between {low:.3g} and {high:.3g}"
-        + (": the critics believe in reward that does not exist" if beyond > 0.1 or said else ""),
-        "agent.clip_target=true, more critics (agent=rlpd) or a lower utd",
-        "guard q_bound (F6)",
-        {"q_mean": q, "q_max": top, "q_low": low, "q_high": high},
+        Finding(
+            f"Q is {q:.3g} on average and {top:.3g} at most, returns lie between {low:.3g} and {high:.3g}"
+            + (": the critics believe in reward that does not exist" if beyond > limits.Q_BEYOND.alarm or said else ""),
+            fix="agent.clip_target=true, more critics (agent=rlpd) or a lower utd",
+            code="guard q_bound (F6)",
+            evidence={"q_mean": q, "q_max": top, "q_low": low, "q_high": high},
+        ),
     )
 
 
@@ -336,17 +332,19 @@ def impossible_values(e: Evidence) -> Suspect | None:
 def long_takeovers(e: Evidence) -> Suspect | None:
     """[F8, E2, devlogs 048, 072, 073]"""
     t = e.takeovers
-    carried = t.carried * ramp(t.long, 0.3, 0.8)
+    carried = t.carried * limits.LONG_TAKEOVERS.degree(t.long)
     return Suspect(
         "takeovers that carry the episodes",
-        max(ramp(t.rate, 0.4, 0.8), 0.8 * carried) if t.takeovers else 0.0,
+        max(limits.TAKEN_OVER.degree(t.rate), 0.8 * carried) if t.takeovers else 0.0,
         0.9,
-        f"the human makes {t.rate:.0%} of the steps, {t.mean_length:.0f} at a time, and brings {t.carried:.0%} of the "
-        "rewarded episodes to success by a long takeover: critics credit the policy with it, and it never meets its "
-        "own mistakes",
-        "intervention=brief: let it explore, correct one thing, let go; if it is helpless, bc-pretrain first",
-        "guard long_interventions (F8)",
-        {"rate": t.rate, "mean_length": t.mean_length, "long": t.long, "carried": t.carried},
+        Finding(
+            f"the human makes {t.rate:.0%} of the steps, {t.mean_length:.0f} at a time, and brings {t.carried:.0%} of "
+            "the rewarded episodes to success by a long takeover: critics credit the policy with it, and it never "
+            "meets its own mistakes",
+            fix="intervention=brief: let it explore, correct one thing, let go; if it is helpless, bc-pretrain first",
+            code="guard long_interventions (F8)",
+            evidence={"rate": t.rate, "mean_length": t.mean_length, "long": t.long, "carried": t.carried},
+        ),
     )
 
 
@@ -360,39 +358,44 @@ def too_much_noise(e: Evidence) -> Suspect | None:
     noise = max(noise, min(scheduled, 1.0)) if np.isfinite(scheduled) else noise
     # Uniform noise over the whole range has 0.58; what a sound policy ends with is 0.1 to 0.2. One that is merely young
     # explores as much: where the settings do not ask for it, noise becomes suspicious only after many updates.
-    asked = scheduled > NOISE if np.isfinite(scheduled) else _asks_for_entropy(e)
+    asked = scheduled > limits.NOISE.sound if np.isfinite(scheduled) else _asks_for_entropy(e)
     return Suspect(
         "too much exploration noise",
-        ramp(noise, NOISE, 0.6) * e.headroom,
+        limits.NOISE.degree(noise) * e.headroom,
         0.9 if asked else grown(e),
-        f"exploration deviates from the policy's action by {noise:.2f} of a full action, the actions themselves are "
-        f"{signal:.2f}: what the policy knows drowns, and its own experience is shaking",
-        "drqv2: agent.noise=linear(0.2,0.05,5000) agent.explore_steps=0; sac: agent.temperature=0.01 and "
-        "agent.target_entropy=null; or bc-pretrain first",
-        "LRN005" if np.isfinite(alpha) else "LRN004",
-        {"noise_rms": noise, "action_rms": signal, "alpha": alpha},
+        Finding(
+            f"exploration deviates from the policy's action by {noise:.2f} of a full action, the actions themselves "
+            f"are {signal:.2f}: what the policy knows drowns, and its own experience is shaking",
+            fix="drqv2: agent.noise=linear(0.2,0.05,5000) agent.explore_steps=0; sac: agent.temperature=0.01 and "
+            "agent.target_entropy=null; or bc-pretrain first",
+            code="LRN005" if np.isfinite(alpha) else "LRN004",
+            evidence={"noise_rms": noise, "action_rms": signal, "alpha": alpha},
+        ),
     )
 
 
 def _asks_for_entropy(e: Evidence) -> bool:
     """SAC's settings that keep a policy random: a temperature, or a target entropy, far above the defaults."""
     target = e.setting("agent.target_entropy")
-    wide = target is not None and float(target) > -len(e.spec.action.dims) / 4
-    return wide or max(float(e.setting("agent.temperature", 0.0)), e.metric("alpha", RECENT)) > 0.1
+    wide = target is not None and float(target) > limits.WILD_ENTROPY * len(e.spec.action.dims)
+    return wide or max(float(e.setting("agent.temperature", 0.0)), e.metric("alpha", RECENT)) > limits.TEMPERATURE
 
 
 def timid(e: Evidence) -> Suspect | None:
     """[F4, devlog 063]"""
     alpha, size = e.metric("alpha", RECENT), e.metric("action_size", RECENT)
-    low = alpha < 0.02 if np.isfinite(alpha) else False
+    low = np.isfinite(alpha) and alpha <= limits.ALPHA_GONE
     return Suspect(
         "a timid policy",
-        (1 - ramp(size, 0.05, 0.15)) * e.headroom if low and np.isfinite(size) else 0.0,
+        limits.ACTION_SIZE.degree(size) * e.headroom if low else 0.0,
         0.8,
-        f"alpha is {alpha:.4f} and actions are {size:.2f} of full size: the arm hardly moves and no longer explores",
-        "agent.target_entropy=null, or a higher agent.temperature",
-        "LRN005",
-        {"alpha": alpha, "action_size": size},
+        Finding(
+            f"alpha is {alpha:.4f} and actions are {size:.2f} of full size: the arm hardly moves and no longer "
+            "explores",
+            fix="agent.target_entropy=null, or a higher agent.temperature",
+            code="LRN005",
+            evidence={"alpha": alpha, "action_size": size},
+        ),
     )
 
 
@@ -401,12 +404,14 @@ def saturated(e: Evidence) -> Suspect | None:
     share = e.metric("saturation", 5)
     return Suspect(
         "actions pinned at their limit",
-        ramp(share, 0.7, 0.95) * e.headroom,
+        limits.SATURATED.degree(share) * e.headroom,
         0.7,
-        f"{share:.0%} of the policy's actions are at their limit, where tanh passes no gradient",
-        "raise agent.temperature; bc-pretrain with loss=mean; look at the action scale of the demonstrations",
-        "guard saturation (F3)",
-        {"saturation": share},
+        Finding(
+            f"{share:.0%} of the policy's actions are at their limit, where tanh passes no gradient",
+            fix="raise agent.temperature; bc-pretrain with loss=mean; look at the action scale of the demonstrations",
+            code="guard saturation (F3)",
+            evidence={"saturation": share},
+        ),
     )
 
 
@@ -418,13 +423,15 @@ def too_few_updates(e: Evidence) -> Suspect | None:
     behind = 1 - got / wanted if wanted and np.isfinite(got) else 0.0
     return Suspect(
         "too few updates",
-        max(ramp(-np.log10(max(replays, 1e-3)), -1.5, 0.0), ramp(behind, 0.25, 0.9)) * e.headroom,
+        max(ramp(-np.log10(max(replays, 1e-3)), -1.5, 0.0), limits.UPDATES_BEHIND.degree(behind)) * e.headroom,
         0.9,
-        f"{updates:.0f} updates in {steps:.0f} steps, so each transition is learned from {replays:.1f} times (the "
-        "original learner: some 500 times)",
-        "utd=2 with batch_size=128, offline_updates=500 before the first episode, or a faster device",
-        "guard update_ratio (S10)",
-        {"updates": updates, "env_steps": steps, "replays": replays, "utd": got, "utd_configured": wanted},
+        Finding(
+            f"{updates:.0f} updates in {steps:.0f} steps, so each transition is learned from {replays:.1f} times (the "
+            "original learner: some 500 times)",
+            fix="utd=2 with batch_size=128, offline_updates=500 before the first episode, or a faster device",
+            code="guard update_ratio (S10)",
+            evidence={"updates": updates, "env_steps": steps, "replays": replays, "utd": got, "utd_configured": wanted},
+        ),
     )
 
 
@@ -435,10 +442,12 @@ def unstable(e: Evidence) -> Suspect | None:
         "losses that explode",
         0.7 if said else 0.0,
         0.6,
-        said or "losses and gradients stay near their median",
-        "look at the data first (hiltk check); then a lower agent.lr or agent.tau",
-        "guard critic_loss (A1)",
-        {"critic_loss": e.metric("critic_loss", 3), "critic_gradient": e.metric("critic_gradient", 3)},
+        Finding(
+            said.what if said else "losses and gradients stay near their median",
+            fix="look at the data first (hiltk check); then a lower agent.lr or agent.tau",
+            code="guard critic_loss (A1)",
+            evidence={"critic_loss": e.metric("critic_loss", 3), "critic_gradient": e.metric("critic_gradient", 3)},
+        ),
     )
 
 
@@ -449,10 +458,12 @@ def fallen(e: Evidence) -> Suspect | None:
         "success that was lost again",
         0.8 if said else 0.0,
         0.7,
-        said or "success without help never fell by 40 points",
-        "look at light, cameras and reset; best/ holds the weights of the best time",
-        "guard regression (F9)",
-        {"autonomous": e.metric("autonomous", RECENT)},
+        Finding(
+            said.what if said else f"success without help never fell by {100 * limits.FALLEN:.0f} points",
+            fix="look at light, cameras and reset; best/ holds the weights of the best time",
+            code="guard regression (F9)",
+            evidence={"autonomous": e.metric("autonomous", RECENT)},
+        ),
     )
 
 
@@ -468,31 +479,15 @@ def untrained_encoder(e: Evidence) -> Suspect | None:
         "an encoder frozen at random",
         0.9 * (1 - ramp(spread, 1.3, 2.0)) * max(e.headroom, 0.5),
         0.9,
-        f"the frozen encoder's filters differ in strength {spread:.1f} times as much as independent random draws do"
-        + (": nobody trained it, and training cannot change it" if spread < 1.5 else ""),
-        "encoder.weights=helper2424/resnet10 or the folder they were downloaded to; or encoder=cnn, which learns",
-        "S5 (hiltk diagnose encoder)",
-        {"filter_spread": spread},
+        Finding(
+            f"the frozen encoder's filters differ in strength {spread:.1f} times as much as independent random draws do"
+            + (": nobody trained it, and training cannot change it" if spread < 1.5 else ""),
+            fix="encoder.weights=helper2424/resnet10 or the folder they were downloaded to; or encoder=cnn, which "
+            "learns",
+            code="S5 (hiltk diagnose encoder)",
+            evidence={"filter_spread": spread},
+        ),
     )
-
-
-def filter_spread(module: nn.Module) -> float:
-    """How unequal the norms of a network's filters are, over what equal independent weights would give; their median.
-
-    For n independent weights of one distribution with kurtosis k a filter's norm has a relative deviation of
-    sqrt((k - 1) / 4n). Training makes some filters strong and others weak: several times that.
-    """
-    ratios = []
-    for conv in (m for m in module.modules() if isinstance(m, nn.Conv2d)):
-        weight = conv.weight.detach().double().flatten(1)
-        if weight.shape[0] < 4:
-            continue
-        centred = weight - weight.mean()
-        kurtosis = (centred**4).mean() / (centred**2).mean() ** 2
-        norms = weight.norm(dim=1)
-        expected = torch.sqrt((kurtosis - 1).clamp(min=0.1) / (4 * weight.shape[1]))
-        ratios.append(float(norms.std() / norms.mean() / expected))
-    return float(np.median(ratios)) if ratios else float("nan")
 
 
 def blind(e: Evidence) -> Suspect | None:
@@ -505,13 +500,16 @@ def blind(e: Evidence) -> Suspect | None:
         return None
     return Suspect(
         "a policy that does not look",
-        (1 - ramp(sees, 0.02, 0.1)) * e.headroom,
+        limits.USED.degree(sees) * e.headroom,
         grown(e),
-        f"exchanging the images changes the action by {sees:.0%} of what exchanging everything does, exchanging the "
-        f"state by {feels:.0%}",
-        "hiltk diagnose encoder says whether the images tell positions apart; more demonstrations from other positions",
-        "S12, F8 (hiltk diagnose encoder)",
-        {"image_sensitivity": sees, "state_sensitivity": feels},
+        Finding(
+            f"exchanging the images changes the action by {sees:.0%} of what exchanging everything does, exchanging "
+            f"the state by {feels:.0%}",
+            fix="hiltk diagnose encoder says whether the images tell positions apart; more demonstrations from other "
+            "positions",
+            code="S12, F8 (hiltk diagnose encoder)",
+            evidence={"image_sensitivity": sees, "state_sensitivity": feels},
+        ),
     )
 
 
@@ -524,12 +522,14 @@ def numb(e: Evidence) -> Suspect | None:
         return None
     return Suspect(
         "a policy that ignores its own state",
-        (1 - ramp(feels, 0.02, 0.1)) * e.headroom,
+        limits.USED.degree(feels) * e.headroom,
         grown(e),
-        f"exchanging the state changes the action by {feels:.0%} of what exchanging everything does",
-        "look at the statistics of the state and for columns that stand still",
-        "LRN001",
-        {"state_sensitivity": feels},
+        Finding(
+            f"exchanging the state changes the action by {feels:.0%} of what exchanging everything does",
+            fix="look at the statistics of the state and for columns that stand still",
+            code="LRN001",
+            evidence={"state_sensitivity": feels},
+        ),
     )
 
 
@@ -546,11 +546,17 @@ def uneven(e: Evidence) -> Suspect | None:
         "easy positions only",
         at_least(round(gap * best.n), int(best.n)),
         0.8,
-        f"evaluated at {best.stratum} it succeeds in {best.rate:.0%}, at {worst.stratum} in {worst.rate:.0%}: a local "
-        "optimum that serves the easy positions",
-        "demonstrate and correct at the hard positions (task.stratum=, practice=strata)",
-        "F8 (devlog 072)",
-        {"best": float(best.rate), "worst": float(worst.rate), "episodes_each": float(min(best.n, worst.n))},
+        Finding(
+            f"evaluated at {best.stratum} it succeeds in {best.rate:.0%}, at {worst.stratum} in {worst.rate:.0%}: a "
+            "local optimum that serves the easy positions",
+            fix="demonstrate and correct at the hard positions (task.stratum=, practice=strata)",
+            code="F8 (devlog 072)",
+            evidence={
+                "best": float(best.rate),
+                "worst": float(worst.rate),
+                "episodes_each": float(min(best.n, worst.n)),
+            },
+        ),
     )
 
 
@@ -562,12 +568,14 @@ def refused_inputs(e: Evidence) -> Suspect | None:
         "inputs that the checks refuse",
         0.9 if errors else 0.0,
         0.5,  # often another view of a cause above, which then knows more
-        f"{codes[0]} {errors[0].message}" + (f"; also {', '.join(codes[1:])}" if codes[1:] else "")
-        if errors
-        else "the gate of training finds no error in the inputs",
-        errors[0].fix if errors else "",
-        codes[0] if codes else "hiltk check --step train",
-        {"errors": float(len(errors))},
+        Finding(
+            f"{codes[0]} {errors[0].what}" + (f"; also {', '.join(codes[1:])}" if codes[1:] else "")
+            if errors
+            else "the gate of training finds no error in the inputs",
+            fix=errors[0].fix if errors else "",
+            code=codes[0] if codes else "hiltk check --step train",
+            evidence={"errors": float(len(errors))},
+        ),
     )
 
 
@@ -598,9 +606,9 @@ def table(ranked: list[Suspect]) -> pd.DataFrame:
                 "severity": round(s.severity, 3),
                 "certainty": round(s.certainty, 3),
                 # The words accuse: beside a score of nothing they would read as if it were so.
-                "what was seen": s.words if s.score >= SEEN else "no sign of it",
-                "numbers": ", ".join(f"{k} {v:.4g}" for k, v in s.numbers.items()),
-                "cure": s.cure if s.score >= STANDS_OUT else "",
+                "what was seen": s.finding.what if s.score >= SEEN else "no sign of it",
+                "numbers": ", ".join(f"{k} {v:.4g}" for k, v in s.finding.evidence.items()),
+                "cure": s.finding.fix if s.score >= STANDS_OUT else "",
                 "explained by": s.link,
             }
             for s in ranked
@@ -618,7 +626,9 @@ def verdict(ranked: list[Suspect], e: Evidence) -> str:
     if not top:
         return f"{state}{few} Nothing stands out: {len(ranked)} causes were asked and none has enough evidence."
     first, *others = top
-    said = f"Most likely: {first.cause} ({first.score:.2f}): {first.words}. Do: {first.cure} [{first.link}]."
+    said = (
+        f"Most likely: {first.cause} ({first.score:.2f}): {first.finding.what}. Do: {first.finding.fix} [{first.link}]."
+    )
     also = "; ".join(f"{s.cause} ({s.score:.2f})" for s in others)
     return f"{state}{few} {said}" + (f" Also: {also}." if also else "")
 

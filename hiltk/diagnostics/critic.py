@@ -24,12 +24,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
+from hiltk import limits
 from hiltk.agents.gripper import COMMANDS, choices
 from hiltk.agents.policy import to_tensors
 from hiltk.data.episode import Episode, Source
 from hiltk.data.replay import store_episodes
 from hiltk.diagnostics.subjects import CHUNK
-from hiltk.learning.guards import Expected, Finding, q_bound
+from hiltk.findings import Finding
+from hiltk.learning.guards import Expected, q_bound
 from hiltk.spec import STATE_KEY
 
 SOURCES = {Source.demo: "demo", Source.policy: "policy", Source.human: "human"}
@@ -204,9 +206,7 @@ def lost_step(d: CriticDiagnosis) -> float:
 
 def outside(r: Ratings, rows: np.ndarray) -> float:
     """Share of values beyond the reward rule's range by more than a tenth of it."""
-    slack = 0.1 * r.span
-    q = r.mean[rows]
-    return float(((q > r.bounds[1] + slack) | (q < r.bounds[0] - slack)).mean())
+    return float((limits.beyond(r.mean[rows], *r.bounds) > limits.Q_BEYOND.alarm).mean())
 
 
 def gripper_row(r: Ratings, rows: np.ndarray) -> dict[str, float]:
@@ -273,20 +273,20 @@ def findings(d: CriticDiagnosis) -> list[Finding]:
     if r.sharpness.mean() < FLAT * lost_step(d):
         found.append(
             Finding(
-                "flat",
-                f"the critics hardly care what is done: among actions within {PERTURBED} of the policy's their values "
-                f"differ by {r.sharpness.mean():.2g}, where a lost step costs {lost_step(d):.2g}; the actor has "
+                code="flat",
+                what=f"the critics hardly care what is done: among actions within {PERTURBED} of the policy's their "
+                f"values differ by {r.sharpness.mean():.2g}, where a lost step costs {lost_step(d):.2g}; the actor has "
                 "nothing to climb",
-                "more updates (utd), corrections that differ from what the policy does, or a shorter agent.n_step",
+                fix="more updates (utd), corrections that differ from what the policy does, or a shorter agent.n_step",
             )
         )
     if follows(r) < UNRELATED:
         found.append(
             Finding(
-                "unrelated",
-                f"values do not follow returns (rank correlation {follows(r):.2f}): they cannot tell good states from "
-                "bad ones",
-                "see whether the encoder sees the cube (hiltk diagnose encoder), and that successes are paid "
+                code="unrelated",
+                what=f"values do not follow returns (rank correlation {follows(r):.2f}): they cannot tell good states "
+                "from bad ones",
+                fix="see whether the encoder sees the cube (hiltk diagnose encoder), and that successes are paid "
                 "(hiltk check: REW002)",
             )
         )
@@ -299,10 +299,10 @@ def _impossible(d: CriticDiagnosis) -> Iterator[Finding]:
     share, (low, high) = outside(r, np.ones(len(r.phase), bool)), r.bounds
     if share > 0.01:
         yield Finding(
-            "q_bound",
-            f"{share:.0%} of the values are beyond what the reward rule can pay, {low:.3g} to {high:.3g}; the highest "
-            f"is {r.q.max():.3g}",
-            "agent.clip_target=true, more critics (agent=rlpd) or a lower utd; see that no success is paid twice "
+            code="q_bound",
+            what=f"{share:.0%} of the values are beyond what the reward rule can pay, {low:.3g} to {high:.3g}; the "
+            f"highest is {r.q.max():.3g}",
+            fix="agent.clip_target=true, more critics (agent=rlpd) or a lower utd; see that no success is paid twice "
             "(hiltk check: REW003, LRN006)",
         )
         return
@@ -310,17 +310,17 @@ def _impossible(d: CriticDiagnosis) -> Iterator[Finding]:
     rows = [{k: v for k, v in row.items() if v == v} for row in d.metrics.to_dict("records")]
     tripped = (q_bound(rows[max(0, i - WINDOW) : i], expected) for i in range(3, len(rows) + 1))
     if (first := next((f for f in tripped if f), None)) is not None:
-        yield Finding(first.code, f"in training, {first.message}", first.fix)
+        yield Finding(code=first.code, what=f"in training, {first.what}", fix=first.fix)
 
 
 def _too_high(r: Ratings) -> Iterator[Finding]:
     over = error(r, r.source == Source.policy)
     if over > TOO_HIGH * r.span:
         yield Finding(
-            "overestimates",
-            f"the critics overestimate what the policy does: on average by {over:.2g}, {over / r.span:.0%} of the "
+            code="overestimates",
+            what=f"the critics overestimate what the policy does: on average by {over:.2g}, {over / r.span:.0%} of the "
             "range of returns",
-            "the policy is drawn to actions nobody has tried: agent.clip_target=true, agent=rlpd (ten critics), a "
+            fix="the policy is drawn to actions nobody has tried: agent.clip_target=true, agent=rlpd (ten critics), a "
             "lower utd, or short corrections where it goes wrong",
         )
 
@@ -329,10 +329,11 @@ def _too_low(r: Ratings) -> Iterator[Finding]:
     under = error(r, r.source != Source.policy)
     if -under > TOO_LOW * r.span:
         yield Finding(
-            "underestimates",
-            f"the critics expect {-under:.2g} less than the human then got: reward from the end has not reached the "
-            "beginning, or the policy could not do what the human did from there",
-            "more updates, agent.n_step=3, or agent.mc_floor=true, which keeps targets above the return that was had",
+            code="underestimates",
+            what=f"the critics expect {-under:.2g} less than the human then got: reward from the end has not reached "
+            "the beginning, or the policy could not do what the human did from there",
+            fix="more updates, agent.n_step=3, or agent.mc_floor=true, which keeps targets above the return that was "
+            "had",
         )
 
 
@@ -340,10 +341,10 @@ def _growing(d: CriticDiagnosis) -> Iterator[Finding]:
     before, after, rate_before, rate_after = growth(d.metrics)
     if after - before > 2 * TOO_HIGH * d.ratings.span and rate_after - rate_before < 0.05:
         yield Finding(
-            "growing",
-            f"over the training values grew from {before:.2g} to {after:.2g} while success without help went from "
+            code="growing",
+            what=f"over the training values grew from {before:.2g} to {after:.2g} while success without help went from "
             f"{rate_before:.0%} to {rate_after:.0%}: overestimation that grows",
-            "stop at the best policy so far (its folder best/); agent.clip_target=true, a lower utd or agent=rlpd",
+            fix="stop at the best policy so far (its folder best/); agent.clip_target=true, a lower utd or agent=rlpd",
         )
 
 
@@ -357,10 +358,10 @@ def _gripper(r: Ratings) -> Iterator[Finding]:
     others = float((given != usual).mean())
     if (best == usual).mean() >= ALWAYS and others >= SOMETIMES:
         yield Finding(
-            "gripper_fixed",
-            f"the gripper's head says '{COMMANDS[usual]}' whatever it sees, where people commanded something else "
+            code="gripper_fixed",
+            what=f"the gripper's head says '{COMMANDS[usual]}' whatever it sees, where people commanded something else "
             f"in {others:.0%} of the steps",
-            "bc-pretrain and init= teach it before training; see that the demonstrations' gripper is three-way "
+            fix="bc-pretrain and init= teach it before training; see that the demonstrations' gripper is three-way "
             "(hiltk check: GRP001)",
         )
 
@@ -397,7 +398,7 @@ def _sentence(d: CriticDiagnosis) -> str:
     found = findings(d)
     if not found:
         return text + " Nothing stands out."
-    return text + "".join(f" {f.message[0].upper()}{f.message[1:]}; {f.fix}." for f in found)
+    return text + "".join(f" {f.what[0].upper()}{f.what[1:]}; {f.fix}." for f in found)
 
 
 def _steepest(r: Ratings) -> str:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import entropy
+from torch import nn
 
 from hiltk.diagnostics.saliency import GAZE
 from hiltk.errors import UserError
@@ -179,6 +181,25 @@ def _spread(x: np.ndarray) -> float:
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.linalg.norm(a - b, axis=1).mean())
+
+
+def filter_spread(module: nn.Module) -> float:
+    """How unequal the norms of a network's filters are, over what equal independent weights would give; their median.
+
+    For n independent weights of one distribution with kurtosis k a filter's norm has a relative deviation of
+    sqrt((k - 1) / 4n). Training makes some filters strong and others weak: several times that.
+    """
+    ratios = []
+    for conv in (m for m in module.modules() if isinstance(m, nn.Conv2d)):
+        weight = conv.weight.detach().double().flatten(1)
+        if weight.shape[0] < 4:
+            continue
+        centred = weight - weight.mean()
+        kurtosis = (centred**4).mean() / (centred**2).mean() ** 2
+        norms = weight.norm(dim=1)
+        expected = torch.sqrt((kurtosis - 1).clamp(min=0.1) / (4 * weight.shape[1]))
+        ratios.append(float(norms.std() / norms.mean() / expected))
+    return float(np.median(ratios)) if ratios else float("nan")
 
 
 # ---------------------------------------------------------------- in words

@@ -17,8 +17,8 @@ from hiltk.agents.policy import Policy
 from hiltk.agents.resnet import FrozenResNet
 from hiltk.artifacts.store import Artifact, names, resolve, versions
 from hiltk.checks.engine import examine, gather
-from hiltk.checks.rule import Finding, Severity
 from hiltk.checks.subject import Dataset
+from hiltk.data.episode import Source
 from hiltk.data.replay_export import stored_observations
 from hiltk.diagnostics import experience
 from hiltk.diagnostics.buffer import Takeovers, interventions, shifts, summary
@@ -27,7 +27,8 @@ from hiltk.diagnostics.frames import Moments
 from hiltk.diagnostics.subjects import decide
 from hiltk.errors import UserError
 from hiltk.evaluation.tables import TOTAL
-from hiltk.learning.guards import FILE as GUARDS_FILE
+from hiltk.findings import Finding, Severity
+from hiltk.learning.guards import noted
 from hiltk.spec import IMAGE_PREFIX, STATE_KEY, Spec
 
 RECENT = 20  # episodes that "at the end" means
@@ -42,6 +43,7 @@ class Evidence:
         inputs: datasets and classifier that it used.
         config: its settings, as plain containers.
         metrics: a row per episode; what was never measured is missing or NaN.
+        guards: what they found while it was trained.
         policy: as it ended.
         samples, seed: stored observations that the policy is asked about.
     """
@@ -51,7 +53,7 @@ class Evidence:
     config: dict[str, Any]
     spec: Spec
     metrics: pd.DataFrame
-    guards: pd.DataFrame
+    guards: list[Finding]
     demos: Experience
     online: Experience
     policy: Policy
@@ -79,7 +81,7 @@ class Evidence:
             config=record.get("config") or {},
             spec=spec,
             metrics=measured(run.path / "metrics.csv"),
-            guards=_table(run.path / GUARDS_FILE),
+            guards=noted(run.path),
             demos=experience.demonstrations(datasets, spec),
             online=experience.online(run, spec),
             policy=load_policy(run.path),
@@ -116,10 +118,9 @@ class Evidence:
         """Success over all episodes of the newest evaluation; NaN where there is none."""
         return float(self.strata.successes.sum() / self.strata.n.sum()) if len(self.strata) else float("nan")
 
-    def tripped(self, code: str) -> str:
-        """What a guard said during training; empty where it was silent."""
-        rows = self.guards[self.guards.code == code] if len(self.guards) else self.guards
-        return str(rows.message.iloc[0]) if len(rows) else ""
+    def tripped(self, code: str) -> Finding | None:
+        """What a guard found during training, if it spoke."""
+        return next((f for f in self.guards if f.code == code), None)
 
     # ------------------------------------------------------------------ rules
 
@@ -137,6 +138,11 @@ class Evidence:
         return min(own, key=lambda f: f.severity is not Severity.error) if own else None
 
     # ------------------------------------------------------------------ experience
+
+    @cached_property
+    def corrections(self) -> Experience:
+        """What the human did while the policy was trained."""
+        return self.online.part(~self.online.of(Source.policy))
 
     @cached_property
     def takeovers(self) -> Takeovers:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.data.episode import Episode, Source, paid
@@ -64,6 +65,10 @@ class Experience:
     def last(self) -> np.ndarray:
         """(N,) bool: the last transition of its episode."""
         return np.r_[self.episode[1:] != self.episode[:-1], True] if len(self) else np.zeros(0, bool)
+
+    def part(self, rows: np.ndarray) -> Experience:
+        """Only these transitions (N,) bool."""
+        return Experience(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
     def of(self, source: Source) -> np.ndarray:
         """(N,) bool: transitions that this source chose."""
@@ -126,6 +131,13 @@ def require_training(run: Artifact) -> dict[str, Any]:
             fix="name a policy of `hiltk train`",
         )
     return record
+
+
+def longest_episode(config: Mapping[str, Any], metrics: pd.DataFrame, fps: float) -> int:
+    """Steps in a run's longest episode: by the time limit of the simulated arm, else as they were played."""
+    if (config.get("env") or {}).get("name") == "so101_sim":
+        return max(1, round(config["task"]["time_limit_s"] * fps))
+    return int(metrics.length.max()) if "length" in metrics and len(metrics) else 1
 
 
 def online(run: Artifact, spec: Spec) -> Experience:

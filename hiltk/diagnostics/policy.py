@@ -16,19 +16,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hiltk import limits
 from hiltk.agents.gripper import COMMANDS
 from hiltk.agents.policy import Policy
 from hiltk.diagnostics.changes import CUBE, Changes
 from hiltk.diagnostics.frames import Moments
 from hiltk.diagnostics.subjects import decide, repeated
-from hiltk.learning.guards import Finding
+from hiltk.findings import Finding
 from hiltk.spec import IMAGE_PREFIX, STATE_KEY, GripperFormat
 
 EVERYTHING, STATE, NOISE = "everything", "state", "noise"
 NOTHING = 0.01  # RMS change of an action in [-1, 1] below which it is always the same
-IGNORED = 0.02  # of the change by everything, below which an input is not used
 FIXED = 0.05  # of the change by everything, below which the cube's place hardly counts
-AT_LIMIT, SATURATED = 0.95, 0.9
 NOISY = float(np.sqrt(0.5))  # of the change by everything: noise then is as large as the action's own deviation
 
 
@@ -108,7 +107,7 @@ def diagnose(name: str, policy: Policy, moments: Moments, changes: Changes | Non
         effects += [Effect(n, "scene", _rms(decide(policy, scenes[n]) - answers)) for n in changes.after]
         assert changes.before.positions_m is not None
         places = 1000 * changes.before.positions_m
-    saturated, gripper = (np.abs(usual) > AT_LIMIT).mean(axis=0), np.zeros(0)
+    saturated, gripper = (np.abs(usual) > limits.AT_LIMIT).mean(axis=0), np.zeros(0)
     if policy.spec.action.gripper is GripperFormat.discrete3:
         saturated[-1] = np.nan
         gripper = np.array([(usual[:, -1] == command).mean() for command in (-1, 0, 1)])
@@ -144,30 +143,30 @@ def findings(d: PolicyDiagnosis) -> list[Finding]:
     if d.effects[0].size < NOTHING:
         return [
             Finding(
-                "constant",
-                f"the action is the same whatever it sees (it changes by {d.effects[0].size:.2g} of 1)",
-                "look at the statistics of the state (hiltk check: LRN001) and train again; this policy has learned "
-                "nothing from its input",
+                code="constant",
+                what=f"the action is the same whatever it sees (it changes by {d.effects[0].size:.2g} of 1)",
+                fix="look at the statistics of the state (hiltk check: LRN001) and train again; this policy has "
+                "learned nothing from its input",
             )
         ]
     found = [*_blind(d), *_same_motion(d)]
-    if np.nanmean(d.saturated) >= SATURATED:
+    if np.nanmean(d.saturated) >= limits.SATURATED.alarm:
         found.append(
             Finding(
-                "saturation",
-                f"{np.nanmean(d.saturated):.0%} of its actions are at their limit, where tanh passes no gradient",
-                "check the action scale of the demonstrations (hiltk check: ACT007); bc-pretrain with loss=mean",
+                code="saturation",
+                what=f"{np.nanmean(d.saturated):.0%} of its actions are at their limit, where tanh passes no gradient",
+                fix="check the action scale of the demonstrations (hiltk check: ACT007); bc-pretrain with loss=mean",
             )
         )
     noise = d.of(NOISE)
     if noise and d.share(noise) > NOISY:
         found.append(
             Finding(
-                "noise",
-                f"its exploration noise, {noise.size:.2f}, is larger than what its actions differ by from moment to "
-                f"moment, {d.effects[0].size * NOISY:.2f}: in training nothing of it is to be seen",
-                "harmless in `hiltk eval`, which takes the mean; for training lower agent.noise or agent.temperature "
-                "(hiltk check: LRN004)",
+                code="noise",
+                what=f"its exploration noise, {noise.size:.2f}, is larger than what its actions differ by from moment "
+                f"to moment, {d.effects[0].size * NOISY:.2f}: in training nothing of it is to be seen",
+                fix="harmless in `hiltk eval`, which takes the mean; for training lower agent.noise or "
+                "agent.temperature (hiltk check: LRN004)",
             )
         )
     return found
@@ -176,21 +175,21 @@ def findings(d: PolicyDiagnosis) -> list[Finding]:
 def _blind(d: PolicyDiagnosis) -> Iterator[Finding]:
     """Whole inputs that it does not use."""
     state = d.of(STATE)
-    if state and d.share(state) < IGNORED:
+    if state and d.share(state) < limits.USED.alarm:
         yield Finding(
-            "ignores_state",
-            f"it ignores its state: replacing it by another episode's changes the action by {d.share(state):.1%} of "
-            "its spread",
-            "statistics that divide by almost nothing do that (hiltk check: LRN001, LRN002); else the images alone "
+            code="ignores_state",
+            what=f"it ignores its state: replacing it by another episode's changes the action by {d.share(state):.1%} "
+            "of its spread",
+            fix="statistics that divide by almost nothing do that (hiltk check: LRN001, LRN002); else the images alone "
             "told the demonstrations apart",
         )
-    for camera in (e for e in d.effects if e.kind == "camera" and d.share(e) < IGNORED):
+    for camera in (e for e in d.effects if e.kind == "camera" and d.share(e) < limits.USED.alarm):
         yield Finding(
-            "ignores_camera",
-            f"it ignores {camera.what}: replacing it by another episode's changes the action by "
+            code="ignores_camera",
+            what=f"it ignores {camera.what}: replacing it by another episode's changes the action by "
             f"{d.share(camera):.1%} of its spread",
-            "hiltk diagnose encoder says whether the encoder sees the cube; look for the crop, and for a state that "
-            "gives everything away in the demonstrations",
+            fix="hiltk diagnose encoder says whether the encoder sees the cube; look for the crop, and for a state "
+            "that gives everything away in the demonstrations",
         )
 
 
@@ -199,19 +198,19 @@ def _same_motion(d: PolicyDiagnosis) -> Iterator[Finding]:
     cube = d.of(CUBE)
     if cube and (d.share(cube) < FIXED or cube.size < NOTHING):
         yield Finding(
-            "same_motion",
-            f"the same motion everywhere: at the start of an episode, another place of the cube changes the action by "
-            f"{d.share(cube):.1%} of its spread",
-            "if hiltk diagnose encoder finds the cube, demonstrate and correct over the whole area (practice=strata); "
-            "if not, it is the encoder",
+            code="same_motion",
+            what="the same motion everywhere: at the start of an episode, another place of the cube changes the "
+            f"action by {d.share(cube):.1%} of its spread",
+            fix="if hiltk diagnose encoder finds the cube, demonstrate and correct over the whole area "
+            "(practice=strata); if not, it is the encoder",
         )
     for nuisance in (e for e in d.effects if e.kind == "scene" and e.what != CUBE):
         if cube and nuisance.size > cube.size and d.share(nuisance) > FIXED:
             yield Finding(
-                "nuisance",
-                f"another {nuisance.what} changes the action more than another place of the cube does "
+                code="nuisance",
+                what=f"another {nuisance.what} changes the action more than another place of the cube does "
                 f"({d.share(nuisance):.0%} against {d.share(cube):.0%} of its spread)",
-                "vary it in training (env.jitter), or keep it fixed on the robot",
+                fix="vary it in training (env.jitter), or keep it fixed on the robot",
             )
 
 
@@ -231,7 +230,7 @@ def _sentence(d: PolicyDiagnosis) -> str:
     found = findings(d)
     if not found:
         return text + " Nothing stands out."
-    return text + "".join(f" {f.message[0].upper()}{f.message[1:]}; {f.fix}." for f in found)
+    return text + "".join(f" {f.what[0].upper()}{f.what[1:]}; {f.fix}." for f in found)
 
 
 def _gripper_words(d: PolicyDiagnosis) -> str:

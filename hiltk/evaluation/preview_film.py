@@ -73,7 +73,7 @@ def _lines(look: Look, t: int, width: int) -> list[tuple[str, tuple[int, int, in
     """Label and threshold; then the newest drift, on two lines."""
     label = "" if look.success is None else f"label: {'success' if look.success[t] else 'no success'}   "
     lines = [(f"{label}threshold {look.rule.threshold:.2f}", INK)]
-    said = [drift.message for frame, drift in look.drift if frame <= t]
+    said = [drift.finding.what for frame, drift in look.drift if frame <= t]
     if said:
         words, row, rows = f"drift: {said[-1]}".split(), "", []
         for word in words:

@@ -12,23 +12,17 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
+
+from hiltk import limits
+from hiltk.findings import Finding, Severity
 
 Row = dict[str, float]
 Rows = Sequence[Row]
 WINDOW = 20
 FILE = "guards.csv"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A guard that tripped: its name, what was seen and means, and what to do about it."""
-
-    code: str
-    message: str
-    fix: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +60,8 @@ class Guards:
         """What there is to say after one more episode, given its metrics as they go to ``metrics.csv``."""
         self.rows.append(row)
         found = [guard(list(self.rows), self.expected) for guard in GUARDS]
-        new = [f for f in [*found, self._regression()] if f is not None and f.code not in self.tripped]
+        every = [replace(f, severity=Severity.warning) for f in [*found, self._regression()] if f is not None]
+        new = [f for f in every if f.code not in self.tripped]
         self.tripped |= {f.code for f in new}
         return new
 
@@ -76,13 +71,14 @@ class Guards:
             return None
         now = fmean(row.get("autonomous", 0.0) for row in self.rows)
         self._best = max(self._best, now)
-        if self._best - now < 0.4:
+        if self._best - now < limits.FALLEN:
             return None
         return Finding(
-            "regression",
-            f"success without help over {WINDOW} episodes fell from {self._best:.0%} to {now:.0%}: something changed, "
-            "or learning unlearned",
-            "check light, cameras and reset first; the folder best/ of this policy holds the weights of its best time",
+            code="regression",
+            what=f"success without help over {WINDOW} episodes fell from {self._best:.0%} to {now:.0%}: something "
+            "changed, or learning unlearned",
+            fix="check light, cameras and reset first; the folder best/ of this policy holds the weights of its best "
+            "time",
         )
 
 
@@ -93,16 +89,17 @@ def q_bound(rows: Rows, expected: Expected) -> Finding | None:
     """Values no return can have [058: Q above 1 where a success pays 1]."""
     if not math.isfinite(expected.span):
         return None
-    low, high = expected.q_low - 0.1 * expected.span, expected.q_high + 0.1 * expected.span
     means, tops = _last(rows, "q_mean", 3), _last(rows, "q_max", 3)
-    outside = [v for v in means if not low <= v <= high] or [v for v in tops if v > high + 0.4 * expected.span]
+    low, high = expected.q_low, expected.q_high
+    outside = [v for v in means if not limits.beyond(v, low, high) <= limits.Q_BEYOND.alarm]
+    outside = outside or [v for v in tops if v > high and limits.beyond(v, low, high) > limits.Q_PEAK_BEYOND]
     if len(outside) < 3:
         return None
     return Finding(
-        "q_bound",
-        f"Q is {outside[-1]:.3g}, but returns lie between {expected.q_low:.3g} and {expected.q_high:.3g}: the critics "
-        "believe in reward that does not exist, and the policy follows them",
-        "agent.clip_target=true, more critics (agent=rlpd) or a lower utd; see that no success is paid twice",
+        code="q_bound",
+        what=f"Q is {outside[-1]:.3g}, but returns lie between {expected.q_low:.3g} and {expected.q_high:.3g}: the "
+        "critics believe in reward that does not exist, and the policy follows them",
+        fix="agent.clip_target=true, more critics (agent=rlpd) or a lower utd; see that no success is paid twice",
     )
 
 
@@ -113,10 +110,11 @@ def critic_loss(rows: Rows, expected: Expected) -> Finding | None:
     if jump is None:
         return None
     return Finding(
-        "critic_loss",
-        f"the critic loss is {jump[0]:.3g}, {jump[0] / jump[1]:.0f} times its median: the critics chase targets that "
-        "run away",
-        "lower agent.lr or agent.tau; look for rewards of different scale in demos and online (reward.success_value)",
+        code="critic_loss",
+        what=f"the critic loss is {jump[0]:.3g}, {jump[0] / jump[1]:.0f} times its median: the critics chase targets "
+        "that run away",
+        fix="lower agent.lr or agent.tau; look for rewards of different scale in demos and online "
+        "(reward.success_value)",
     )
 
 
@@ -126,10 +124,10 @@ def gradient(rows: Rows, expected: Expected) -> Finding | None:
         jump = _jump(rows, key, times=100, floor=1.0)
         if jump is not None:
             return Finding(
-                "gradient",
-                f"the norm of the {key.removesuffix('_gradient')}'s gradient is {jump[0]:.3g}, "
+                code="gradient",
+                what=f"the norm of the {key.removesuffix('_gradient')}'s gradient is {jump[0]:.3g}, "
                 f"{jump[0] / jump[1]:.0f} times its median",
-                "lower agent.lr; see whether the observations changed (a camera, a unit)",
+                fix="lower agent.lr; see whether the observations changed (a camera, a unit)",
             )
     return None
 
@@ -137,75 +135,81 @@ def gradient(rows: Rows, expected: Expected) -> Finding | None:
 def saturation(rows: Rows, expected: Expected) -> Finding | None:
     """Actions pinned at their limits [050, 023]."""
     values = _last(rows, "saturation", 5)
-    if not values or min(values) < 0.9:
+    if not values or min(values) < limits.SATURATED.alarm:
         return None
     return Finding(
-        "saturation",
-        f"{values[-1]:.0%} of the policy's actions are at their limit: tanh passes no gradient there, it cannot leave",
-        "check the action scale of the demonstrations; raise agent.temperature; bc-pretrain with loss=mean",
+        code="saturation",
+        what=f"{values[-1]:.0%} of the policy's actions are at their limit: tanh passes no gradient there, it cannot "
+        "leave",
+        fix="check the action scale of the demonstrations; raise agent.temperature; bc-pretrain with loss=mean",
     )
 
 
 def alpha_low(rows: Rows, expected: Expected) -> Finding | None:
     """A timid policy that has stopped exploring [063: 2 mm a step, at home for 120 episodes]."""
     alphas, sizes = _last(rows, "alpha", 3), _last(rows, "action_size", 3)
-    if not alphas or not sizes or max(alphas) > 0.02 or max(sizes) > 0.1:
+    if not alphas or not sizes or max(alphas) > limits.ALPHA_GONE or max(sizes) > limits.ACTION_SIZE.alarm:
         return None
     return Finding(
-        "alpha_low",
-        f"alpha is {alphas[-1]:.4f} and actions average {sizes[-1]:.2f} of full size: the arm hardly moves and no "
+        code="alpha_low",
+        what=f"alpha is {alphas[-1]:.4f} and actions average {sizes[-1]:.2f} of full size: the arm hardly moves and no "
         "longer explores",
-        "agent.target_entropy=null (half the action dimensions), or a higher one; a higher agent.temperature",
+        fix="agent.target_entropy=null (half the action dimensions), or a higher one; a higher agent.temperature",
     )
 
 
 def positive_rate(rows: Rows, expected: Expected) -> Finding | None:
     """Too little reward to learn from [058: 53 of 5866 transitions]."""
     values = _last(rows, "positive_share", 10)
-    if not expected.sparse or not values or fmean(values) >= 0.01:
+    if not expected.sparse or not values or fmean(values) >= limits.POSITIVE.alarm:
         return None
     return Finding(
-        "positive_rate",
-        f"{fmean(values):.2%} of the transitions learned from carry a reward: critics learn that nothing pays",
-        "more demonstrations that end in success, earlier corrections, or a reward classifier that recognises success",
+        code="positive_rate",
+        what=f"{fmean(values):.2%} of the transitions learned from carry a reward: critics learn that nothing pays",
+        fix="more demonstrations that end in success, earlier corrections, or a reward classifier that recognises "
+        "success",
     )
 
 
 def update_ratio(rows: Rows, expected: Expected) -> Finding | None:
     """Fewer updates than configured [S10: 3.9 for 20]."""
     values = _last(rows, "utd", 10)
-    if not expected.utd or not values or abs(median(values) - expected.utd) <= 0.25 * expected.utd:
+    if (
+        not expected.utd
+        or not values
+        or abs(median(values) - expected.utd) <= limits.UPDATES_BEHIND.alarm * expected.utd
+    ):
         return None
     return Finding(
-        "update_ratio",
-        f"{median(values):.2g} updates per environment step instead of {expected.utd:.2g}",
-        "the learner does not keep up, or runs ahead: lower utd or batch_size, or use a faster device",
+        code="update_ratio",
+        what=f"{median(values):.2g} updates per environment step instead of {expected.utd:.2g}",
+        fix="the learner does not keep up, or runs ahead: lower utd or batch_size, or use a faster device",
     )
 
 
 def human_share(rows: Rows, expected: Expected) -> Finding | None:
     """Human data that does not reach the batches [S13, S14: evicted, or lost at a resume]."""
     values = _last(rows, "demo_share", 10)
-    if not expected.human_share or not values or fmean(values) >= 0.5 * expected.human_share:
+    if not expected.human_share or not values or fmean(values) >= limits.HUMAN_DATA * expected.human_share:
         return None
     return Finding(
-        "human_share",
-        f"{fmean(values):.0%} of each batch is human, {expected.human_share:.0%} is configured: demonstrations or "
+        code="human_share",
+        what=f"{fmean(values):.0%} of each batch is human, {expected.human_share:.0%} is configured: demonstrations or "
         "corrections are missing",
-        "check demos= and that corrections are recorded as such",
+        fix="check demos= and that corrections are recorded as such",
     )
 
 
 def long_interventions(rows: Rows, expected: Expected) -> Finding | None:
     """Takeovers that carry the episode [072, 073: 90 to 97 % of the steps]."""
     values = _last(rows, "intervention_rate", 3)
-    if not values or min(values) <= 0.5:
+    if not values or min(values) <= limits.TAKEN_OVER.alarm:
         return None
     return Finding(
-        "long_interventions",
-        f"the human made {values[-1]:.0%} of the steps, over half for three episodes running: critics credit the "
+        code="long_interventions",
+        what=f"the human made {values[-1]:.0%} of the steps, over half for three episodes running: critics credit the "
         "policy with what the human did, and it never sees its own mistakes through",
-        "correct briefly, then let go (intervention=brief); if the policy is helpless, bc-pretrain first",
+        fix="correct briefly, then let go (intervention=brief); if the policy is helpless, bc-pretrain first",
     )
 
 
@@ -219,10 +223,10 @@ def imitation_inert(rows: Rows, expected: Expected) -> Finding | None:
     if not samples or not weights or max(samples) > 0 or min(weights) <= 0:
         return None
     return Finding(
-        "imitation_inert",
-        f"the imitation term has weight {weights[-1]:.2g} and no transition to imitate",
-        "give demos= or corrections; with agent.imitation_filter the critics may prefer the policy: then it has done "
-        "its work",
+        code="imitation_inert",
+        what=f"the imitation term has weight {weights[-1]:.2g} and no transition to imitate",
+        fix="give demos= or corrections; with agent.imitation_filter the critics may prefer the policy: then it has "
+        "done its work",
     )
 
 
@@ -253,7 +257,7 @@ def _jump(rows: Rows, key: str, times: float, floor: float) -> tuple[float, floa
 class GuardLog:
     """``guards.csv``: one row per guard that tripped, a header alone where none did."""
 
-    COLUMNS = ("episode", *(f.name for f in fields(Finding)))
+    COLUMNS = ("episode", "code", "message", "fix")
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
@@ -261,17 +265,30 @@ class GuardLog:
 
     def keep(self, prefix: str, before: int) -> None:
         """Take over what an earlier run of this folder found: codes with ``prefix``, in episodes ``before`` this."""
-        if self.path.is_file():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
-            self.rows += [r for r in rows if str(r["code"]).startswith(prefix) and int(r["episode"]) < before]
+        rows = _read(self.path)
+        self.rows += [{**r} for r in rows if r["code"].startswith(prefix) and int(r["episode"]) < before]
 
     def write(self, episode: int, findings: Sequence[Finding]) -> None:
         """Add findings; the file is replaced as a whole, so that it is never half written."""
-        self.rows += [{"episode": episode, **asdict(f)} for f in findings]
+        self.rows += [{"episode": episode, "code": f.code, "message": f.what, "fix": f.fix} for f in findings]
         temporary = self.path.with_suffix(".tmp")
         with temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)
         os.replace(temporary, self.path)
+
+
+def noted(folder: Path) -> list[Finding]:
+    """What the guards found while the policy in this folder was trained, in the order they spoke."""
+    return [
+        Finding(row["message"], f"episode {row['episode']}, {FILE}", row["fix"], row["code"], Severity.warning)
+        for row in _read(folder / FILE)
+    ]
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -20,11 +20,12 @@ from hiltk.data.episode import Source
 from hiltk.data.replay import Batch, ReplaySampler
 from hiltk.envs.base import HilEnv, Info
 from hiltk.envs.rewards import shows_success
+from hiltk.findings import Finding
 from hiltk.humans.base import Human
 from hiltk.humans.schedules import InterventionSchedule
 from hiltk.learning import checkpoint, divergence
 from hiltk.learning.best import BestPolicy
-from hiltk.learning.guards import Expected, Finding, GuardLog, Guards
+from hiltk.learning.guards import Expected, GuardLog, Guards
 from hiltk.learning.metrics import COLUMNS, CsvLog, Row, TrainingDisplay
 from hiltk.observation import Observation
 from hiltk.reward_rule import pays_success
@@ -228,7 +229,7 @@ class Trainer:
         """What the reward classifier's monitor has found in the newest episode, and no earlier part of the run."""
         monitor: DriftMonitor | None = getattr(self.env, "drift", None)
         known = {row["code"] for row in self.guard_log.rows}
-        return [Finding(d.code, d.message, d.fix) for d in monitor.take() if d.code not in known] if monitor else []
+        return [d.finding for d in monitor.take() if d.code not in known] if monitor else []
 
     def _guard_again(self, rows: list[Row]) -> None:
         """Bring the guards to where they were after these episodes, without saying anything twice."""

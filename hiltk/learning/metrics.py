@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from hiltk.learning.guards import Finding
+from hiltk.findings import Finding
 
 Row = dict[str, float]
 COLUMNS = [
@@ -140,7 +140,7 @@ class TrainingDisplay:
 
     def announce(self, finding: Finding) -> None:
         """Say what a guard found, above the table."""
-        head, body = f"guard {finding.code}: ", f"{finding.message}; {finding.fix}"
+        head, body = f"guard {finding.code}: ", f"{finding.what}; {finding.fix}"
         self.console.print(Text(head, "bold yellow").append(body, "yellow"), soft_wrap=True)
 
     def _table(self, row: Row) -> Table:

@@ -55,7 +55,7 @@ def episode_table(looks: Sequence[Look]) -> pd.DataFrame:
             "should_end_at": look.verdict.should_end_at if look.verdict else None,
             "delay": look.delay,
             "highest_probability": round(float(look.probability.max()), 4),
-            "drift": "; ".join(drift.message for _, drift in look.drift),
+            "drift": "; ".join(drift.finding.what for _, drift in look.drift),
         }
         for look in looks
     ]
@@ -111,7 +111,7 @@ def drift_facts(looks: Sequence[Look]) -> list[str]:
     codes: dict[str, list[str]] = {}
     for look in looks:
         for code, drift in {d.code: d for _, d in reversed(look.drift)}.items():
-            codes.setdefault(code, []).append(f"{drift.message}; {drift.fix}")
+            codes.setdefault(code, []).append(f"{drift.finding.what}; {drift.finding.fix}")
     return [f"Drift in {len(said)} of {len(looks)} episodes: {said[0]}." for said in codes.values()]
 
 

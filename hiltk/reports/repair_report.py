@@ -13,7 +13,7 @@ from rich.table import Table
 
 from hiltk.arm.model import JOINTS
 from hiltk.data.lerobot_files import LeRobotFiles
-from hiltk.data.repair import ZERO_BELOW, Rebuilt, fitting_scale, forward_difference, last_rows, replay_residual
+from hiltk.data.repair import Rebuilt, asks_for_nothing, fitting_scale, forward_difference, last_rows, replay_residual
 from hiltk.data.servo import Servo
 from hiltk.spec import Semantics, Spec
 
@@ -171,7 +171,7 @@ def action_numbers(files: LeRobotFiles) -> dict[str, str | int]:
     stored = files.column("action").reshape(files.bounds[-1][1], -1)
     actions = np.delete(stored, [stop - 1 for _, stop in files.bounds], axis=0)
     missing = ~np.isfinite(actions).all(1)
-    nothing = missing | (np.abs(np.nan_to_num(actions[:, :3])).max(1) < ZERO_BELOW)
+    nothing = asks_for_nothing(actions)
     low, high = (f(actions[~missing]) if not missing.all() else 0.0 for f in (np.min, np.max))
     found["action"] = f"{actions.shape[1]} numbers from {low:.4g} to {high:.4g}"
     return found | {"zero or missing actions": f"{nothing.mean():.1%}"}

@@ -34,6 +34,7 @@ from scipy.stats import t as student_t
 
 from hiltk.data.frames import Frames
 from hiltk.errors import UserError
+from hiltk.findings import Finding, Severity
 from hiltk.formats import STATISTICS
 from hiltk.observation import Observation
 from hiltk.rewards.frames import LabelledFrames
@@ -382,7 +383,13 @@ class Drift:
         return f"drift_{self.camera}_{self.quantity}_{'high' if self.high else 'low'}"
 
     @property
-    def message(self) -> str:
+    def finding(self) -> Finding:
+        """The same in words."""
+        fix = f"{_FIXES[self.quantity]}; if it is meant, add episodes like these to the classifier's training"
+        return Finding(self._what, fix=fix, code=self.code, severity=Severity.warning, evidence={"value": self.value})
+
+    @property
+    def _what(self) -> str:
         what, called, number, unit = _WORDS[self.quantity]
         factor = 100 if unit == " %" else 1
         value, low, high = (format(factor * v, number) + unit for v in (self.value, self.known.low, self.known.high))
@@ -394,10 +401,6 @@ class Drift:
             f"camera '{self.camera}' {what[self.high]} than {trained}: {called} {value}, trained {low}..{high}{swapped}"
             f" ({when})"
         )
-
-    @property
-    def fix(self) -> str:
-        return f"{_FIXES[self.quantity]}; if it is meant, add episodes like these to the classifier's training"
 
 
 # What it is when below or above what is known; what its number is called, how it is written, and its unit.

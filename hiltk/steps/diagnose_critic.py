@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -19,7 +18,7 @@ from hiltk.data.episode import Episode, paid
 from hiltk.data.replay_export import stored_episodes
 from hiltk.diagnostics.critic import CriticDiagnosis, as_rows, figure, filmstrip, rate, verdict
 from hiltk.diagnostics.evidence import measured
-from hiltk.diagnostics.experience import learned_from
+from hiltk.diagnostics.experience import learned_from, longest_episode
 from hiltk.diagnostics.record import Record, save
 from hiltk.errors import ConfigError, UserError
 from hiltk.learning import checkpoint
@@ -87,7 +86,8 @@ def trained_agent(artifact: Artifact, metrics: pd.DataFrame, device: torch.devic
             fix="name a policy of `hiltk train` that has passed a checkpoint (checkpoint_every)",
         )
     policy = load_policy(artifact.path).to(device)
-    agent = build_agent(policy, policy.agent_conf, policy.spec.reward, _horizon(artifact, metrics, policy.spec.fps))
+    horizon = longest_episode(artifact.run().get("config") or {}, metrics, policy.spec.fps)
+    agent = build_agent(policy, policy.agent_conf, policy.spec.reward, horizon)
     try:
         agent.load_state_dict(state["agent"])
     except (KeyError, RuntimeError, ValueError) as error:
@@ -95,14 +95,6 @@ def trained_agent(artifact: Artifact, metrics: pd.DataFrame, device: torch.devic
         raise UserError(f"the checkpoint does not fit the policy: {first}", where=str(artifact.path)) from error
     policy.eval()
     return agent
-
-
-def _horizon(artifact: Artifact, metrics: pd.DataFrame, fps: float) -> int:
-    """Steps in the longest episode: by the time limit of the simulated arm, else as they were played."""
-    config: Any = artifact.run().get("config") or {}
-    if (config.get("env") or {}).get("name") == "so101_sim":
-        return max(1, round(config["task"]["time_limit_s"] * fps))
-    return int(metrics.length.max()) if "length" in metrics else 1
 
 
 def _episodes(cfg: DiagnoseCriticConf, artifact: Artifact, agent: Agent, inputs: list[Artifact]) -> list[Episode]:

@@ -57,7 +57,7 @@ def _print(ranked: list[Suspect], words: str, name: str) -> None:
         for column in ("score", "cause", "what was seen", "what to do"):
             shown.add_column(column, justify="right" if column == "score" else "left", overflow="fold")
         for s in top:
-            shown.add_row(f"{s.score:.2f}", f"{s.cause}\n[{s.link}]", s.words, s.cure, end_section=True)
+            shown.add_row(f"{s.score:.2f}", f"{s.cause}\n[{s.link}]", s.finding.what, s.finding.fix, end_section=True)
         console.print(shown, markup=False)
     cleared = ", ".join(s.cause for s in ranked if s.score < STANDS_OUT)
     console.print(words, highlight=False, markup=False)

@@ -126,8 +126,8 @@ def _record(
             episode, after, success = play(env, human, attempt_seed(cfg.seed, tally.attempts), cfg.steps_after_success)
             tally.attempts += 1
             for found in env.drift.take() if env.drift else []:
-                tally.drift.append(found.message)
-                bar.write(f"drift: {found.message}; {found.fix}")
+                tally.drift.append(found.finding.what)
+                bar.write(f"drift: {found.finding.what}; {found.finding.fix}")
             if cfg.keep == "all" or success == (cfg.keep == "successes"):
                 interrupts.hold()
                 writer.add(_faulty(episode, cfg.fault), after=_faulty(after, cfg.fault))

@@ -15,10 +15,11 @@ from rich.console import Console
 from hiltk.artifacts.store import resolve
 from hiltk.checks import gate, show
 from hiltk.checks.engine import examine, expand, find, gather, of_step
-from hiltk.checks.rule import RULES, Finding, Reads, Rule, Severity
+from hiltk.checks.rule import RULES, Reads, Rule
 from hiltk.config.commands import ChecksConf, RecordConf
 from hiltk.data.episode import Episode
 from hiltk.errors import ConfigError, UserError
+from hiltk.findings import Finding, Severity
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_selecting_and_ignoring(broken: Path) -> None:
 def test_findings_carry_rule_and_artifact(broken: Path) -> None:
     (finding,) = examine(gather([resolve(str(broken), "datasets")]), select=["ACT001"]).findings
     assert (finding.code, finding.severity, finding.subject) == ("ACT001", Severity.error, str(broken))
-    assert "100% of the motion in 3 of 3 episodes" in finding.message
+    assert "100% of the motion in 3 of 3 episodes" in finding.what
 
 
 def test_a_rule_may_soften_a_finding() -> None:

@@ -14,8 +14,11 @@ from hiltk.agents.resnet import FrozenResNet
 from hiltk.checks.catalogue import IDS
 from hiltk.checks.rule import RULES
 from hiltk.config.groups import TrunkConf
-from hiltk.diagnostics.causes import CAUSES, STANDS_OUT, Suspect, filter_spread, ramp, rank, table, verdict
+from hiltk.diagnostics.causes import CAUSES, STANDS_OUT, Suspect, rank, table, verdict
+from hiltk.diagnostics.encoder import filter_spread
 from hiltk.diagnostics.evidence import Evidence
+from hiltk.findings import Finding
+from hiltk.limits import ramp
 from tests.diagnostics.planted import HEALTHY, PLANTED, World, healthy
 
 QUICK = ("zero actions", "short discount")  # and "no demonstrations", in tests/steps/test_diagnose_run.py
@@ -38,13 +41,14 @@ def test_a_ramp_by_hand() -> None:
 
 
 def test_a_score_is_severity_times_certainty() -> None:
-    assert Suspect("x", 0.8, 0.5, "", "", "").score == pytest.approx(0.4)
-    assert Suspect("x", 1, 1, "", "", "ACT001").link == "hiltk check --explain ACT001"
-    assert Suspect("x", 1, 1, "", "", "guard q_bound (F6)").link == "guard q_bound (F6)"
+    assert Suspect("x", 0.8, 0.5, Finding("")).score == pytest.approx(0.4)
+    assert Suspect("x", 1, 1, Finding("", code="ACT001")).link == "hiltk check --explain ACT001"
+    assert Suspect("x", 1, 1, Finding("", code="guard q_bound (F6)")).link == "guard q_bound (F6)"
 
 
 def test_a_cause_without_a_sign_does_not_accuse() -> None:
-    seen, unseen = Suspect("a", 0.9, 1, "a spoils it", "mend a", ""), Suspect("b", 0.0, 1, "b spoils it", "mend b", "")
+    seen = Suspect("a", 0.9, 1, Finding("a spoils it", fix="mend a"))
+    unseen = Suspect("b", 0.0, 1, Finding("b spoils it", fix="mend b"))
     shown = table([seen, unseen])
     assert shown["what was seen"].tolist() == ["a spoils it", "no sign of it"]
     assert shown["cure"].tolist() == ["mend a", ""]
@@ -73,8 +77,10 @@ def test_a_sound_run_stays_clean_and_every_cause_says_where_it_is_explained(soun
     assert "Nothing stands out" in verdict(found, sound) and "10 episodes are few" in verdict(found, sound)
     assert len(found) >= len(CAUSES) - 4  # the others need a classifier, a frozen encoder or an evaluation
     for s in found:
-        assert 0 <= s.severity <= 1 and 0 <= s.certainty <= 1 and s.words and (s.cure or s.cause.startswith("inputs"))
-        assert s.rule in RULES or s.rule.startswith("hiltk check") or any(id_ in s.rule for id_ in [*IDS, "Pardo"])
+        assert 0 <= s.severity <= 1 and 0 <= s.certainty <= 1 and s.finding.what
+        assert s.finding.fix or s.cause.startswith("inputs")
+        where = s.finding.code
+        assert where in RULES or where.startswith("hiltk check") or any(id_ in where for id_ in [*IDS, "Pardo"])
     assert max(Counter(s.cause for s in found).values()) == 1
 
 
@@ -94,9 +100,8 @@ def test_what_metrics_show(sound: Evidence, metrics: dict[str, float], cause: st
 
 @pytest.mark.parametrize(("code", "cause"), [("critic_loss", "explode"), ("regression", "lost again")])
 def test_what_guards_said(sound: Evidence, code: str, cause: str) -> None:
-    guards = pd.DataFrame([{"episode": 3, "code": code, "message": "as the guard said", "fix": ""}])
-    first = rank(replace(sound, guards=guards))[0]
-    assert cause in first.cause and first.words == "as the guard said" and first.score >= STANDS_OUT
+    first = rank(replace(sound, guards=[Finding("as the guard said", "episode 3", code=code)]))[0]
+    assert cause in first.cause and first.finding.what == "as the guard said" and first.score >= STANDS_OUT
 
 
 def test_an_evaluation_decides_what_is_left_to_hold_back(sound: Evidence) -> None:

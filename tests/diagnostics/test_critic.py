@@ -134,7 +134,7 @@ def test_planted_overestimation_is_found_and_named() -> None:
 def test_values_beyond_the_reward_rule() -> None:
     d = diagnosed(lambda f, a: right(f, a) + 0.5, CHAINS)
     assert codes(d) == ["q_bound", "overestimates"]
-    assert "beyond what the reward rule can pay, 0 to 1; the highest is 1.5" in findings(d)[0].message
+    assert "beyond what the reward rule can pay, 0 to 1; the highest is 1.5" in findings(d)[0].what
 
 
 def test_time_outs_leave_room_for_what_they_hide() -> None:
@@ -171,7 +171,7 @@ def test_a_three_way_gripper_is_judged() -> None:
     assert "would say close 50 %, hold 50 %, open 0 %, as was done in 25 %" in verdict([diagnosis])
     assert "gripper_fixed" not in [f.code for f in findings(diagnosis)]
     stuck = replace(ratings, gripper=np.tile([0.1, 0.5, 0.2], (4, 1)))
-    found = {f.code: f.message for f in findings(replace(diagnosis, ratings=stuck))}
+    found = {f.code: f.what for f in findings(replace(diagnosis, ratings=stuck))}
     assert "says 'hold' whatever it sees, where people commanded something else in 100%" in found["gripper_fixed"]
     same = replace(stuck, command=np.ones(4, int))  # nobody did anything else
     assert "gripper_fixed" not in [f.code for f in findings(replace(diagnosis, ratings=same))]

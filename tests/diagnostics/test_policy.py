@@ -99,7 +99,7 @@ def test_a_policy_that_ignores_its_state_is_named(spec: Spec, moments: Moments) 
 def test_a_policy_that_is_blind_on_one_eye_or_both(spec: Spec, moments: Moments) -> None:
     one = diagnose("p", blind(policy(spec), slice(STATES + 8, None)), moments, scenes(spec))
     assert codes(one) == ["ignores_camera"] and share(one, "camera front") == 0
-    assert findings(one)[0].message.startswith("it ignores camera front")
+    assert findings(one)[0].what.startswith("it ignores camera front")
     both = diagnose("p", blind(policy(spec), slice(STATES, None)), moments, scenes(spec))
     assert codes(both) == ["ignores_camera", "ignores_camera", "same_motion"]
     assert share(both, "state") == pytest.approx(1) and share(both, CUBE) == 0

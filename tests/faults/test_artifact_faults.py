@@ -49,9 +49,9 @@ def test_a_classifier_with_poor_figures(classifier: Artifact, tmp_path: Path) ->
     assert codes(found(copy, select=["LRN003"])) == []
     edit_json(copy.path / "metrics.json", precision=0.7)
     (finding,) = found(copy, select=["LRN003"]).warnings
-    assert "precision 70%" in finding.message
+    assert "precision 70%" in finding.what
     edit_json(copy.path / "metrics.json", episodes={"train": 8, "held_out": 0})
-    assert "no episode was held out" in found(copy, select=["LRN003"]).warnings[0].message
+    assert "no episode was held out" in found(copy, select=["LRN003"]).warnings[0].what
 
 
 def test_a_classifier_that_never_fires(demos: Artifact, classifier: Artifact, tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_classifier_that_never_fires(demos: Artifact, classifier: Artifact, tm
     model.set_rule(threshold=1.0, hold_steps=2, min_steps=0)
     model.save(dead.path)
     (finding,) = found(demos, dead, select=["REW007"]).errors
-    assert "recognises 0% of the successes" in finding.message and finding.subject == dead.ref
+    assert "recognises 0% of the successes" in finding.what and finding.subject == dead.ref
 
 
 def test_a_classifier_on_frames_made_differently(good: Good, classifier: Artifact) -> None:
@@ -80,14 +80,14 @@ def test_statistics_of_a_policy(demos: Artifact, policy: Artifact, tmp_path: Pat
     spec.save(broken.path / "hiltk_spec.yaml")
     report = found(demos, broken, select=["LRN001", "LRN002"])
     assert sorted(codes(report)) == ["LRN001", "LRN002"]
-    assert "wrist_roll.pos 1.0e-09" in report.findings[1].message
+    assert "wrist_roll.pos 1.0e-09" in report.findings[1].what
 
 
 def test_guards_that_spoke(policy: Artifact, tmp_path: Path) -> None:
     broken = copy_artifact(policy, tmp_path)
-    GuardLog(broken.path).write(12, [GuardFinding("q_bound", "Q is 3", "agent.clip_target=true")])
+    GuardLog(broken.path).write(12, [GuardFinding(code="q_bound", what="Q is 3", fix="agent.clip_target=true")])
     (finding,) = found(broken, select=["LRN006"]).warnings
-    assert finding.message == "q_bound: Q is 3" and finding.where == "episode 12, guards.csv"
+    assert finding.what == "q_bound: Q is 3" and finding.where == "episode 12, guards.csv"
 
 
 def test_thin_evaluations(evaluation: Artifact, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_thin_evaluations(evaluation: Artifact, tmp_path: Path) -> None:
     run = yaml.safe_load((broken.path / "run.yaml").read_text())
     run["config"]["stochastic"] = True
     (broken.path / "run.yaml").write_text(yaml.safe_dump(run))
-    messages = [f.message for f in found(broken, select=["LRN007"]).warnings]
+    messages = [f.what for f in found(broken, select=["LRN007"]).warnings]
     assert messages == ["few episodes: bc 10", "actions were sampled, not the policy's best"]
 
 
@@ -139,7 +139,7 @@ def test_inputs_replaced_under_the_same_name(demos: Artifact, policy: Artifact, 
     run = yaml.safe_load((data.path / "run.yaml").read_text())
     (data.path / "run.yaml").write_text(yaml.safe_dump(run | {"fingerprint": "f" * 16}))
     (finding,) = found(copy, select=["RUN002"]).errors
-    assert finding.message.startswith("demos@d-0001 is not what it was")
+    assert finding.what.startswith("demos@d-0001 is not what it was")
 
 
 def leader_recording(path: Path, demos: Good, goals: Callable[[np.ndarray], np.ndarray]) -> Artifact:
@@ -174,7 +174,7 @@ def test_a_leader_that_leads_and_others(good: Good, tmp_path: Path) -> None:
     offset = leader_recording(tmp_path / "offset", good, lambda joints: ahead(joints) + np.eye(6)[2] * 25)
     assert codes(found(offset)) == ["KIN007"]
     led = leader_recording(tmp_path / "led", good, behind)
-    assert codes(found(led)) == ["KIN007"] and "trails" in found(led).findings[0].message
+    assert codes(found(led)) == ["KIN007"] and "trails" in found(led).findings[0].what
     dead = leader_recording(tmp_path / "dead", good, lambda joints: joints * 0)
     assert codes(found(dead)) == ["ACT001"]
 

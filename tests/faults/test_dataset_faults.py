@@ -331,7 +331,7 @@ def test_a_fault_is_named(code: str, break_: Callable[[Good], None], good: Good)
     report = found(good.artifact())
     assert code in codes(report), [str(f) for f in report.findings]
     named = next(f for f in report.findings if f.code == code)
-    assert named.message and (named.where or named.fix)
+    assert named.what and (named.where or named.fix)
 
 
 # ---------------------------------------------------------------- several faults at once
@@ -351,7 +351,7 @@ def test_half_the_episodes_zero_in_other_units_and_formats(good: Good) -> None:
     where = {f.code: f.where for f in report.findings}
     assert "episodes 0, 1 of 8" in where["ACT001"] and "episode 3 of 8" in where["KIN002"]
     assert "episodes 4, 5, 6, 7 of 8" in where["GRP001"]
-    swapped = [f.message for f in report.findings if f.code == "IMG003"]
+    swapped = [f.what for f in report.findings if f.code == "IMG003"]
     assert len(swapped) == 2 and all("showed before from episode 4 on" in m for m in swapped)
 
 
@@ -401,18 +401,18 @@ def test_compound_faults_are_each_named(good: Good, faults: tuple[Callable[[Good
 def test_episodes_of_one_dataset_in_another(demos: Artifact, another: Callable[[str], Good]) -> None:
     """A merged dataset beside one of its parts: what is held out of one is trained on in the other."""
     (finding,) = found(demos, another("copy").artifact(), select=["RUN006"]).errors
-    assert "8 of its episodes are also in demos@d-0001" in finding.message
+    assert "8 of its episodes are also in demos@d-0001" in finding.what
 
 
 def test_sessions_in_another_light(demos: Artifact, another: Callable[[str], Good]) -> None:
     evening = another("evening")
     evening.frames(WRIST, lambda row, frame: (frame * 0.6).astype(np.uint8))
     (finding,) = found(demos, evening.artifact(), select=["IMG004"]).findings
-    assert "brightness" in finding.message and finding.message.startswith(WRIST)
+    assert "brightness" in finding.what and finding.what.startswith(WRIST)
     lamp = another("lamp")
     lamp.frames(FRONT, lambda row, frame: (frame * [1.0, 0.85, 0.6]).astype(np.uint8))
     (finding,) = found(demos, lamp.artifact(), select=["IMG004"]).findings
-    assert "share of" in finding.message and finding.message.startswith(FRONT)
+    assert "share of" in finding.what and finding.what.startswith(FRONT)
 
 
 def test_other_specs_and_robots(demos: Artifact, another: Callable[[str], Good]) -> None:
@@ -422,15 +422,15 @@ def test_other_specs_and_robots(demos: Artifact, another: Callable[[str], Good])
     third = another("third")
     third.spec.robot.calibration_id, third.spec.robot.calibration_hash = "white", "4567"
     report = found(demos, other.artifact(), third.artifact(), select=["RUN004", "RUN005"])
-    assert [f.message for f in report.errors] == [f"{other.target} is calibrated as 'black', {third.target} as 'white'"]
+    assert [f.what for f in report.errors] == [f"{other.target} is calibrated as 'black', {third.target} as 'white'"]
     unlike = [f for f in report.warnings if f.code == "RUN005"]
-    assert [f.subject for f in unlike] == [str(other.target)] and "action.gripper" in unlike[0].message
+    assert [f.subject for f in unlike] == [str(other.target)] and "action.gripper" in unlike[0].what
 
 
 def test_faults_only_of_the_episodes_that_have_them(good: Good) -> None:
     good.action[good.episode == 6] = 0
     (finding,) = [f for f in found(good.artifact()).findings if f.code == "ACT001"]
-    assert finding.where.startswith("episode 6 of 8") and "100%" in finding.message
+    assert finding.where.startswith("episode 6 of 8") and "100%" in finding.what
 
 
 def test_one_fault_does_not_set_off_every_alarm(good: Good) -> None:

@@ -26,7 +26,7 @@ REACH = TaskConf(name="reach")
 
 
 def said_of(env: HilEnv) -> list[str]:
-    return [finding.message for finding in robot_answers(Together(env=env))]
+    return [finding.what for finding in robot_answers(Together(env=env))]
 
 
 @pytest.mark.parametrize(

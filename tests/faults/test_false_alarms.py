@@ -60,7 +60,7 @@ ODD: dict[str, dict[str, Any]] = {
 
 def clean(*artifacts: Artifact) -> None:
     report = examine(gather(artifacts))
-    assert [f"{f.code} {f.message}" for f in report.findings] == []
+    assert [f"{f.code} {f.what}" for f in report.findings] == []
 
 
 @pytest.mark.parametrize("changes", ODD.values(), ids=list(ODD))

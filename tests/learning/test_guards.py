@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hiltk.learning.guards import GUARDS, Expected, Finding, GuardLog, Guards
+from hiltk.findings import Finding
+from hiltk.learning.guards import GUARDS, Expected, GuardLog, Guards
 
 EXPECTED = Expected(q_low=0.0, q_high=1.0, utd=2.0, human_share=0.5)
 # The middle of a good run of the simulated lift.
@@ -59,13 +60,13 @@ def test_a_guard_trips_after_its_episodes_and_speaks_once(
     assert code not in [f.code for f in run(*[change] * (episodes - 1))]
     found = run(*[change] * (episodes + 5))
     assert [f.code for f in found] == [code]
-    assert says in found[0].message and found[0].fix
+    assert says in found[0].what and found[0].fix
 
 
 def test_success_that_falls_is_a_regression() -> None:
     assert run(*[{"autonomous": 0.0}] * 15) == []
     found = run(*[{"autonomous": 0.0}] * 16)  # of 20: 50 % down to 10 %
-    assert [f.code for f in found] == ["regression"] and "from 50% to 10%" in found[0].message
+    assert [f.code for f in found] == ["regression"] and "from 50% to 10%" in found[0].what
 
 
 def test_nothing_is_said_of_bounds_that_are_not_known() -> None:
@@ -90,8 +91,8 @@ def test_the_record_is_whole_after_every_finding(tmp_path: Path) -> None:
     log = GuardLog(tmp_path)
     log.write(0, [])
     assert (tmp_path / "guards.csv").read_text().strip() == "episode,code,message,fix"
-    log.write(7, [Finding("saturation", "all, pinned", "raise it")])
-    log.write(9, [Finding("q_bound", "too much", "clip")])
+    log.write(7, [Finding(code="saturation", what="all, pinned", fix="raise it")])
+    log.write(9, [Finding(code="q_bound", what="too much", fix="clip")])
     with (tmp_path / "guards.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(r["episode"], r["code"], r["message"]) for r in rows] == [

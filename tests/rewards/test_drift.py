@@ -369,8 +369,8 @@ def test_a_fault_is_called_by_its_name(
             images = episode(2100 + seed)
             found += watch(monitor, images | {camera: fault(images[camera])})
         assert found and {d.camera for d in found} == {camera}
-        assert any(words in found[0].message for words in says), found[0].message
-        assert found[0].message.startswith(f"camera '{camera}' ") and "trained " in found[0].message
+        assert any(words in found[0].finding.what for words in says), found[0].finding.what
+        assert found[0].finding.what.startswith(f"camera '{camera}' ") and "trained " in found[0].finding.what
 
 
 def test_a_cause_is_said_once_and_hides_what_it_explains(trained: Statistics) -> None:
@@ -398,20 +398,20 @@ def test_one_odd_episode_is_no_drift(trained: Statistics) -> None:
 
 def test_the_message_has_the_numbers() -> None:
     known = Known(110.0, 5.0, [92.4, 95.0, 110.0, 130.0, 140.6], 1.9)
-    assert Drift("wrist", "brightness", False, 61.2, known).message == (
+    assert Drift("wrist", "brightness", False, 61.2, known).finding.what == (
         "camera 'wrist' is darker than anything the classifier was trained on: brightness 61, trained 92..141 "
         "(the first frame of an episode)"
     )
-    assert Drift("wrist", "brightness", False, 96.2, known, episodes=5).message == (
+    assert Drift("wrist", "brightness", False, 96.2, known, episodes=5).finding.what == (
         "camera 'wrist' is darker than the classifier's training images on average: brightness 96, trained 92..141 "
         "(first frames of 5 episodes)"
     )
     share = Known(0.33, 0.01, [0.31, 0.32, 0.33, 0.34, 0.36], 1.9)
-    said = Drift("wrist", "red", True, 0.52, share, swapped=True).message
+    said = Drift("wrist", "red", True, 0.52, share, swapped=True).finding.what
     assert said.endswith(
         "red 52 %, trained 31 %..36 %, as if red and blue were swapped (the first frame of an episode)"
     )
     shift = Known(0.1, 0.5, [-0.6, -0.3, 0.1, 0.4, 0.8], 1.9)
     assert "farther right than anything the classifier was trained on: shift to the right 6.2 px, trained -0.6" in (
-        Drift("wrist", "right", True, 6.2, shift).message
+        Drift("wrist", "right", True, 6.2, shift).finding.what
     )

@@ -19,12 +19,12 @@ from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.state import action_spec
 from hiltk.artifacts.store import resolve
 from hiltk.checks.engine import examine, gather
-from hiltk.checks.rule import Severity
 from hiltk.data import foreign, resources
 from hiltk.data.episode import Episode, Source
 from hiltk.data.lerobot_io import dataset_spec, load_episodes
 from hiltk.data.repair import end_effector, rebuild
 from hiltk.data.timeline import Timeline
+from hiltk.findings import Severity
 from hiltk.reports import repair_report
 from hiltk.spec import STATE_KEY, GripperFormat, Semantics
 from tests.data.handmade import CAMERA, JOINTS, handmade, picture_of, smooth_joints

@@ -257,8 +257,14 @@ def test_a_resumed_run_does_not_say_it_twice(tmp_path: Path) -> None:
     from hiltk.learning.guards import Finding, GuardLog
 
     log = GuardLog(tmp_path)
-    log.write(1, [Finding("drift_wrist_brightness_low", "dark", "lamp"), Finding("q_bound", "high", "clip")])
-    log.write(7, [Finding("drift_wrist_contrast_low", "flat", "lens")])
+    log.write(
+        1,
+        [
+            Finding(code="drift_wrist_brightness_low", what="dark", fix="lamp"),
+            Finding(code="q_bound", what="high", fix="clip"),
+        ],
+    )
+    log.write(7, [Finding(code="drift_wrist_contrast_low", what="flat", fix="lens")])
     resumed = GuardLog(tmp_path)
     resumed.keep("drift_", before=5)
     resumed.write(0, [])

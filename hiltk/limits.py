@@ -1,0 +1,94 @@
+"""How far a number may go before it speaks of a failure: each threshold that several ask for, once.
+
+A failure is looked for in settings and data before a run (rules), in its metrics while it runs (guards), and in what is
+left of it afterwards (diagnoses, which `hiltk diagnose run` ranks). Where they look at the same number they share a
+`Limit`; where they look at different ones for the same failure, both stand side by side here with the reason. What only
+one rule or guard asks for stands beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Three points on the way from sound to spoilt, which may lie in either direction.
+
+    Attributes:
+        sound: what sound runs stay within; from here `hiltk diagnose run` begins to count.
+        alarm: from here a rule, guard or diagnosis speaks.
+        spoilt: where nothing worked; from here it counts in full.
+    """
+
+    sound: float
+    alarm: float
+    spoilt: float
+
+    def degree(self, value: float) -> float:
+        """0 up to ``sound``, 1 from ``spoilt`` on, straight between."""
+        return ramp(value, self.sound, self.spoilt)
+
+
+def ramp(value: float, sound: float, spoilt: float) -> float:
+    """0 at ``sound``, 1 at ``spoilt``, straight between; 0 of what was never measured."""
+    return float(np.clip((value - sound) / (spoilt - sound), 0, 1)) if np.isfinite(value) else 0.0
+
+
+def beyond(q: Any, low: float, high: float) -> Any:
+    """How far values lie outside the returns that a reward rule can pay, in parts of their range; 0 inside."""
+    return np.maximum(np.maximum(q - high, low - q), 0.0) / max(high - low, 1e-12)
+
+
+# ---------------------------------------------------------------- actions
+
+AT_LIMIT = 0.95  # of an action's range: beyond it tanh passes next to no gradient
+SATURATED = Limit(sound=0.7, alarm=0.9, spoilt=0.95)  # share of a policy's actions at their limit
+# Of a human's: an arm that moves too little for its actions is driven at full stretch. Only `diagnose run` asks; the
+# rule that covers it (ACT006) reads the scale itself.
+STRETCHED = Limit(sound=0.6, alarm=0.6, spoilt=0.9)
+ACTION_SIZE = Limit(sound=0.15, alarm=0.1, spoilt=0.05)  # mean size, of a full action: below it the arm hardly moves
+ALPHA_GONE = 0.02  # SAC's temperature below which nothing is explored
+# SAC's target entropy per action dimension (unset is -0.5): at or below the first it makes a timid policy, above the
+# second one that stays random.
+TIMID_ENTROPY, WILD_ENTROPY = -1.0, -0.25
+TEMPERATURE = 0.1  # SAC's, above which what a human shows counts little
+# Exploration, as standard deviation of a full action (uniform noise over the whole range has 0.58). LRN004 reads the
+# start of a schedule, which falls; `diagnose run` measures what there is at the end of a run.
+NOISE = Limit(sound=0.3, alarm=0.5, spoilt=0.6)
+
+# ---------------------------------------------------------------- reward and values
+
+Q_BEYOND = Limit(sound=0.1, alarm=0.1, spoilt=1.0)  # mean value beyond the possible returns, in parts of their range
+Q_PEAK_BEYOND = 0.5  # the same of the largest value of a batch, which errs further
+POSITIVE = Limit(sound=0.01, alarm=0.01, spoilt=0.0)  # share of the transitions learned from that carry a reward
+# Share of a dataset's frames that show success (REW001). More than POSITIVE: success is paid once and then still shows.
+SHOWS_SUCCESS = 0.02
+
+# ---------------------------------------------------------------- humans
+
+TAKEN_OVER = Limit(sound=0.4, alarm=0.5, spoilt=0.8)  # share of the steps that the human makes
+LONG_TAKEOVERS = Limit(sound=0.3, alarm=0.5, spoilt=0.8)  # share of the intervened episodes with a long takeover
+HUMAN_DATA = 0.5  # share of the batches that is human, in parts of what demo_fraction promises; less is missing
+# Share of the batches that are demonstrations. The guard counts corrections as well and compares with the settings;
+# where they say demo_fraction=0 that finds nothing, so `diagnose run` looks at demonstrations alone.
+DEMONSTRATED = Limit(sound=0.05, alarm=0.05, spoilt=0.0)
+
+# ---------------------------------------------------------------- learner
+
+UPDATES_BEHIND = Limit(sound=0.25, alarm=0.25, spoilt=0.9)  # missing updates per step, in parts of what utd promises
+FALLEN = 0.4  # success without help, from its best
+
+# ---------------------------------------------------------------- what is seen
+
+# Change of the action when an input is taken from another episode, in parts of what exchanging everything changes.
+USED = Limit(sound=0.1, alarm=0.02, spoilt=0.02)
+FAR_STD = 5.0  # standard deviations from where a dimension of the state was: another unit, or other data
+NARROW = 1e-3  # a standard deviation, in parts of how far the dimension reaches or spreads elsewhere: it stands still
+# Relative difference of brightness. IMG004 compares first frames, where the arm is at its reset pose and only the light
+# differs (and asks for three standard deviations besides); `diagnose run` compares all frames, whose content differs.
+LIGHT_OF_FIRST_FRAMES = 0.15
+LIGHT = Limit(sound=0.25, alarm=0.25, spoilt=0.8)
