@@ -28,10 +28,11 @@ from matplotlib.figure import Figure
 
 from hiltk import limits
 from hiltk.checks.rule import RULES
-from hiltk.diagnostics.buffer import NO_OVERLAP, silent_share, still_dimensions, timed_out
+from hiltk.diagnostics.composition import silent_share, still_dimensions, timed_out
 from hiltk.diagnostics.encoder import filter_spread
 from hiltk.diagnostics.evidence import RECENT, Evidence
 from hiltk.diagnostics.experience import longest_episode
+from hiltk.diagnostics.shifts import NO_OVERLAP
 from hiltk.findings import Finding, Severity
 from hiltk.limits import ramp
 from hiltk.reward_rule import q_bounds, wilson

@@ -21,10 +21,11 @@ from hiltk.checks.subject import Dataset
 from hiltk.data.episode import Source
 from hiltk.data.replay_export import stored_observations
 from hiltk.diagnostics import experience
-from hiltk.diagnostics.buffer import Takeovers, interventions, shifts, summary
 from hiltk.diagnostics.experience import Experience
 from hiltk.diagnostics.frames import Moments
+from hiltk.diagnostics.shifts import shifts
 from hiltk.diagnostics.subjects import decide
+from hiltk.diagnostics.takeovers import Takeovers, interventions, summary
 from hiltk.errors import UserError
 from hiltk.evaluation.tables import TOTAL
 from hiltk.findings import Finding, Severity

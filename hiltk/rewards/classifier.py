@@ -23,7 +23,7 @@ from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.formats import CLASSIFIER, with_new_names
 from hiltk.observation import Observation
 from hiltk.rewards.calibration import sigmoid
-from hiltk.rewards.drift import Statistics
+from hiltk.rewards.training_images import Statistics
 from hiltk.spec import ImageSpec, Spec
 
 WEIGHTS, CONFIG = "classifier.safetensors", "classifier.yaml"

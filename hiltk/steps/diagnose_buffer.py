@@ -9,7 +9,8 @@ from rich.table import Table
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
 from hiltk.config.commands import DiagnoseBufferConf
-from hiltk.diagnostics.buffer import Found, advice, examine, figure, verdict
+from hiltk.diagnostics.buffer import Found, examine, verdict
+from hiltk.diagnostics.buffer_figure import figure
 from hiltk.diagnostics.experience import demo_artifacts, demonstrations, online, require_training
 from hiltk.diagnostics.record import Record, save
 from hiltk.spec import STATE_KEY
@@ -31,7 +32,7 @@ def run(cfg: DiagnoseBufferConf) -> Artifact:
     datasets, spec = demo_artifacts(policy, cfg.root, cfg.demos), policy.spec()
     demos, own = demonstrations(datasets, spec), online(policy, spec)
     found = examine(demos, own, spec, spec.stats[STATE_KEY], cfg.seed)
-    words = verdict(found, advice(found))
+    words = verdict(found)
     inputs = [policy, *datasets]
     with create(
         "evaluations", cfg.name, root=cfg.root, step="diagnose buffer", cfg=cfg, inputs=inputs, seed=cfg.seed

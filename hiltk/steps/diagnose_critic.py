@@ -16,9 +16,11 @@ from hiltk.artifacts.writing import create
 from hiltk.config.commands import DiagnoseCriticConf
 from hiltk.data.episode import Episode, paid
 from hiltk.data.replay_export import stored_episodes
-from hiltk.diagnostics.critic import CriticDiagnosis, as_rows, figure, filmstrip, rate, verdict
+from hiltk.diagnostics.critic import CriticDiagnosis, as_rows, verdict
+from hiltk.diagnostics.critic_figure import figure, filmstrip
 from hiltk.diagnostics.evidence import measured
 from hiltk.diagnostics.experience import learned_from, longest_episode
+from hiltk.diagnostics.ratings import rate
 from hiltk.diagnostics.record import Record, save
 from hiltk.errors import ConfigError, UserError
 from hiltk.learning import checkpoint

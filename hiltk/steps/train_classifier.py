@@ -24,11 +24,11 @@ from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.reward_rule import is_positive
 from hiltk.rewards.added import judge_added
 from hiltk.rewards.classifier import SuccessClassifier
-from hiltk.rewards.drift import training_statistics
 from hiltk.rewards.figures import plot_curve, plot_hold, plot_mistakes
 from hiltk.rewards.frames import Origin, collect
 from hiltk.rewards.report import curve_table, metrics, session_table, table, warnings
 from hiltk.rewards.training import Result, check_options, restrict_cameras, train_classifier
+from hiltk.rewards.training_images import training_statistics
 from hiltk.rewards.unseen import Judgement, judge, unseen_table
 from hiltk.spec import CLASSIFIER_PARTS, Spec, require_compatible
 from hiltk.steps.common import frame_cache, set_up_torch

@@ -12,18 +12,12 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
 from hiltk.data.episode import Episode, Source
-from hiltk.diagnostics.buffer import (
-    advice,
-    composition,
-    coverage,
-    examine,
-    figure,
-    interventions,
-    shifts,
-    summary,
-    verdict,
-)
+from hiltk.diagnostics.buffer import SOURCES, Found, examine, findings, verdict
+from hiltk.diagnostics.buffer_figure import figure
+from hiltk.diagnostics.composition import composition
 from hiltk.diagnostics.experience import Experience, of_episodes
+from hiltk.diagnostics.shifts import coverage, shifts
+from hiltk.diagnostics.takeovers import interventions, summary
 from hiltk.spec import STATE_KEY, RewardSpec, Stats
 from tests.conftest import build_episode, build_spec
 
@@ -165,17 +159,21 @@ def test_takeovers_add_up(patterns: list[str]) -> None:
 # ---------------------------------------------------------------- words and figure
 
 
+def words(found: Found) -> list[str]:
+    return [f"{f.what}: {f.fix}." for f in findings(found)]
+
+
 def test_advice_follows_from_the_numbers_and_names_its_source() -> None:
     alone = examine(of(), of(*(online_episode("p" * 20, seed=i) for i in range(5))), SPEC, PLAIN)
-    said = " ".join(a.words for a in advice(alone))
+    said = " ".join(words(alone))
     assert "no human data at all" in said and "Nobody intervened" in said and "0.00% of all" in said
-    assert all(a.source for a in advice(alone))
+    assert all(SOURCES[f.code] in verdict(alone) for f in findings(alone))
     carried = [online_episode("pp" + "h" * 18, success=True, seed=i) for i in range(5)]
-    words = [a.words for a in advice(examine(of(build_episode(SPEC, 12)), of(*carried), SPEC, PLAIN))]
-    assert any("100% of the intervened episodes had a long takeover, 18 steps" in w for w in words)
+    said = " ".join(words(examine(of(build_episode(SPEC, 12)), of(*carried), SPEC, PLAIN)))
+    assert "100% of the intervened episodes had a long takeover, 18 steps" in said
     late = [online_episode("p" * 9 + "hh", terminal=True, seed=i) for i in range(3)]
-    words = [a.words for a in advice(examine(of(build_episode(SPEC, 12)), of(*late), SPEC, PLAIN))]
-    assert any("3 time-outs are stored as terminal" in w for w in words)
+    said = " ".join(words(examine(of(build_episode(SPEC, 12)), of(*late), SPEC, PLAIN)))
+    assert "3 time-outs are stored as terminal" in said
 
 
 def test_sound_data_gets_no_advice(tmp_path: Path) -> None:
@@ -183,8 +181,8 @@ def test_sound_data_gets_no_advice(tmp_path: Path) -> None:
     online = of(*(online_episode("p" * 8 + "hhh" + "p" * 9, success=True, seed=i % 3) for i in range(9)))
     stats = Stats([0.0] * 18, demos.state.std(0).clip(1e-3).tolist(), [0.0] * 18, [1.0] * 18)
     found = examine(demos, online, SPEC, stats)
-    assert advice(found) == []
-    text = verdict(found, [])
+    assert findings(found) == []
+    text = verdict(found)
     assert "demos: 120 transitions of 6 episodes, 6 rewarded" in text and "9 takeovers of 3.0 steps" in text
     figure(found, demos, online, SPEC, tmp_path / "buffer.png")
     assert (tmp_path / "buffer.png").stat().st_size > 20_000

@@ -21,19 +21,15 @@ from hiltk.data.episode import Episode, Source
 from hiltk.data.statistics import vector_stats
 from hiltk.diagnostics.critic import (
     CriticDiagnosis,
-    Ratings,
     as_rows,
     error,
-    examples,
-    figure,
-    filmstrip,
     findings,
     follows,
     growth,
-    rate,
-    returns,
     verdict,
 )
+from hiltk.diagnostics.critic_figure import examples, figure, filmstrip
+from hiltk.diagnostics.ratings import Ratings, rate, returns
 from hiltk.spec import STATE_KEY, RewardSpec, Spec
 from tests.conftest import build_episode, build_spec
 

@@ -14,7 +14,8 @@ from hiltk.evaluation.preview import Look
 from hiltk.evaluation.preview_film import LEAST_PX, film
 from hiltk.reports.preview import episode_table, facts, frame_table, sections, strip_figure, verdict_words
 from hiltk.reward_rule import Verdict, first_hold
-from hiltk.rewards.drift import Drift, Known
+from hiltk.rewards.drift import Drift
+from hiltk.rewards.training_images import Known
 from hiltk.spec import RewardSpec
 
 RULE = RewardSpec(threshold=0.7, hold_steps=2, min_steps=0)

@@ -14,25 +14,21 @@ from hypothesis import strategies as st
 
 from hiltk.errors import UserError
 from hiltk.formats import STATISTICS
-from hiltk.rewards.drift import (
+from hiltk.rewards.cloud import Cloud, fit_cloud
+from hiltk.rewards.drift import LOOKS, Drift, DriftMonitor
+from hiltk.rewards.training_images import (
     EPISODES,
     FALSE_ALARMS,
     NEWEST,
-    QUANTITIES,
     SCALARS,
     TENSORS,
-    Cloud,
-    Drift,
-    DriftMonitor,
     Known,
     Statistics,
-    align,
-    describe,
-    fit_cloud,
     known,
     measure,
-    small_grey,
+    scale,
 )
+from hiltk.rewards.views import QUANTITIES, align, describe, look, small_grey
 
 SIZE, LENGTH, CAMERAS = 32, 8, ("wrist", "front")
 VERSION = STATISTICS.version
@@ -264,6 +260,23 @@ def test_a_moving_average_by_hand() -> None:
     monitor = DriftMonitor(grey_statistics(4.0, 1.0))
     said = [show(monitor, 94) for _ in range(5)]
     assert [len(found) for found in said] == [0] * 4 + [1] and (said[4][0].value, said[4][0].episodes) == (94, 5)
+
+
+@pytest.mark.parametrize("high", [False, True])
+@pytest.mark.parametrize("quantity", QUANTITIES)
+def test_what_is_said_can_be_seen_and_what_is_seen_can_be_said(quantity: str, high: bool) -> None:
+    """One chart out of its limits at a time: a distance that is too small says nothing, all others have their words."""
+    frame, usual = blobs(32), np.zeros((32, 32), np.float32)
+    values = dict(zip(QUANTITIES, [*look(frame, usual), 2.0], strict=True))
+    value = float(scale(quantity, np.array(values[quantity])))
+    wide = Known(0.0, 1.0, [0.0] * 5, np.inf)
+    charts = dict.fromkeys(QUANTITIES, wide)
+    charts[quantity] = Known(value + (-9.0 if high else 9.0), 1.0, [1e6] * 5, 0.5)
+    cloud = Cloud(np.zeros((1, 1), np.float32), np.ones((1, 1), np.float32))
+    monitor = DriftMonitor(Statistics({"wrist": charts}, {"wrist": cloud}, {"wrist": usual}, 9, 9, 9))
+    found = monitor.see({"observation.images.wrist": frame}, np.array([2.0], np.float32))
+    assert [(d.quantity, d.high) for d in found] == ([(quantity, high)] if (quantity, high) in LOOKS else [])
+    assert all(f"'wrist' {LOOKS[quantity, high]} than " in d.finding.what for d in found)
 
 
 @settings(deadline=None)

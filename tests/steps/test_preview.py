@@ -34,7 +34,7 @@ from hiltk.config.groups import (
 from hiltk.envs.make import make_env
 from hiltk.errors import ConfigError, UserError
 from hiltk.rewards.classifier import SuccessClassifier
-from hiltk.rewards.drift import SCALARS
+from hiltk.rewards.training_images import SCALARS
 from hiltk.spec import STATE_KEY, Stats
 from hiltk.steps import preview, record, report, train, train_classifier
 from tests.conftest import build_episode, build_spec, write_dataset
