@@ -22,7 +22,7 @@ ALLOWED = {
     "checks/images.py": "numbers about brightness and sharpness",
     "checks/subject.py": "numbers about brightness, colour and likeness",
     "data/survey.py": "numbers about brightness",
-    "rewards/drift.py": "numbers about light, colour and likeness",
+    "rewards/views.py": "numbers about light, colour and likeness",
     "diagnostics/evidence.py": "numbers about brightness",
 }
 # Where pixels become floats: inside the encoder, once.

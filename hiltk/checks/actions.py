@@ -41,9 +41,11 @@ def zero_actions(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  the policy shakes and goes nowhere; critic losses in the tens of thousands; "action stats: min 0, max 0".
     Cause:    the leader's joints were mirrored without a kinematic model, and the recorder stored zeros as actions.
-    Detected: per episode, over 20 % of the arm's motion happens under an action below 1e-6. Motion is what counts, not
+    Detected: per episode, over 20 % of the arm's motion happens under such an action. Motion is what counts, not
               frames: a pause with a zero action is sound, at any frame rate. Steps below 0.2 degrees are no motion.
-    Mend:     hiltk fix-actions.
+              - an action below 1e-6 [all_actions_zero, actions_of_two_episodes_zero]
+              - an action that is missing [actions_missing]
+    Fix:      hiltk fix-actions.
     Source:   devlog 044, which looked at the first 100 frames only.
     """
     if (found := silent_motion(d, d.moves)) is None:
@@ -65,8 +67,9 @@ def zero_interventions(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  the policy learns that a human does nothing; it stops whenever somebody would have helped.
     Cause:    the intervention's joints were mirrored, its end-effector action was not computed.
-    Detected: over all rows marked is_intervention, more than 20 % of the motion happens under an action below 1e-6.
-    Mend:     hiltk fix-actions; then look at how interventions are recorded.
+    Detected: - over all rows marked is_intervention, more than 20 % of the motion happens under an action below 1e-6
+                [interventions_are_zero]
+    Fix:      hiltk fix-actions; then look at how interventions are recorded.
     Source:   devlog 045.
     """
     if not d.has("is_intervention"):
@@ -86,9 +89,11 @@ def impossible_actions(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  one frame per episode with actions of 90 among actions below 1; losses with regular spikes.
     Cause:    the last frame keeps the recorder's raw joint command, or has no action and is used all the same.
-    Detected: a value outside the range the spec gives, NaN where the action counts as valid, or the last row of an
-              episode marked valid or not marked as an end.
-    Mend:     hiltk fix-actions masks last rows; drop episodes with values from elsewhere.
+    Detected: - a value outside the range the spec gives [raw_joints_in_the_last_frame]
+              - NaN where the action counts as valid [an_action_that_is_no_number]
+              - the last row of an episode marked valid [last_frames_count_as_actions]
+              - the last row of an episode not marked as an end [ends_are_not_marked]
+    Fix:      hiltk fix-actions masks last rows; drop episodes with values from elsewhere.
     Source:   devlogs 027 and 044.
     """
     if d.spec is None or d.action.shape[1] != len(d.spec.action.dims):
@@ -134,11 +139,13 @@ def turned_actions(d: Dataset) -> Iterator[Finding]:
     Symptom:  the arm drifts to the right when the cube is ahead; policies from the simulator fail on the arm.
     Cause:    actions in another frame: one simulator faces -y, the arm and hiltk face +x; half of a dataset
               transformed, half not; actions shuffled against their states.
-    Detected: horizontal displacements by forward kinematics against the stored ones. Per episode the angle between
-              them is estimated; more than 45 degrees off with a fit above 0.7 is another frame. Over the whole dataset
-              a fit below 0.7 at the best delay of 0 to 2 frames means that actions and motion have nothing to do with
-              each other. Sound recordings fit with 0.85 or more.
-    Mend:     rebuild with hiltk fix-actions force=true; find out which sessions were transformed.
+    Detected: horizontal displacements by forward kinematics against the stored ones. Sound recordings fit with 0.85 or
+              more.
+              - the angle between them in an episode is more than 45 degrees with a fit above 0.7: another frame
+                [simulator_frame, half_in_another_frame]
+              - over the whole dataset they fit below 0.7 at the best delay of 0 to 2 frames: they have nothing to do
+                with each other [shuffled]
+    Fix:      rebuild with hiltk fix-actions force=true; find out which sessions were transformed.
     Source:   devlogs 034, 035, 051, 054 and 058.
     """
     if d.pushed is None:
@@ -186,11 +193,14 @@ def wrong_scale(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  motion twenty times too slow; or one axis that does not answer at all.
     Cause:    a scale applied twice (0.05 x 0.02), the wrong scale in the spec, or a robot that ignores actions.
-    Detected: slope of achieved displacement by asked-for displacement, where they correlate. Outside 0.5 to 2 over all
-              axes (sound recordings: 0.86 to 1.24), or below 0.2 in one axis that is used. Actions at their limit are
-              left out where they were rebuilt: clipping loses motion. Commands may lead the arm by some steps (servos
-              that lag by a frame, with gain 0.6: 0.37), so that for them 0.2 to 0.5 is a warning only.
-    Mend:     set action_scale_m to what the robot was driven with; hiltk fix-actions force=true.
+    Detected: slope of achieved displacement by asked-for displacement, where they correlate. Actions at their limit are
+              left out where they were rebuilt: clipping loses motion.
+              - outside 0.5 to 2 over all axes (sound recordings: 0.86 to 1.24) [scaled_twice,
+                half_the_scale_in_the_spec]
+              - 0.2 to 0.5 of commands, which may lead the arm by some steps, is a warning only (servos that lag by a
+                frame, with gain 0.6: 0.37) [commands_that_lead]
+              - below 0.2 in one axis that is used [dead_axis]
+    Fix:      set action_scale_m to what the robot was driven with; hiltk fix-actions force=true.
     Source:   devlogs 024, 036 and 031.
     """
     if d.pushed is None or d.spec is None:
@@ -228,9 +238,9 @@ def below_servo_resolution(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  small actions do nothing, the arm moves in jerks.
     Cause:    a very small action scale: at 0.01 x 0.02 m the joints should move by 0.01 degrees.
-    Detected: at the dataset's median pose, half an action along some axis moves no joint by 0.3 degrees. A warning
-              only: a simulated arm has no such limit.
-    Mend:     raise env.action_scale_m, or lower fps.
+    Detected: - at the dataset's median pose, half an action along some axis moves no joint by 0.3 degrees; a warning
+                only, since a simulated arm has no such limit [tiny_scale]
+    Fix:      raise env.action_scale_m, or lower fps.
     Source:   devlogs 024 and 036.
     """
     if d.spec is None or not d.ee_deltas or d.joints_deg is None or d.chain is None:
@@ -254,10 +264,11 @@ def clipped_actions(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  a cloned policy is slower than the demonstrations and stops short of the cube.
     Cause:    the action scale is smaller than what the arm moved per frame.
-    Detected: the part of rebuilt translations at +-1 exceeds a third in some axis. The gates ask for 10 %, but a sound
-              demonstration at full speed reaches 21 %: the servos lag behind and then catch up, and little is lost.
-              Recorded commands may be at their limit as often as they like: it is what was sent.
-    Mend:     hiltk fix-actions with a larger action_scale_m.
+    Detected: a sound demonstration at full speed reaches 21 % (the gates ask for 10 %): the servos lag behind and then
+              catch up, and little is lost. Recorded commands may be at their limit as often as they like: it is what
+              was sent.
+              - the part of rebuilt translations at +-1 exceeds a third in some axis [clipped]
+    Fix:      hiltk fix-actions with a larger action_scale_m.
     Source:   the list of gates; devlog 062.
     """
     if d.spec is None or not d.ee_deltas or d.spec.action.semantics is not Semantics.achieved or not d.moves.any():

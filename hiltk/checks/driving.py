@@ -56,10 +56,12 @@ def robot_answers(all_: Together) -> Iterator[Finding]:
     Cause:    a wrapper that looks for urdf_path where the robot has mujoco_model_path and drops every action; a frame
               turned by 90 degrees; a scale applied twice; a gripper that opens at -1.
     Detected: before training and evaluation, from the reset pose: full actions along x, y and z and closing, each by
-              itself over 4 cm (two steps of the gripper) towards the workspace's middle. By the state, the end effector
-              must go half to twice as far as that, and less than half as far aside. Takes 4 short episodes, which are
-              thrown away; nothing is driven where actions are no end-effector deltas or the state does not show it.
-    Mend:     see that env's action scale and frame are the robot's own, and that its driver is given the actions.
+              itself over 4 cm (two steps of the gripper) towards the workspace's middle. Takes 4 short episodes, which
+              are thrown away; nothing is driven where actions are no end-effector deltas or the state does not show it.
+              - by the state the end effector or the jaws go less than half or more than twice as far
+                [a_robot_that_ignores_actions, a_scale_applied_twice, a_gripper_the_other_way_round]
+              - the end effector goes over half as far aside [a_robot_turned_by_a_right_angle]
+    Fix:      see that env's action scale and frame are the robot's own, and that its driver is given the actions.
     Source:   devlogs 031, 034 and 036.
     """
     if all_.env is None or not _shows_what_it_does(all_.env.io_spec):

@@ -36,9 +36,11 @@ def wrong_format(d: Dataset) -> Iterator[Finding]:
     Cause:    the environment's 0, 1, 2 (close, hold, open) in a policy's range of -1 to 1; some code shifts values
               above 1 and leaves 0 and 1 alone, so close becomes hold and hold becomes open. Half the episodes in one
               format, half in the other.
-    Detected: per episode. Values above 1: only 0, 1 and 2 is the discrete format of LeRobot, anything else a raw
-              position. For a three-way gripper, any value but -1, 0 and 1. No value is ever reinterpreted.
-    Mend:     convert these episodes, or rebuild with hiltk fix-actions force=true.
+    Detected: no value is ever reinterpreted.
+              - an episode with values above 1 that are all 0, 1 or 2: the discrete format of LeRobot [close_hold_open]
+              - an episode with other values above 1: raw positions [raw_positions]
+              - any value but -1, 0 and 1 for a three-way gripper [not_three_way]
+    Fix:      convert these episodes, or rebuild with hiltk fix-actions force=true.
     Source:   devlogs 074 and 077; the legacy shift is in the code of 087.
     """
     values = gripper_actions(d)
@@ -73,11 +75,12 @@ def jaws_disagree(d: Dataset) -> Iterator[Finding]:
     Symptom:  a policy that reaches the cube and never grasps; or one that flaps.
     Cause:    a teleoperation quantiser with a threshold that slow closing never reaches, so it records "hold"; or one
               whose idle frames mean "close"; or a format converted the wrong way round.
-    Detected: over frames in which the jaws move by more than 2 of 100, weighted by how far: over 30 % under a zero
-              action, or a correlation with the action below 0.5. Frames at rest are left out: jaws that are told to
-              open further than they can stand still, which is sound and would spoil a correlation over all frames.
-              Per episode with at least 20 units of motion; recordings of the simulator correlate above 0.9.
-    Mend:     hiltk fix-actions force=true; on a leader arm, quantise at +-0.3 of a step, not at 0.1.
+    Detected: over frames in which the jaws move by more than 2 of 100, weighted by how far, per episode with at least
+              20 units of motion. Frames at rest are left out: jaws that are told to open further than they can stand
+              still, which is sound. Recordings of the simulator correlate above 0.9.
+              - over 30 % of the motion under a zero action [always_hold]
+              - a correlation with the action below 0.5 [inverted]
+    Fix:      hiltk fix-actions force=true; on a leader arm, quantise at +-0.3 of a step, not at 0.1.
     Source:   devlogs 074 and 077, read in the code.
     """
     values = gripper_actions(d)

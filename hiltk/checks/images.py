@@ -34,10 +34,12 @@ def unusable_frames(d: Dataset) -> Iterator[Finding]:
     Symptom:  a classifier that never fires, an encoder whose output is constant.
     Cause:    a camera that is covered, off or overexposed; or images scaled twice on their way into the dataset: 0..1
               stored as bytes is black, 0..255 clamped to 1 is white.
-    Detected: three frames of each of up to 60 episodes. All three have a mean outside 0.05 to 0.95 of full scale, or a
-              standard deviation below 0.02; or, where an arm is filmed, over half of the values are 255. (A rendered
-              toy environment may well be half white.)
-    Mend:     drop these episodes; look at the camera, or at what wrote the images.
+    Detected: three frames of each of up to 60 episodes, all three of which show the same.
+              - a mean outside 0.05 to 0.95 of full scale [black_frames, scaled_to_white]
+              - a standard deviation below 0.02 of full scale [flat_frames]
+              - where an arm is filmed, over half of the values at 255 (a rendered toy environment may well be half
+                white) [half_overexposed]
+    Fix:      drop these episodes; look at the camera, or at what wrote the images.
     Source:   devlogs 048, 059 and 068.
     """
     arm = d.spec is None or bool(d.spec.robot.model_hash)
@@ -60,9 +62,10 @@ def stuck_camera(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  the policy acts on the past; success falls in the middle of a session.
     Cause:    the camera's thread died, or it delivers fewer frames than the loop asks for.
-    Detected: two neighbouring frames of each of up to 60 episodes, taken where the arm moves most and by at least 1
-              degree, are equal to the last bit in over 10 % of the episodes, at least two of them (or the only one).
-    Mend:     replug the camera, lower its resolution or the loop's rate; drop these episodes.
+    Detected: - two neighbouring frames of each of up to 60 episodes, taken where the arm moves most and by at least 1
+                degree, are equal to the last bit in over 10 % of the episodes, at least two of them (or the only one)
+                [camera_died]
+    Fix:      replug the camera, lower its resolution or the loop's rate; drop these episodes.
     Source:   devlogs 047a, 076 and 081; vla-010.
     """
     if d.step_deg is None:
@@ -87,9 +90,12 @@ def changed_view(d: Dataset) -> Iterator[Finding]:
               down; images turned by a writer.
     Detected: small grey versions of the first frames of up to 60 episodes, where the arm rests. The dataset splits in
               two parts, each alike (mean correlation above 0.3; recordings of one view have 0.4 to 0.75), that differ
-              from each other (0.3 lower). If turning, mirroring or another camera's frames explain the second part, it
-              is an error; else a warning, since the scene may have been rearranged on purpose.
-    Mend:     address cameras by their path (by-id); split the dataset there and turn one part.
+              from each other (0.3 lower).
+              - turning, mirroring or another camera's frames explain the second part: an error
+                [upside_down_from_the_middle_on, cameras_swapped_from_the_middle_on]
+              - nothing explains it: a warning, since the scene may have been rearranged on purpose
+                [another_view_from_the_middle_on]
+    Fix:      address cameras by their path (by-id); split the dataset there and turn one part.
     Source:   devlogs 005, 026, 061 and 081.
     """
     small = {camera: d.seen(camera).small for camera in d.files.cameras}
@@ -150,10 +156,12 @@ def other_light(all_: Together) -> Iterator[Finding]:
 
     Symptom:  success drops from 55 to 28 % between two checkpoints; a classifier that fires in the evening.
     Cause:    lamp, daylight or camera changed between the sessions; demonstrations of an older set-up in the config.
-    Detected: first frames of the episodes of two datasets, for each camera: brightness or the share of a colour differs
-              by more than 15 %, and by more than 3 standard deviations of the episodes within each. Appearance that
-              varies on purpose from episode to episode does not count.
-    Mend:     record some episodes in today's light; leave the old session out.
+    Detected: first frames of the episodes of two datasets, for each camera. Appearance that varies on purpose from
+              episode to episode does not count.
+              - brightness differs by more than 15 %, and by more than 3 standard deviations of the episodes within each
+                [evening_light]
+              - so does the share of a colour [another_lamp]
+    Fix:      record some episodes in today's light; leave the old session out.
     Source:   devlogs 076, 081 and 082; the 70 % run trained on demonstrations of another lamp.
     """
     for one, other in combinations(all_.datasets, 2):
@@ -190,8 +198,9 @@ def small_for_resnet(all_: Together) -> Iterator[Finding]:
 
     Symptom:  a pretrained encoder that cannot tell where the cube is.
     Cause:    images recorded at 84 pixels: a ResNet-10 halves them five times and leaves 3 x 3 cells.
-    Detected: encoder.name=resnet with images below 96 pixels. Any other mismatch of sizes is refused with the specs.
-    Mend:     record with env.image_height=128 env.image_width=128, or use encoder=cnn.
+    Detected: any other mismatch of sizes is refused with the specs.
+              - encoder.name=resnet with images below 96 pixels [a_resnet_on_small_images]
+    Fix:      record with env.image_height=128 env.image_width=128, or use encoder=cnn.
     Source:   devlogs 019, 026 and 064.
     """
     if (all_.config.get("encoder") or {}).get("name") != "resnet":

@@ -33,9 +33,10 @@ def stale_end_effector(d: Dataset) -> Iterator[Finding]:
     Symptom:  none at all; the policy has half a proprioception and does the same motion for every cube.
     Cause:    the pose was read from a simulation that joint mirroring does not move (frozen in every demonstration), or
               computed with another arm model, an old calibration offset or another convention for angles.
-    Detected: per episode, median distance to forward kinematics of the same row's joints above 5 mm, or median
-              difference of an angle above 0.1 rad. Units and frame are the spec's.
-    Mend:     rebuild the state from the joints: bring the dataset over again with hiltk fix-actions or hiltk adopt.
+    Detected: against forward kinematics of the same row's joints, in the spec's units and frame.
+              - the median distance of an episode is above 5 mm [frozen_end_effector, elbow_offset]
+              - the median difference of an angle is above 0.1 rad [other_angles]
+    Fix:      rebuild the state from the joints: bring the dataset over again with hiltk fix-actions or hiltk adopt.
     Source:   found in the code behind devlogs 045 and 086; 032, 035, 036 (offsets), 023 (angles).
     """
     stored = d.of_state(EE_AXES)
@@ -70,10 +71,13 @@ def wrong_unit(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  constant shaking with any learner: degrees in a network made for radians are 57 times too large.
     Cause:    use_degrees or use_radians differs between recording sessions, or from what the dataset says of itself.
-    Detected: per episode, over the five arm joints. In degrees, no value above 3.5: no pose of the arm has every joint
-              that near zero for a whole episode. In radians, 1 % of values above 3.5. In a dataset without a spec:
-              some episodes that can only be radians beside some that can only be degrees.
-    Mend:     leave these sessions out, or bring them over apart with foreign.joint_unit=radians.
+    Detected: per episode, over the five arm joints.
+              - in degrees, no value above 3.5: no pose of the arm has every joint that near zero for a whole episode
+                [radians, one_session_in_radians]
+              - in radians, 1 % of values above 3.5 [degrees_said_to_be_radians]
+              - in a dataset without a spec, some episodes that can only be radians beside some that can only be degrees
+                [one_session_in_radians_without_a_spec]
+    Fix:      leave these sessions out, or bring them over apart with foreign.joint_unit=radians.
     Source:   devlogs 028, 029, 043 and 046.
     """
     joints = d.joints_as_stored
@@ -102,9 +106,11 @@ def beyond_limits(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  only one joint moves, or the arm jumps at reset; "negative values are not allowed".
     Cause:    another calibration or another arm: a reset pose of -104.84 degrees where the model ends at -100.
-    Detected: 1st to 99th percentile of a joint more than 5 degrees (gripper: 10 of 100) outside its limits. Calibrated
-              ranges of two arms differ by a few degrees, which is no fault.
-    Mend:     calibrate again, or use the model of the arm that was recorded (model_path).
+    Detected: 1st to 99th percentile of each joint. Calibrated ranges of two arms differ by a few degrees, which is no
+              fault.
+              - a joint more than 5 degrees outside its limits [beyond_the_model]
+              - the gripper more than 10 of 100 outside its limits [jaws_beyond_their_range]
+    Fix:      calibrate again, or use the model of the arm that was recorded (model_path).
     Source:   devlogs 030 and 062.
     """
     if d.spec is None or d.joints_deg is None or len(d.spec.robot.joints) != len(JOINTS):
@@ -129,9 +135,10 @@ def outside_workspace(all_: Together) -> Iterator[Finding]:
 
     Symptom:  the arm stops at an invisible wall that the demonstrator never met.
     Cause:    bounds of the environment that are smaller than what was demonstrated, or bounds in another frame.
-    Detected: 1st to 99th percentile of the end effector (forward kinematics) more than 1 cm outside the workspace of
-              the dataset's own spec, or of the environment that trains.
-    Mend:     set env.workspace_low_m and env.workspace_high_m to contain the demonstrations.
+    Detected: 1st to 99th percentile of the end effector (forward kinematics).
+              - more than 1 cm outside the workspace of the dataset's own spec [narrow_bounds]
+              - more than 1 cm outside the workspace of the environment that trains [narrow_bounds_of_the_environment]
+    Fix:      set env.workspace_low_m and env.workspace_high_m to contain the demonstrations.
     Source:   devlog 062.
     """
     for d in all_.datasets:
@@ -158,10 +165,12 @@ def reset_pose(all_: Together) -> Iterator[Finding]:
 
     Symptom:  training starts 4 cm above where demonstrations start; hours lost until somebody measures it.
     Cause:    inverse kinematics that reports success in the wrong unit, or another reset target than in the recording.
-    Detected: distance of the median first pose (forward kinematics) from robot.reset_ee_m, beyond the reset noise: 1.5
-              cm is a warning, 2.5 cm an error; against the dataset's own spec and the environment that trains. The
+    Detected: distance of the median first pose (forward kinematics) from robot.reset_ee_m, beyond the reset noise. The
               median of at least three episodes, so that one episode started by hand does not count.
-    Mend:     set env.reset_ee_m to where the demonstrations start, or look at the reset on the robot.
+              - 1.5 cm from the dataset's own is a warning [reset_a_little_elsewhere]
+              - 2.5 cm from the dataset's own is an error [reset_elsewhere]
+              - the same distances from that of the environment that trains [environment_that_resets_elsewhere]
+    Fix:      set env.reset_ee_m to where the demonstrations start, or look at the reset on the robot.
     Source:   devlogs 028, 029 and 072.
     """
     for d in all_.datasets:
@@ -189,9 +198,11 @@ def loose_lock(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  policies trained with a locked wrist miss; 18 episodes had to be thrown away.
     Cause:    the lock was applied to commands but not to mirrored joints.
-    Detected: per episode, a standard deviation above 1 degree, or a mean more than 2 degrees from the locked value
-              (robot.reset_joints; where that is not known, the median over the dataset).
-    Mend:     record these episodes again; the lock belongs in the environment.
+    Detected: - a standard deviation above 1 degree in an episode [loose_wrist]
+              - a mean more than 2 degrees from robot.reset_joints in an episode [wrist_locked_elsewhere]
+              - where that is not known, more than 2 degrees from the median over the dataset
+                [wrist_locked_elsewhere_once]
+    Fix:      record these episodes again; the lock belongs in the environment.
     Source:   devlog 047b.
     """
     if d.spec is None or d.joints_deg is None or not d.spec.robot.locked:
@@ -222,10 +233,12 @@ def leader_and_follower(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  the follower ignores the leader, or pulls it along; episodes of a few frames.
     Cause:    leader in degrees and follower in -100..100; leader locked and follower driving it; ranges that differ.
-    Detected: where actions are joint positions by name. Median difference to the state over the first 10 frames of an
-              episode above 10 degrees in some arm joint; or the action lags the state instead of leading it: shifting
-              it one frame back explains the motion over 20 % better than shifting it forward, in 50 frames of motion.
-    Mend:     the same norm mode and calibration for both arms; torque off on the leader.
+    Detected: where actions are joint positions by name.
+              - the median difference to the state over the first 10 frames of an episode is above 10 degrees in some
+                arm joint [a_leader_that_is_off]
+              - the action lags the state instead of leading it: shifting it one frame back explains the motion over 20
+                % better than shifting it forward, in 50 frames of motion [a_leader_that_trails]
+    Fix:      the same norm mode and calibration for both arms; torque off on the leader.
     Source:   devlogs 003, 004, 005 and 043.
     """
     names = [n.removeprefix("main_").removesuffix(".pos") for n in d.files.names("action")] if d.has("action") else []
@@ -268,9 +281,10 @@ def wrong_velocity(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  velocities twice too large in training; a policy that is sluggish or nervous on the robot.
     Cause:    fps in the spec is not the rate of the loop (a camera that blocks), frames dropped, or episodes resampled.
-    Detected: stored velocities against the change since the previous row times fps: slope outside 0.9 to 1.1, over all
-              joints that move. The loop must keep 90 % of its rate.
-    Mend:     record again with a loop that keeps its rate, or set the true fps.
+    Detected: the loop must keep 90 % of its rate.
+              - over all joints that move, the slope of stored velocities by the change since the previous row times fps
+                is outside 0.9 to 1.1 [wrong_rate]
+    Fix:      record again with a loop that keeps its rate, or set the true fps.
     Source:   vla-010; proprioception as in numbers, section 4.
     """
     joints, velocities = d.joints_as_stored, d.of_state([f"{j}.vel" for j in JOINTS])
@@ -302,8 +316,8 @@ def small_workspace(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  the arm hardly moves whatever it is told.
     Cause:    bounds calibrated by moving the arm about for two seconds.
-    Detected: an axis of robot.workspace narrower than 10 cm.
-    Mend:     measure the bounds over the whole table.
+    Detected: - an axis of robot.workspace narrower than 10 cm [two_seconds_of_calibration]
+    Fix:      measure the bounds over the whole table.
     Source:   devlog 017.
     """
     if d.spec is None or len(d.spec.robot.workspace_low_m) != 3 or len(d.spec.robot.workspace_high_m) != 3:
@@ -324,9 +338,10 @@ def stuck_state(d: Dataset) -> Iterator[Finding]:
     Symptom:  violent moves when control comes back; policies that ignore proprioception.
     Cause:    a cached joint reading: the last command stored as the present position, or a bus that stopped answering.
               Or a robot that ignores its actions.
-    Detected: at least 5 rows in a row with identical joints while every action exceeds 0.3 of its range, in more than
-              10 % of all rows that have such actions. Real joints tremble in the last digit.
-    Mend:     read the encoders every step.
+    Detected: real joints tremble in the last digit.
+              - at least 5 rows in a row with identical joints while every action exceeds 0.3 of its range, in more than
+                10 % of all rows that have such actions [cached_joints]
+    Fix:      read the encoders every step.
     Source:   devlogs 024, 031 and 087.
     """
     if d.joints_deg is None or not d.ee_deltas or not d.action.shape[1]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from hiltk import limits
+from hiltk.agents.schedules import parse_schedule
 from hiltk.checks.rule import Reads, rule
 from hiltk.checks.subject import Made, Together
 from hiltk.findings import Finding, Severity
@@ -19,6 +19,7 @@ LEAST_STD = 1e-4
 MOST_FAR = 0.8  # share of a dataset's rows
 LEAST_PRECISION, LEAST_RECALL, LEAST_ACCURACY = 0.9, 0.5, 0.9
 LEAST_EPISODES = 20
+LEAST_KEPT = 5000  # transitions of experience
 
 
 def _z(values: np.ndarray, stats: Stats) -> np.ndarray:
@@ -32,9 +33,11 @@ def narrow_statistics(all_: Together) -> Iterator[Finding]:
     Symptom:  none; the policy does the same motion everywhere, as if it had no proprioception. It has none.
     Cause:    statistics pasted by hand, or taken where a joint stands still: minimum and maximum equal, divided by
               1e-8, gives 600 million, and after a layer norm every other dimension changes a feature by 6e-8.
-    Detected: a standard deviation in the spec's statistics below a thousandth of the dimension's range, or below 1e-4.
-              hiltk's own statistics never go below a hundredth of the range.
-    Mend:     take the statistics from data: record, fix-actions and adopt do.
+    Detected: hiltk's own statistics never go below a hundredth of the range.
+              - a standard deviation in the spec's statistics below a thousandth of the dimension's range
+                [statistics_of_a_joint_at_rest]
+              - one below 1e-4 [statistics_without_spread]
+    Fix:      take the statistics from data: record, fix-actions and adopt do.
     Source:   found in every SAC config of the series, and emulated.
     """
     for name, spec in all_.specs():
@@ -60,11 +63,13 @@ def foreign_statistics(all_: Together) -> Iterator[Finding]:
 
     Symptom:  constant shaking; a pretrained policy that acts as if it had never seen the task.
     Cause:    the statistics are those of other data, or of another unit (degrees against radians: 57 times).
-    Detected: over 80 % of the rows of a dataset are more than 5 standard deviations off in some dimension, by its own
-              statistics or by those of a policy. Not 1 %, as first thought of: a dimension that rests and then jerks
-              may have 4 % out there by its own statistics (Chebyshev), and a sound policy that was cloned on the near
-              half of the table finds up to 46 % of sound play over all of it there.
-    Mend:     warm-start only from policies of the same units; take the statistics anew.
+    Detected: over 80 % of the rows of a dataset are more than 5 standard deviations off in some dimension. Not 1 %, as
+              first thought of: a dimension that rests and then jerks may have 4 % out there by its own statistics
+              (Chebyshev), and a sound policy that was cloned on the near half of the table finds up to 46 % of sound
+              play over all of it there.
+              - by the dataset's own statistics [statistics_of_radians]
+              - by those of a policy [a_policy_of_another_unit]
+    Fix:      warm-start only from policies of the same units; take the statistics anew.
     Source:   devlog 046, and the statistics of every SAC config of the series.
     """
     policies = [(p.name, p.spec) for p in all_.policies]
@@ -94,10 +99,14 @@ def weak_classifier(c: Made) -> Iterator[Finding]:
     Symptom:  episodes end in success with an empty hand, and the policy learns exactly that.
     Cause:    a threshold tried at 0.5 in training, 0.7 in the environment and 0.85 before; figures taken from frames
               that were trained on (98.15 % for 92.3 %).
-    Detected: on held-out episodes at the stored threshold: precision below 90 %, recall below 50 %, accuracy below
-              90 %, or no episode held out. The catalogue asks for a precision of 98 %; of the hundred or so positive
-              frames that are usually held out three mistakes would then be an alarm, and the hold rule forgives those.
-    Mend:     more failures (human=wandering keep=all) and more episodes; look at mistakes.png.
+    Detected: on held-out episodes at the stored threshold. The catalogue asks for a precision of 98 %; of the hundred
+              or so positive frames that are usually held out three mistakes would then be an alarm, and the hold rule
+              forgives those.
+              - precision below 90 % [poor_precision]
+              - recall below 50 % [poor_recall]
+              - accuracy below 90 % [poor_accuracy]
+              - no episode held out [nothing_held_out]
+    Fix:      more failures (human=wandering keep=all) and more episodes; look at mistakes.png.
     Source:   devlogs 061 and 065, and the comparison of classifiers v4.
     """
     metrics = c.json("metrics.json")
@@ -125,18 +134,20 @@ def drowned_policy(all_: Together) -> Iterator[Finding]:
 
     Symptom:  the robot shakes; nothing of a pretrained policy is to be seen.
     Cause:    a noise schedule made for learning from nothing: linear(1.0,0.1,50000) is still 0.98 after 1000 steps.
-    Detected: agent.noise starts above 0.5, or explore_steps are random, although the run starts from a policy (init=).
-    Mend:     agent=drqv2_pretrained, or agent.noise=linear(0.2,0.05,5000) agent.explore_steps=0.
+    Detected: although the run starts from a policy (init=)
+              - agent.noise starts above 0.5 [noise_of_a_beginner]
+              - explore_steps are random [random_steps_with_a_policy]
+    Fix:      agent=drqv2_pretrained, or agent.noise=linear(0.2,0.05,5000) agent.explore_steps=0.
     Source:   devlog 044; 050 had the opposite.
     """
     for name, config in _configs(all_):
         agent = config.get("agent") or {}
         if not config.get("init") or not agent.get("noise"):
             continue
-        first = [float(x) for x in re.findall(r"\d+\.?\d*(?:e-?\d+)?", str(agent["noise"]))[:1]]
-        if first and first[0] > limits.NOISE.alarm:
+        first = parse_schedule(str(agent["noise"]), where="agent.noise")(0)
+        if first > limits.NOISE.alarm:
             yield Finding(
-                f"training starts from a policy with noise of standard deviation {first[0]:g}",
+                f"training starts from a policy with noise of standard deviation {first:g}",
                 where=f"agent.noise={agent['noise']}, init={config['init']}",
                 fix="agent.noise=linear(0.2,0.05,5000) lets the policy show",
                 subject=name,
@@ -152,18 +163,29 @@ def drowned_policy(all_: Together) -> Iterator[Finding]:
 
 @rule("LRN005", covers=("F4", "F5"), steps=("train",), reads=Reads.together, severity=Severity.warning)
 def timid_or_wild(all_: Together) -> Iterator[Finding]:
-    """The entropy settings are known to stall human-in-the-loop training.
+    """The settings are known to stall human-in-the-loop training.
 
     Symptom:  the arm stays at home for 120 episodes at 2 mm a step; or corrections have no effect.
     Cause:    a target entropy of -dim: alpha falls to 0.03 and actions shrink; a starting temperature of 0.2 and
               entropy in the targets, with which interventions lose their weight; an online buffer of a few episodes.
-    Detected: settings of SAC: target_entropy at or below -dim(action) (unset is half of that), temperature above 0.1
-              with demonstrations, backup_entropy=true, or capacity below 5000 transitions and below the run's length.
-    Mend:     leave them out for the defaults; each is a legal choice, so this only warns.
+    Detected: - SAC: target_entropy at or below -dim(action); unset is half of that [a_target_entropy_of_minus_dim]
+              - SAC: temperature above 0.1 with demonstrations [a_high_temperature]
+              - SAC: backup_entropy=true with demonstrations [entropy_in_the_targets]
+              - any learner: capacity below 5000 transitions and below the run's length [a_buffer_of_a_few_episodes]
+    Fix:      leave them out for the defaults; each is a legal choice, so this only warns.
     Source:   devlogs 048, 063 and 072.
     """
     for name, config in _configs(all_):
         agent, dims = config.get("agent") or {}, _action_dims(all_)
+        kept, run = int(config.get("capacity") or 0), int(config.get("episodes") or 0) * _episode_steps(all_, config)
+        if 0 < kept < min(LEAST_KEPT, run):
+            yield Finding(
+                f"only {kept} transitions of experience are kept, of a run that has up to {run}: the policy soon knows "
+                "nothing but its last episodes",
+                where=f"capacity={kept}",
+                fix=f"capacity={LEAST_KEPT} or more, or all of the run",
+                subject=name,
+            )
         if "temperature" not in agent:
             continue
         target = agent.get("target_entropy")
@@ -198,6 +220,12 @@ def _configs(all_: Together) -> Iterator[tuple[str, dict[str, Any]]]:
     yield from ((p.name, p.config) for p in all_.policies if p.record.get("step") == "train")
 
 
+def _episode_steps(all_: Together, config: dict[str, Any]) -> int:
+    """Steps of the longest episode: the environment's own limit, else by the task's; 0 where neither is known."""
+    fps = next((spec.fps for _, spec in reversed(all_.specs())), 0.0)
+    return getattr(all_.env, "max_steps", 0) or round(float((config.get("task") or {}).get("time_limit_s") or 0) * fps)
+
+
 def _action_dims(all_: Together) -> int:
     return next((len(spec.action.dims) for _, spec in all_.specs()), 0)
 
@@ -209,8 +237,8 @@ def guards_spoke(p: Made) -> Iterator[Finding]:
     Symptom:  what the guard says.
     Cause:    see the guard: values beyond the reward, fewer updates than configured, demonstrations missing from the
               batches, takeovers that carry the episodes, success that fell.
-    Detected: rows in the policy's guards.csv, as the guards of training left them.
-    Mend:     what the guard says.
+    Detected: - rows in the policy's guards.csv, as the guards of training left them [a_guard_that_spoke]
+    Fix:      what the guard says.
     Source:   devlogs 058, 072 and 082, and the silent defects S10, S13 and S14.
     """
     for guard in noted(p.path):
@@ -224,8 +252,9 @@ def thin_evaluation(e: Made) -> Iterator[Finding]:
     Symptom:  8 of 10 one day, 6 of 10 the next; rates that cannot be compared.
     Cause:    ten episodes leave a success rate of 70 % anywhere between 40 and 89 %; actions sampled at evaluation add
               exploration noise.
-    Detected: fewer than 20 episodes of a policy, or stochastic=true.
-    Mend:     hiltk eval episodes=40, stochastic=false.
+    Detected: - fewer than 20 episodes of a policy [ten_episodes]
+              - stochastic=true [sampled_actions]
+    Fix:      hiltk eval episodes=40, stochastic=false.
     Source:   devlog 072 and the code's select_action, which samples.
     """
     counts: dict[str, int] = {}

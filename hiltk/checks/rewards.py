@@ -15,7 +15,7 @@ from hiltk.data.repair import NOISE_DEG, last_rows
 from hiltk.findings import Finding, Severity
 from hiltk.limits import SHOWS_SUCCESS
 from hiltk.observation import fit_image
-from hiltk.reward_rule import is_positive, run_lengths
+from hiltk.reward_rule import is_positive, payment, pays_success, run_lengths, settle
 from hiltk.rewards.hacking import payoff
 from hiltk.spec import RewardSpec
 
@@ -58,9 +58,10 @@ def few_successes(all_: Together) -> Iterator[Finding]:
 
     Symptom:  no learning after 50 episodes; Q stays near 1 and the critics see a reward in 0.9 % of the transitions.
     Cause:    demonstrations that stop at the very moment of success, or none that succeed.
-    Detected: under 2 % of the frames of all datasets together are labelled as success, or none where a step is about to
-              learn from them. A dataset of failures beside one of successes is as it should be.
-    Mend:     hiltk record steps_after_success=15, and keep demonstrations that succeed.
+    Detected: a dataset of failures beside one of successes is as it should be.
+              - under 2 % of the frames of all datasets together are labelled as success [terminal_labels_only]
+              - none are, where a step is about to learn from them [no_success_to_learn_from]
+    Fix:      hiltk record steps_after_success=15, and keep demonstrations that succeed.
     Source:   devlog 058.
     """
     labels = [d.column("success").astype(bool) for d in all_.datasets if d.has("success")]
@@ -81,9 +82,11 @@ def unpaid_success(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  critics learn that nothing pays.
     Cause:    a reader that takes a missing next.reward for 0, labels added without rewards.
-    Detected: an episode terminates in an observation labelled success and the reward of that step is below the rule's
-              success_value; or labels show success somewhere and no reward is ever above an ordinary step's.
-    Mend:     bring the dataset over again; the reward rule pays what the labels say.
+    Detected: - an episode terminates in an observation labelled success and the reward of that step is below the rule's
+                success_value [rewards_lost]
+              - labels show success for as long as the rule asks and no reward is ever above an ordinary step's (not
+                where a classifier pays: that it misses is REW007) [labels_added_without_rewards]
+    Fix:      bring the dataset over again; the reward rule pays what the labels say.
     Source:   devlog 025.
     """
     reward_rule = judged(d)
@@ -99,6 +102,14 @@ def unpaid_success(d: Dataset) -> Iterator[Finding]:
             where=f"{d.episodes(d.episode[unpaid])}, column next.reward",
             fix="the rewards are lost or of another rule: convert or record again",
         )
+    elif reward_rule.source != "classifier" and not np.any(pays_success(reward, reward_rule)):
+        ends_in = [i for i, (a, b) in enumerate(d.bounds) if b - a > 1 and settle(success[a:b], reward_rule).success]
+        if ends_in and payment(reward_rule, success=True) > payment(reward_rule, success=False):
+            yield Finding(
+                f"success holds in {len(ends_in)} episodes by their labels, and no step of the dataset is paid for it",
+                where=f"{d.episodes(ends_in)}, columns success and next.reward",
+                fix="labels were added without their rewards: hiltk label rewards=rule, or record again",
+            )
 
 
 @rule("REW003", covers=("E5",), steps=("train",), reads=Reads.together)
@@ -108,10 +119,12 @@ def flicker_pays(all_: Together) -> Iterator[Finding]:
     Symptom:  the policy hovers at the brink of success: 348 of return in 70 steps, where a clean grasp paid 119 in 30.
     Cause:    every positive frame was paid, so flicker beat finishing; or a step is rewarded.
     Detected: the best return of a policy that decides in every frame whether success shows, by dynamic programming over
-              the reward rule (hold, earliest step, values, time-outs), against the return of finishing at once. More,
-              or as much without ever finishing, is an error. Discount: the learner's, or 0.97. hiltk's rule pays
-              success once, so this comes down to step_value above (1 - discount) * success_value.
-    Mend:     reward.step_value=0 or below it.
+              the reward rule (hold, earliest step, values, time-outs), against the return of finishing at once.
+              Discount: the learner's, or 0.97. hiltk's rule pays success once, so this comes down to step_value above
+              (1 - discount) * success_value.
+              - more than finishing at once [steps_pay]
+              - as much without ever finishing [waiting_pays_as_much]
+    Fix:      reward.step_value=0 or below it.
     Source:   devlog 072.
     """
     discount = float((all_.config.get("agent") or {}).get("discount") or 0.97)
@@ -137,9 +150,10 @@ def foreign_rewards(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  one batch mixes 0 and 1 with +10 and -0.05; the critics fit neither.
     Cause:    sessions recorded under two rules; every positive frame paid.
-    Detected: a reward during the episode is neither success_value nor step_value of the spec, or an episode is paid
-              for success more than once. Not where the environment gives the reward itself.
-    Mend:     record or convert again; hiltk train pays demonstrations by its own rule.
+    Detected: not where the environment gives the reward itself.
+              - a reward during the episode is neither success_value nor step_value of the spec [two_rules]
+              - an episode is paid for success more than once [every_positive_frame_pays]
+    Fix:      record or convert again; hiltk train pays demonstrations by its own rule.
     Source:   devlog 072; the mixture was found in the code.
     """
     reward_rule = judged(d)
@@ -170,9 +184,9 @@ def idle_end(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  a policy that stops half-way and waits; a classifier trained on the resting pose.
     Cause:    recording went on after the task was done: 5 of 20 seconds.
-    Detected: the rows after the last one in which the arm or the jaws move (0.2 degrees, 1 of 100) or are told to
-              (0.05) make over 20 % of all rows, over the whole dataset.
-    Mend:     end episodes on success (hiltk record does), or drop the tail.
+    Detected: - the rows after the last one in which the arm or the jaws move (0.2 degrees, 1 of 100) or are told to
+                (0.05) make over 20 % of all rows, over the whole dataset [idle_tail]
+    Fix:      end episodes on success (hiltk record does), or drop the tail.
     Source:   devlogs 008 and 061.
     """
     if d.joints_deg is None or d.step_deg is None:
@@ -201,8 +215,10 @@ def shifted_labels(d: Dataset) -> Iterator[Finding]:
     Symptom:  a classifier with a fixed share of mistakes around the grasp; labels that are right by eye are not.
     Cause:    annotations counted from 1 and read from 0; every third frame labelled and spread over its neighbours.
     Detected: where the task's own predicate judged: at the step that pays, the label must have just held for hold_steps
-              observations. Over 5 % of the paid episodes in which it has not, or already had one step before.
-    Mend:     shift the labels, or label again.
+              observations. Over 5 % of the paid episodes
+              - in which it has not [labels_one_late]
+              - in which it already had one step before [labels_one_early]
+    Fix:      shift the labels, or label again.
     Source:   devlog 061, read in the code.
     """
     reward_rule = judged(d)
@@ -234,9 +250,12 @@ def blind_classifier(all_: Together) -> Iterator[Finding]:
     Cause:    images made differently from its training set (crop, normalisation), another lamp or camera, a classifier
               of another task.
     Detected: up to 60 labelled frames of success and of failure from each dataset that has 10 of both, through the
-              classifier's own live function, at its own threshold: under 50 % of successes recognised is a warning,
-              under 20 % an error; over 20 % of failures called success a warning, over 50 % an error.
-    Mend:     train the classifier on frames like these as well; see that both are of the same task.
+              classifier's own live function, at its own threshold.
+              - under 50 % of successes recognised is a warning [a_classifier_that_misses_most]
+              - under 20 % is an error [a_classifier_that_never_fires, a_classifier_on_negatives]
+              - over 20 % of failures called success is a warning [a_classifier_that_fires_often]
+              - over 50 % is an error [a_classifier_that_always_fires]
+    Fix:      train the classifier on frames like these as well; see that both are of the same task.
     Source:   devlogs 074, 075, 082 and 084.
     """
     from hiltk.rewards.classifier import SuccessClassifier

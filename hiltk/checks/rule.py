@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -25,6 +26,20 @@ class Reads(Enum):
     evaluation = "evaluation"
     together = "together"
 
+
+@dataclass(frozen=True)
+class Clause:
+    """One thing that a rule's explanation promises to detect, as ``- text [fault, ...]`` in the docstring.
+
+    Attributes:
+        shown_by: names of planted faults (`tests.faults.planted`) that set off this rule by it.
+    """
+
+    text: str
+    shown_by: tuple[str, ...]
+
+
+_SHOWN_BY = re.compile(r"\s+\[(\w+(?:,\s+\w+)*)\]$", re.M)
 
 Check = Callable[[Any], Iterable[Finding]]
 
@@ -52,7 +67,22 @@ class Rule:
 
     @property
     def explanation(self) -> str:
-        """Symptom, cause, detection, mending and source."""
+        """Symptom, cause, detection, fix and source, as a user reads them."""
+        return _SHOWN_BY.sub("", self._doc)
+
+    @property
+    def clauses(self) -> list[Clause]:
+        """What the explanation promises to detect."""
+        detected = self._doc.partition("\nDetected:")[2].partition("\nFix:")[0]
+        found = []
+        for item in re.split(r"(?:^ |\n +)- ", detected)[1:]:
+            shown_by = _SHOWN_BY.search(item)
+            assert shown_by is not None, f"{self.code}: what shows that {item}?"
+            found.append(Clause(" ".join(item[: shown_by.start()].split()), tuple(re.split(r",\s+", shown_by[1]))))
+        return found
+
+    @property
+    def _doc(self) -> str:
         return inspect.cleandoc(self.check.__doc__ or "")
 
     def apply(self, subject: Any) -> Iterator[Finding]:

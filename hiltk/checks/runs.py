@@ -31,7 +31,8 @@ def changed_files(all_: Together) -> Iterator[Finding]:
     Cause:    a synchronisation overwrote 14 local episodes with 26 old ones; a file was edited by hand.
     Detected: the fingerprint over all files against the one in run.yaml, for artifacts with a version. Reads every
               file, so it is no part of a step's gate.
-    Mend:     restore the files, or make the artifact again under a new version.
+              - they differ [a_file_edited_afterwards]
+    Fix:      restore the files, or make the artifact again under a new version.
     Source:   devlog 019.
     """
     for one in all_.all():
@@ -51,9 +52,12 @@ def contradictory_files(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  every step refuses it; or, elsewhere, a crash in the middle of an epoch.
     Cause:    a copy that was interrupted, a synchronisation of half the files, metadata or a spec edited by hand.
-    Detected: number, order, length and place of episodes, columns and their widths, frame rate, the videos' sizes and
-              numbers of frames, and what the spec says of them. No step's gate: each asks before it reads anything.
-    Mend:     as the finding says; restore the files, or record or download again.
+    Detected: no step's gate: each asks before it reads anything.
+              - number, order, length and place of episodes contradict each other [a_number_of_episodes_that_is_wrong]
+              - so do columns and their widths, or the videos' sizes and numbers of frames [a_column_of_another_width]
+              - so does what the spec says of them and of the frame rate [a_spec_of_another_rate]
+              - a number of the state, the action or the reward is not finite [a_reward_that_is_no_number]
+    Fix:      as the finding says; restore the files, or record or download again.
     Source:   devlog 019, and the workflow this project replaces: hand-fixed episodes, info and indices.
     """
     try:
@@ -74,7 +78,8 @@ def changed_inputs(all_: Together) -> Iterator[Finding]:
     Cause:    a config that names data by folder, and a folder whose contents were replaced.
     Detected: for each input in run.yaml that is still there: its version's recorded fingerprint against the one noted
               when it was used.
-    Mend:     make the policy or classifier again from data that is still there.
+              - they differ [demonstrations_replaced]
+    Fix:      make the policy or classifier again from data that is still there.
     Source:   devlog 072's successor: the 70 % run used offline_v1, not v3_lamp.
     """
     for one in [*all_.classifiers, *all_.policies, *all_.evaluations]:
@@ -106,9 +111,10 @@ def false_statistics(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  LeRobot normalises by numbers that nobody measured: states of 600 million, or actions of 0.
     Cause:    statistics pasted into a config or edited by hand after episodes were removed, merged or repaired.
-    Detected: minimum and maximum of state and action against the columns, off by more than 1 % of the data's range. A
-              dimension that hardly moved may be given the width of its floor, as `hiltk stats` and merging do.
-    Mend:     compute them anew; every step of hiltk writes them from the data.
+    Detected: minimum and maximum of state and action against the columns. A dimension that hardly moved may be given
+              the width of its floor, as `hiltk stats` and merging do.
+              - off by more than 1 % of the data's range [pasted_statistics]
+    Fix:      compute them anew; every step of hiltk writes them from the data.
     Source:   the workflow this project replaces: hand-pasted dataset_stats, hand-fixed stats.
     """
     stats = read_stats(d.path)
@@ -139,10 +145,12 @@ def other_robot(all_: Together) -> Iterator[Finding]:
     Symptom:  the wrist is wrong in training only; everything is off by a constant angle.
     Cause:    id or calibration_dir left empty in one config, so another calibration was used; a recalibration between
               recording and training; an offset that a new calibration had made obsolete.
-    Detected: robot.calibration_hash or calibration_id differ between artifacts that both have one; or the robot that is
-              about to act is calibrated and the data does not say how it was. Between a simulated and a real robot this
-              is a warning: that may be meant.
-    Mend:     calibrate once and record with it; or leave the old data out.
+    Detected: - robot.calibration_id differs between artifacts that both have one [two_arms]
+              - robot.calibration_hash differs, under the same id [an_arm_calibrated_again]
+              - between a simulated and a real robot this is a warning: that may be meant [a_simulated_and_a_real_arm]
+              - the robot that is about to act is calibrated and the data does not say how it was
+                [a_calibrated_arm_with_data_of_none]
+    Fix:      calibrate once and record with it; or leave the old data out.
     Source:   devlogs 049, 032, 052 and 023.
     """
     known = [
@@ -174,9 +182,10 @@ def unlike_specs(all_: Together) -> Iterator[Finding]:
 
     Symptom:  the arm drifts to the right; a crash after 20 minutes: 21 against 18 dimensions.
     Cause:    another frame, gripper format, state layout, image size or model of the arm.
-    Detected: the fields on which every step that joins artifacts insists, compared with the first artifact named. A
-              warning here, since not everything that is checked in one go must go together; the steps refuse.
-    Mend:     record or repair with the same settings.
+    Detected: compared with the first artifact named. A warning here, since not everything that is checked in one go
+              must go together; the steps refuse.
+              - the fields on which every step that joins artifacts insists differ [another_gripper_format]
+    Fix:      record or repair with the same settings.
     Source:   devlogs 026, 034, 051, 058, 075 and 077.
     """
     specs = all_.specs()
@@ -197,9 +206,10 @@ def episodes_twice(all_: Together) -> Iterator[Finding]:
 
     Symptom:  98 % on held-out data, 92 % in truth.
     Cause:    a merged dataset beside one of its parts; a dataset named twice; the same seed recorded twice.
-    Detected: equal states and actions over a whole episode of at least 5 rows. Between two datasets it is an error;
-              within one a warning: a deterministic robot may well do the same twice.
-    Mend:     name each dataset once, and either the merged one or its parts.
+    Detected: equal states and actions over a whole episode of at least 5 rows.
+              - between two datasets it is an error [a_dataset_beside_its_copy]
+              - within one a warning: a deterministic robot may well do the same twice [an_episode_recorded_twice]
+    Fix:      name each dataset once, and either the merged one or its parts.
     Source:   classifier v4, whose split by frames leaked 85 % of the validation set.
     """
     seen: dict[str, tuple[str, int]] = {}
@@ -229,9 +239,11 @@ def slow_loop(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  the policy is faster on the robot than the demonstrator was; jerks.
     Cause:    cameras that block for 30 to 66 ms each, a disk that is busy.
-    Detected: by the timestamps inside episodes: below 90 % of fps on average, or over 5 % of the frames more than 1.5
-              periods after the last. (LeRobot's recorder writes ideal timestamps; then only velocities can tell.)
-    Mend:     lower fps or the cameras' resolution until the loop keeps up.
+    Detected: by the timestamps inside episodes. (LeRobot's recorder writes ideal timestamps; then only velocities can
+              tell.)
+              - below 90 % of fps on average [late_frames]
+              - over 5 % of the frames more than 1.5 periods after the last [some_late_frames]
+    Fix:      lower fps or the cameras' resolution until the loop keeps up.
     Source:   vla-010.
     """
     if not d.has("timestamp"):

@@ -13,7 +13,7 @@ from hiltk.checks.rule import RULES
 from hiltk.learning import guards
 from hiltk.verbs import GATED
 
-SECTIONS = ("Symptom:", "Cause:", "Detected:", "Mend:", "Source:")
+SECTIONS = ("Symptom:", "Cause:", "Detected:", "Fix:", "Source:")
 FAMILIES = {"ACT", "GRP", "KIN", "IMG", "REW", "LRN", "RUN"}
 
 

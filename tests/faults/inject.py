@@ -19,6 +19,7 @@ from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.rewrite import replace_columns
 from hiltk.spec import STATE_KEY, Spec
 
+JOINTS = ("shoulder_pan.pos", "shoulder_lift.pos", "elbow_flex.pos", "wrist_flex.pos", "wrist_roll.pos")
 SPEC = Path("meta") / "hiltk_spec.yaml"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,11 @@ import yaml
 
 from hiltk.artifacts.store import Artifact
 from hiltk.checks.engine import Report, examine, gather
-from hiltk.checks.rule import RULES
-from hiltk.learning.guards import Finding as GuardFinding
+from hiltk.findings import Finding
 from hiltk.learning.guards import GuardLog
 from hiltk.rewards.classifier import SuccessClassifier
-from tests.faults.inject import Good, copy_artifact
-from tests.faults.test_dataset_faults import FAULTS, JOINTS
+from tests.faults.inject import JOINTS, Good, copy_artifact
+from tests.faults.recordings import ahead, behind, leader_recording
 
 
 def found(*artifacts: Artifact, config: dict[str, Any] | None = None, **options: Any) -> Report:
@@ -85,7 +83,7 @@ def test_statistics_of_a_policy(demos: Artifact, policy: Artifact, tmp_path: Pat
 
 def test_guards_that_spoke(policy: Artifact, tmp_path: Path) -> None:
     broken = copy_artifact(policy, tmp_path)
-    GuardLog(broken.path).write(12, [GuardFinding(code="q_bound", what="Q is 3", fix="agent.clip_target=true")])
+    GuardLog(broken.path).write(12, [Finding(code="q_bound", what="Q is 3", fix="agent.clip_target=true")])
     (finding,) = found(broken, select=["LRN006"]).warnings
     assert finding.what == "q_bound: Q is 3" and finding.where == "episode 12, guards.csv"
 
@@ -113,6 +111,12 @@ SAC = {"name": "sac", "temperature": 0.01, "target_entropy": None, "backup_entro
         ("LRN005", {"demos": ["demos"], "agent": SAC | {"target_entropy": -4}}),
         ("LRN005", {"demos": ["demos"], "agent": SAC | {"temperature": 0.2}}),
         ("LRN005", {"demos": ["demos"], "agent": SAC | {"backup_entropy": True}}),
+        ("LRN005", {"agent": DRQ, "capacity": 4999, "episodes": 101, "task": {"time_limit_s": 5.0}}),
+        ("", {"agent": DRQ, "capacity": 5000, "episodes": 150, "task": {"time_limit_s": 5.0}}),
+        ("", {"agent": DRQ, "capacity": 1000, "episodes": 20, "task": {"time_limit_s": 5.0}}),  # all of the run
+        ("LRN004", {"init": "bc", "agent": DRQ | {"noise": ".8"}}),
+        ("", {"init": "bc", "agent": DRQ | {"noise": ".2"}}),  # as the learner reads it, not 2
+        ("", {"init": "bc", "agent": DRQ | {"noise": "linear(2E-1,0.05,5000)"}}),
         ("IMG005", {"encoder": {"name": "resnet"}}),
         ("", {"init": "bc", "agent": DRQ}),
         ("", {"init": "", "agent": DRQ | {"noise": "linear(1.0,0.1,50000)", "explore_steps": 2000}}),
@@ -142,32 +146,6 @@ def test_inputs_replaced_under_the_same_name(demos: Artifact, policy: Artifact, 
     assert finding.what.startswith("demos@d-0001 is not what it was")
 
 
-def leader_recording(path: Path, demos: Good, goals: Callable[[np.ndarray], np.ndarray]) -> Artifact:
-    """The joints as plain LeRobot records a leader arm: actions are the leader's positions."""
-    from lerobot.datasets.lerobot_dataset import LeRobotDataset
-
-    features = {
-        name: {"dtype": "float32", "shape": (6,), "names": [*JOINTS, "gripper.pos"]}
-        for name in ("observation.state", "action")
-    }
-    dataset = LeRobotDataset.create("someone/leader", fps=10, features=features, root=path, use_videos=False)
-    for start, stop in demos.data.bounds:
-        joints = demos.files.column("observation.state")[start:stop, :6]
-        for state, action in zip(joints, goals(joints), strict=True):
-            dataset.add_frame({"observation.state": state, "action": action.astype(np.float32), "task": "lift"})
-        dataset.save_episode()
-    dataset.finalize()
-    return Artifact("datasets", path.name, "", path, origin=str(path))
-
-
-def ahead(joints: np.ndarray) -> np.ndarray:
-    return np.concatenate([joints[1:], joints[-1:]])
-
-
-def behind(joints: np.ndarray) -> np.ndarray:
-    return np.concatenate([joints[:1], joints[:-1]])
-
-
 def test_a_leader_that_leads_and_others(good: Good, tmp_path: Path) -> None:
     """Recordings of LeRobot's own recorder, without a spec of ours: sound, offset, led by the follower, dead."""
     assert found(leader_recording(tmp_path / "sound", good, ahead)).findings == []
@@ -177,13 +155,3 @@ def test_a_leader_that_leads_and_others(good: Good, tmp_path: Path) -> None:
     assert codes(found(led)) == ["KIN007"] and "trails" in found(led).findings[0].what
     dead = leader_recording(tmp_path / "dead", good, lambda joints: joints * 0)
     assert codes(found(dead)) == ["ACT001"]
-
-
-NAMED_HERE = {
-    "ACT008", "IMG004", "IMG005", "KIN007", "LRN003", "LRN004", "LRN005", "LRN006", "LRN007", "REW007",
-    "RUN001", "RUN002", "RUN004", "RUN005", "RUN006",
-}  # fmt: skip
-
-
-def test_every_rule_has_its_fault() -> None:
-    assert {code for code, _ in FAULTS} | NAMED_HERE == set(RULES)

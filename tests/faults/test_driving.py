@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +13,13 @@ import pytest
 from hiltk.checks.driving import robot_answers
 from hiltk.checks.subject import Together
 from hiltk.config.commands import TrainConf
-from hiltk.config.groups import GymnasiumConf, RewardConf, SacConf, So101SimConf, TaskConf
+from hiltk.config.groups import GymnasiumConf, RewardConf, SacConf, TaskConf
 from hiltk.envs.base import HilEnv
 from hiltk.envs.make import make_env
 from hiltk.errors import UserError
 from hiltk.spec import GripperFormat
 from hiltk.steps import train
-
-BLIND = So101SimConf(cameras=[])
-REACH = TaskConf(name="reach")
+from tests.faults.robots import BLIND, REACH, Wrong
 
 
 def said_of(env: HilEnv) -> list[str]:
@@ -45,22 +42,6 @@ def said_of(env: HilEnv) -> list[str]:
 )
 def test_the_simulated_arm_answers(changes: dict[str, Any]) -> None:
     assert said_of(make_env(replace(BLIND, **changes), REACH, RewardConf(), seed=0)) == []
-
-
-class Wrong(HilEnv):
-    """The simulated arm behind something that changes its actions, or says something else of them."""
-
-    def __init__(self, change: Callable[[np.ndarray], np.ndarray], **action: Any) -> None:
-        self.env = make_env(BLIND, REACH, RewardConf(), seed=0)
-        self.io_spec = copy.deepcopy(self.env.io_spec)
-        self.io_spec.action = replace(self.io_spec.action, **action)
-        self.change = change
-
-    def reset(self, **options: Any) -> Any:
-        return self.env.reset(**options)
-
-    def step(self, action: np.ndarray) -> Any:
-        return self.env.step(self.change(action).astype(np.float32))
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from hiltk.errors import ConfigError, UserError
 from hiltk.spec import GripperFormat, Semantics
 from hiltk.steps import adopt, drop_episodes, fix_actions, label, merge, record, split, stats
 from tests.faults.inject import Good
-from tests.faults.test_artifact_faults import ahead, leader_recording
+from tests.faults.recordings import ahead, leader_recording
 
 SMALL = So101SimConf(image_height=16, image_width=16)
 WORKSPACE = {"workspace_low_m": [0.10, -0.2, 0.008], "workspace_high_m": [0.38, 0.2, 0.25]}

@@ -31,7 +31,7 @@ from hiltk.configuring.files import groups
 from hiltk.diagnostics import causes
 from hiltk.errors import ConfigError, UserError
 from hiltk.learning import guards
-from hiltk.rewards.drift import QUANTITIES
+from hiltk.rewards.drift import LOOKS
 from hiltk.spec import Spec
 from hiltk.verbs import STEPS
 from tests.rails.config_job import options
@@ -183,8 +183,8 @@ def _fields(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def guard_codes() -> list[str]:
     """As they stand in ``guards.csv``, where what a classifier's drift monitor says goes, too."""
-    drift = [f"drift_CAMERA_{quantity}_{side}" for quantity in QUANTITIES for side in ("low", "high")]
-    return [*_first_words(guards, "Finding"), *drift]
+    drift = [f"drift_CAMERA_{quantity}_{'high' if high else 'low'}" for quantity, high in LOOKS]
+    return [*_words(guards, "Finding", "code"), *drift]
 
 
 def _first_words(module: types.ModuleType, call: str) -> list[str]:
@@ -192,6 +192,15 @@ def _first_words(module: types.ModuleType, call: str) -> list[str]:
     nodes = [n for n in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(n, ast.Call) and n.args]
     firsts = [n.args[0] for n in nodes if isinstance(n.func, ast.Name) and n.func.id == call]
     return sorted({first.value for first in firsts if isinstance(first, ast.Constant)})
+
+
+def _words(module: types.ModuleType, call: str, key: str) -> list[str]:
+    """The same of the argument ``key``."""
+    nodes = [n for n in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(n, ast.Call)]
+    given = [
+        k.value for n in nodes if isinstance(n.func, ast.Name) and n.func.id == call for k in n.keywords if k.arg == key
+    ]
+    return sorted({value.value for value in given if isinstance(value, ast.Constant)})
 
 
 def _hiltk(*words: str) -> str:

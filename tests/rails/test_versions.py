@@ -23,7 +23,7 @@ from hiltk.errors import UserError
 from hiltk.formats import CHECKPOINT, CLASSIFIER, POLICY, RUN, SPEC, STATISTICS, Format
 from hiltk.learning import checkpoint
 from hiltk.rewards.classifier import SuccessClassifier
-from hiltk.rewards.drift import Statistics
+from hiltk.rewards.training_images import Statistics
 from hiltk.spec import STATE_KEY, Spec
 
 SAMPLES = Path(__file__).parent / "samples"

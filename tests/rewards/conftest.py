@@ -11,7 +11,9 @@ import torch
 from hiltk.config.commands import AugmentConf, ClassifierConf
 from hiltk.config.groups import EncoderConf
 from hiltk.data.episode import Episode
+from hiltk.rewards.training_images import Statistics
 from hiltk.spec import STATE_KEY, ImageSpec, Spec
+from tests.rewards.scenes import episode, statistics_of
 
 SIZE = 32
 WRIST = "observation.images.wrist"
@@ -66,3 +68,8 @@ def conf() -> ClassifierConf:
 def episodes() -> list[Episode]:
     """Six successes and six failures of 12 frames."""
     return [labelled_episode([False] * 8 + [i < 6] * 4, seed=i) for i in range(12)]
+
+
+@pytest.fixture(scope="session")
+def trained() -> Statistics:
+    return statistics_of([episode(seed) for seed in range(40)], held_out=10)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,73 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hiltk.errors import UserError
-from hiltk.formats import STATISTICS
-from hiltk.rewards.cloud import Cloud, fit_cloud
+from hiltk.rewards.cloud import Cloud
 from hiltk.rewards.drift import LOOKS, Drift, DriftMonitor
 from hiltk.rewards.training_images import (
-    EPISODES,
-    FALSE_ALARMS,
     NEWEST,
-    SCALARS,
-    TENSORS,
     Known,
     Statistics,
-    known,
-    measure,
     scale,
 )
-from hiltk.rewards.views import QUANTITIES, align, describe, look, small_grey
-
-SIZE, LENGTH, CAMERAS = 32, 8, ("wrist", "front")
-VERSION = STATISTICS.version
-Images = dict[str, np.ndarray]
-
-
-def scene(camera: str, seed: int) -> np.ndarray:
-    """An episode (T, H, W, 3): a room that is always the same, a moving object, and a lamp that varies a little."""
-    rng = np.random.default_rng([seed, CAMERAS.index(camera)])
-    y, x = np.mgrid[:SIZE, :SIZE] / SIZE
-    room = np.stack([150 - 60 * y, 100 + 40 * x, 60 + 30 * y * x], axis=-1)
-    room[SIZE // 2 :, 3:8] += 40 * (1 + CAMERAS.index(camera))
-    start, speed, lamp = rng.uniform(8, 12), rng.uniform(0.1, 0.3), rng.normal(1, 0.02)
-    frames = []
-    for t in range(LENGTH):
-        frame = room.copy()
-        at = int(start + speed * t)
-        frame[6:12, at : at + 5] = (190, 60, 40)
-        frames.append(lamp * frame + rng.normal(0, 4, frame.shape))
-    return np.clip(frames, 0, 255).astype(np.uint8)
-
-
-def episode(seed: int) -> Images:
-    return {camera: scene(camera, seed) for camera in CAMERAS}
-
-
-PROJECTION = np.random.default_rng(0).normal(size=(SIZE * SIZE * 3 // 16, 12)) / 60
-
-
-def embed(frames: np.ndarray) -> np.ndarray:
-    """Stands in for an encoder: random projections (N, 12) of small grey frames, squashed as ours are."""
-    small = frames.reshape(len(frames), SIZE // 4, 4, SIZE // 4, 4, 3).mean((2, 4)).reshape(len(frames), -1)
-    return np.tanh((small - 110) @ PROJECTION / 30).astype(np.float32)
-
-
-def statistics_of(episodes: list[Images], held_out: int) -> Statistics:
-    count = len(episodes) * LENGTH
-    number = np.repeat(np.arange(len(episodes)), LENGTH)
-    return measure(
-        {camera: np.stack([e[camera][0] for e in episodes]) for camera in CAMERAS},
-        {camera: embed(np.concatenate([e[camera] for e in episodes])) for camera in CAMERAS},
-        np.arange(count) % LENGTH >= LENGTH - 2,
-        number,
-        number >= len(episodes) - held_out,
-    )
-
-
-@pytest.fixture(scope="module")
-def trained() -> Statistics:
-    return statistics_of([episode(seed) for seed in range(40)], held_out=10)
+from hiltk.rewards.views import QUANTITIES, look
+from tests.rewards.scenes import CAMERAS, SIZE, Images, blobs, embed, episode, scene
 
 
 def watch(monitor: DriftMonitor, images: Images) -> list[Drift]:
@@ -89,143 +30,6 @@ def watch(monitor: DriftMonitor, images: Images) -> list[Drift]:
     for t in range(len(embeddings)):
         new += monitor.see({f"observation.images.{c}": v[t] for c, v in images.items()}, embeddings[t])
     return new
-
-
-# ---------------------------------------------------------------- golden numbers
-
-
-def test_a_frame_in_numbers() -> None:
-    frame = np.zeros((8, 8, 3), np.uint8)
-    frame[:] = (100, 50, 50)
-    np.testing.assert_allclose(describe(frame), [200 / 3, 101 / 203, 51 / 203, 51 / 203, 0, 0], atol=1e-9)
-    stripes = np.zeros((8, 8, 3), np.uint8)
-    stripes[:, ::2] = 200
-    # Grey 0 and 200 in turn: deviation 100; every second difference is 400 up or down, the edges reflected alike.
-    np.testing.assert_allclose(describe(stripes), [100, 1 / 3, 1 / 3, 1 / 3, 4.0, 100], atol=1e-6)
-    np.testing.assert_allclose(describe(np.zeros((8, 8, 3), np.uint8)), [0, 1 / 3, 1 / 3, 1 / 3, 0, 0])
-
-
-@settings(deadline=None)
-@given(st.integers(0, 1000), st.floats(0.4, 1.0))
-def test_a_lamp_changes_neither_colours_nor_sharpness(seed: int, gain: float) -> None:
-    frame = scene("wrist", seed)[0]
-    before, after = describe(frame), describe((frame * gain).astype(np.uint8))
-    assert after[0] == pytest.approx(gain * before[0], abs=1)
-    np.testing.assert_allclose(after[1:4], before[1:4], atol=0.01)
-    assert after[4] == pytest.approx(before[4], rel=0.05)
-
-
-def blobs(size: int, right: float = 0.0, down: float = 0.0) -> np.ndarray:
-    """A view (size, size, 3) whose things can be put anywhere, by fractions of its side."""
-    y, x = np.mgrid[:size, :size] / size
-    spots = [(0.3, 0.4, 120), (0.7, 0.6, 90), (0.55, 0.25, -60)]
-    grey = 90 + sum(a * np.exp(-((x - u - right) ** 2 + (y - v - down) ** 2) / 0.02) for u, v, a in spots)
-    return np.repeat(grey[..., None], 3, axis=-1).astype(np.uint8)
-
-
-@pytest.mark.parametrize("size", [32, 64, 160])
-@settings(deadline=None)
-@given(st.floats(-0.1, 0.1), st.floats(-0.1, 0.1), st.floats(0.5, 1.2))
-def test_a_shift_is_measured_in_pixels_of_the_frame_whatever_the_light(
-    size: int, right: float, down: float, gain: float
-) -> None:
-    moved = (blobs(size, right, down) * gain).astype(np.uint8)
-    found = align(moved, small_grey(blobs(size)))
-    np.testing.assert_allclose(found[:2], [right * size, down * size], atol=0.01 * size)
-    assert 0 <= found[2] < 0.1  # the borders show something else
-
-
-def test_what_cannot_be_aligned_is_unlike_and_not_shifted() -> None:
-    usual = small_grey(blobs(64))
-    np.testing.assert_allclose(align(blobs(64), usual), [0, 0, 0], atol=1e-3)
-    for frame in (np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)):
-        np.testing.assert_array_equal(align(frame, usual), [0, 0, 1])
-    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    assert np.abs(align(noise, usual)[:2]).max() <= 16 and align(noise, usual)[2] > 0.5
-
-
-def test_limits_by_student() -> None:
-    values, every = np.array([100.0, 200.0, 300.0]), np.ones(3, bool)
-    # Mean 200, deviation 100. The moving average varies by 0.2 / 1.8 of the variance, the mean by a third of it;
-    # t with 2 degrees of freedom is 2.92 at 5 %.
-    made = known("contrast", values, every, 0.05)
-    assert (made.mean, made.spread) == (pytest.approx(200), pytest.approx(100))
-    assert made.limit == pytest.approx(2.919986 * (1 / 9 + 1 / 3) ** 0.5)
-    # Around the mean of the two held out, as wide as all: deviation of logarithms 1 with 3 degrees of freedom, t 2.353.
-    both = np.exp([1.0, 2.0, 3.0, 4.5, 5.5])
-    new = np.array([False, False, False, True, True])
-    made = known("embedding", both, new, 0.05)
-    assert (made.mean, made.spread) == (pytest.approx(5), pytest.approx((2.5 / 3) ** 0.5))
-    assert made.limit == pytest.approx(2.353363 * (1 / 9 + 1 / 2) ** 0.5)
-    assert known("contrast", values[:1], every[:1], 0.05).limit == np.inf
-    # Alike to the digit is no reason to call the next one drifted.
-    assert known("brightness", np.full(9, 100.0), np.ones(9, bool), 0.05).spread == pytest.approx(4)
-    assert known("right", np.zeros(9), np.ones(9, bool), 0.05).spread == 0.5
-
-
-@settings(deadline=None)
-@given(st.integers(3, 60), st.integers(0, 100), st.sampled_from(QUANTITIES))
-def test_few_episodes_give_wide_limits(count: int, seed: int, quantity: str) -> None:
-    values = np.exp(np.random.default_rng(seed).normal(size=count))
-    every = np.ones(count, bool)
-    few, many = (known(quantity, np.tile(values, n), np.tile(every, n), 1e-6).limit for n in (1, 4))
-    assert few > many > 4.75 * (NEWEST / (2 - NEWEST)) ** 0.5  # a Gaussian's, of a mean known exactly
-
-
-def test_distance_of_embeddings() -> None:
-    rng = np.random.default_rng(0)
-    success = np.arange(4000) % 2 == 0
-    spread = np.array([0.5, 2.0, 1.0])
-    points = rng.normal(size=(4000, 3)) * spread + np.where(success[:, None], 10.0, -10.0)
-    fitted = fit_cloud(points, success, episodes=4000)
-    np.testing.assert_allclose(np.sqrt((fitted.distance(points) ** 2).mean()), 1.0, rtol=0.01)
-    # Three deviations along one of three dimensions, from the nearer class: 3 / sqrt(3).
-    away = np.full((1, 3), 10.0) + np.array([[0.0, 6.0, 0.0]])
-    assert fitted.distance(away)[0] == pytest.approx(3**0.5, rel=0.05)
-
-
-def test_few_episodes_shrink_towards_the_identity() -> None:
-    rng = np.random.default_rng(0)
-    points = np.repeat(rng.normal(size=(3, 8)), 50, axis=0)  # three episodes of equal frames: rank 2 at most
-    fitted = fit_cloud(points, np.zeros(150, bool), episodes=3)
-    assert np.isfinite(fitted.whitening).all() and fitted.means.shape == (1, 8)
-    assert fitted.distance(rng.normal(size=(1, 8)))[0] < 10
-
-
-# ---------------------------------------------------------------- saved and loaded
-
-
-def test_saved_with_the_classifier_and_readable(trained: Statistics, tmp_path: Path) -> None:
-    trained.save(tmp_path)
-    plain = json.loads((tmp_path / SCALARS).read_text())
-    assert (plain["episodes"], plain["frames"], plain["held_out"]) == (40, 320, 10)
-    assert set(plain["cameras"]["wrist"]) == set(QUANTITIES)
-    low, *_, high = plain["cameras"]["wrist"]["brightness"]["quantiles"]
-    assert low < plain["cameras"]["wrist"]["brightness"]["mean"] < high
-    loaded = Statistics.load(tmp_path)
-    assert loaded is not None and loaded.cameras == trained.cameras
-    for camera in CAMERAS:
-        np.testing.assert_array_equal(loaded.clouds[camera].whitening, trained.clouds[camera].whitening)
-        np.testing.assert_array_equal(loaded.usual[camera], trained.usual[camera])
-
-
-def test_a_classifier_of_before_has_none(trained: Statistics, tmp_path: Path) -> None:
-    assert Statistics.load(tmp_path) is None
-    trained.save(tmp_path)
-    (tmp_path / SCALARS).write_text('{"version": 1, "cameras": {}}')  # those of before looked at whole episodes
-    assert Statistics.load(tmp_path) is None
-
-
-@pytest.mark.parametrize("damage", ["{", "[]", f'{{"version": {VERSION}}}', f'{{"version": {VERSION + 1}}}'])
-def test_damaged_statistics_are_refused(trained: Statistics, tmp_path: Path, damage: str) -> None:
-    trained.save(tmp_path)
-    (tmp_path / SCALARS).write_text(damage)
-    with pytest.raises(UserError, match="statistics of its training images cannot be used"):
-        Statistics.load(tmp_path)
-    trained.save(tmp_path)
-    (tmp_path / TENSORS).unlink()
-    with pytest.raises(UserError, match="statistics of its training images cannot be used"):
-        Statistics.load(tmp_path)
 
 
 # ---------------------------------------------------------------- the charts
@@ -289,20 +93,6 @@ def test_the_larger_the_sooner(away: int, spread: float, limit: float, dark: boo
     assert monitors == expected
     if monitors:
         assert monitor.found[0].high is not dark
-
-
-def test_false_alarms_of_whole_trainings() -> None:
-    """200 trainings of 1000 episodes, each with 40 training episodes of its own to know them by, two cameras."""
-    rng, runs, charts = np.random.default_rng(0), 200, 2 * len(QUANTITIES)
-    chance = FALSE_ALARMS / (EPISODES * charts * 2)
-    values = rng.normal(100, 30, (runs, charts, 40))
-    made = [[known("contrast", v, np.ones(40, bool), chance) for v in run] for run in values]
-    mean, spread, limit = (np.array([[getattr(k, n) for k in r] for r in made]) for n in ("mean", "spread", "limit"))
-    average, alarms = np.zeros((runs, charts)), np.zeros((runs, charts), bool)
-    for _ in range(EPISODES):
-        average += NEWEST * ((rng.normal(100, 30, (runs, charts)) - mean) / spread - average)
-        alarms |= abs(average) > limit
-    assert 0 < alarms.any(axis=1).mean() <= FALSE_ALARMS
 
 
 # ---------------------------------------------------------------- alarms
