@@ -1,4 +1,4 @@
-"""The errors a user sees: one message that says what is wrong, where, and how to mend it."""
+"""The errors a user sees: one message that says what is wrong, where, and how to fix it."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ class HiltkError(Exception):
     Args:
         what: what is wrong, in one sentence.
         where: the file, episode, key or value concerned.
-        fix: what to type or change to mend it.
+        fix: what to type or change to fix it.
     """
 
     exit_code = 1
