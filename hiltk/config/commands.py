@@ -123,6 +123,11 @@ class ForeignConf:
 
 
 @dataclass
+class StatedConf(ForeignConf):
+    """The same for `hiltk fix-actions`: what is not stated is as it stands here."""
+
+
+@dataclass
 class AdoptedConf(ForeignConf):
     """Conventions of a dataset made elsewhere, where known; what is empty or null is inferred from the data."""
 
@@ -170,7 +175,7 @@ class FixActionsConf(StepConf):
     method: Semantics = setting(
         Semantics.achieved, "achieved: what the arm did, from consecutive states; commanded: from foreign.commands"
     )
-    foreign: ForeignConf = setting(ForeignConf(), "conventions of a dataset made elsewhere")
+    foreign: StatedConf = setting(StatedConf(), "conventions of a dataset made elsewhere")
     force: bool = setting(False, "rebuild every action, even in an intact dataset")
     checks: ChecksConf = setting(ChecksConf(), CHECKS)
 

@@ -11,7 +11,7 @@ from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
 from hiltk.checks.engine import expand
 from hiltk.checks.gate import examine_written, notes, refuse
-from hiltk.config.commands import REBUILD, AdoptedConf, FixActionsConf, ForeignConf
+from hiltk.config.commands import REBUILD, AdoptedConf, FixActionsConf, StatedConf
 from hiltk.data.adopt import adopt_as_stated, check_conventions
 from hiltk.data.adopt_questions import Decider
 from hiltk.data.consistency import require_consistent
@@ -89,11 +89,11 @@ def _require_own_format(cfg: FixActionsConf, spec: Spec, files: LeRobotFiles) ->
         "action_scale_m": spec.action.scale_m,
         "gripper": spec.action.gripper,
         "gripper_step": spec.action.gripper_step,
-        "foreign": ForeignConf(),
+        "foreign": StatedConf(),
         "method": Semantics.achieved,
     }
     for key, value in own.items():
-        default = ForeignConf() if key == "foreign" else getattr(FixActionsConf, key)
+        default = StatedConf() if key == "foreign" else getattr(FixActionsConf, key)
         if getattr(cfg, key) not in (value, default):
             said = "foreign.*" if key == "foreign" else f"{key}={_word(getattr(cfg, key))}"
             has = f"it has {key}={_word(value)}"

@@ -17,12 +17,12 @@ from hiltk.config.commands import (
     DropConf,
     Fault,
     FixActionsConf,
-    ForeignConf,
     LabelConf,
     MergeConf,
     RecordConf,
     SplitBy,
     SplitConf,
+    StatedConf,
     StatsConf,
 )
 from hiltk.config.groups import HumanConf, JitterConf, RewardConf, So101SimConf, TaskConf
@@ -102,7 +102,7 @@ def test_what_adopt_makes_of_lerobots_own_recorder(good: Good, tmp_path: Path) -
     paths = {"root": str(tmp_path), "dataset": str(theirs.path)}
     clean(adopt.run(AdoptConf(name="adopted", foreign=AdoptedConf(**foreign), **paths)))
     for method in (Semantics.achieved, Semantics.commanded):
-        conf = ForeignConf(**foreign, commands="action" if method is Semantics.commanded else "")
+        conf = StatedConf(**foreign, commands="action" if method is Semantics.commanded else "")
         clean(fix_actions.run(FixActionsConf(name=method.name, foreign=conf, method=method, **paths)))
 
 

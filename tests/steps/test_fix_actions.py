@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hiltk.artifacts.store import resolve
-from hiltk.config.commands import Fault, FixActionsConf, ForeignConf, RecordConf
+from hiltk.config.commands import Fault, FixActionsConf, RecordConf, StatedConf
 from hiltk.config.groups import RewardConf, So101SimConf, TaskConf
 from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import SPEC_FILE, dataset_spec, load_episodes
@@ -150,7 +150,7 @@ def test_an_intact_dataset_is_refused(recorded: dict[str, Path], tmp_path: Path)
         ({"gripper": GripperFormat.discrete3}, "gripper=discrete3, but it has gripper=continuous"),
         ({"action_scale_m": 0.01}, "action_scale_m=0.01, but it has action_scale_m=0.02"),
         ({"gripper_step": 10.0}, "gripper_step=10.0, but it has gripper_step=15.0"),
-        ({"foreign": ForeignConf(joint_unit="radians")}, "foreign.*, but it is one of hiltk's"),
+        ({"foreign": StatedConf(joint_unit="radians")}, "foreign.*, but it is one of hiltk's"),
     ],
 )
 def test_settings_that_contradict_the_datasets_own_spec(
@@ -313,8 +313,8 @@ def foreign(simulated: list[Episode], tmp_path_factory: pytest.TempPathFactory) 
     return record_foreign(tmp_path_factory.mktemp("foreign") / "dataset", simulated)
 
 
-def conventions(**changes: Any) -> ForeignConf:
-    base = ForeignConf(
+def conventions(**changes: Any) -> StatedConf:
+    base = StatedConf(
         cameras={"wrist": "observation.images.gripper_cam"},
         success_last_frames=6,
         task="lift",
@@ -385,7 +385,7 @@ def test_which_episodes_succeeded(foreign: Path, tmp_path: Path) -> None:
 
 
 def test_native_size_and_their_own_camera_names(foreign: Path, tmp_path: Path) -> None:
-    artifact = fix_actions.run(conf(tmp_path, foreign, foreign=ForeignConf()))
+    artifact = fix_actions.run(conf(tmp_path, foreign, foreign=StatedConf()))
     spec = dataset_spec(artifact.path)
     assert [(i.name, i.height, i.width) for i in spec.images] == [("gripper_cam", 64, 96)]
     assert spec.task == "Pick up the cube."
@@ -429,7 +429,7 @@ def test_a_hiltk_dataset_that_lost_its_spec_can_be_brought_back(shared_dataset: 
 
     path = Path(shutil.copytree(shared_dataset, tmp_path / "copy"))
     (path / SPEC_FILE).unlink()
-    made = load_episodes(fix_actions.run(conf(tmp_path, path, foreign=ForeignConf(task="lift"))).path)
+    made = load_episodes(fix_actions.run(conf(tmp_path, path, foreign=StatedConf(task="lift"))).path)
     for a, b in zip(made, load_episodes(shared_dataset), strict=True):
         np.testing.assert_allclose(a.observations[STATE_KEY], b.observations[STATE_KEY], atol=1e-3)
         np.testing.assert_array_equal(a.observations[WRIST], b.observations[WRIST])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hiltk.config.commands import BcConf, ChecksConf, ClassifierConf, FixActionsConf, ForeignConf, RecordConf, TrainConf
+from hiltk.config.commands import BcConf, ChecksConf, ClassifierConf, FixActionsConf, RecordConf, StatedConf, TrainConf
 from hiltk.config.groups import EncoderConf, RewardConf, SacConf, So101SimConf, TaskConf
 from hiltk.data.lerobot_io import load_episodes
 from hiltk.steps import bc_pretrain, fix_actions, record, train, train_classifier
@@ -27,7 +27,7 @@ def test_repair_classify_clone_and_train(tmp_path: Path) -> None:
     foreign = record_foreign(tmp_path / "foreign", recorded)
     before = sorted((p, p.stat().st_mtime_ns) for p in foreign.rglob("*") if p.is_file())
 
-    conventions = ForeignConf(
+    conventions = StatedConf(
         cameras={"wrist": "observation.images.gripper_cam"},
         success_last_frames=6,
         task="lift",
