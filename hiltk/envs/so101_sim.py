@@ -17,7 +17,7 @@ from hiltk.envs.appearance import Appearance
 from hiltk.envs.base import HilEnv, Info, RawObservation
 from hiltk.envs.renderers import FrameRenderer, make_renderer
 from hiltk.envs.scene import CUBE_HALF_M, build_scene
-from hiltk.envs.tasks import PREDICATES, Situation, Spawn, check_task, sample_spawn, strata_within, stratum_of
+from hiltk.envs.tasks import TASKS, Situation, Spawn, check_task, sample_spawn, strata_within, stratum_of
 from hiltk.errors import ConfigError, UserError
 from hiltk.spec import (
     IMAGE_PREFIX,
@@ -269,7 +269,7 @@ class So101SimEnv(HilEnv):
 
     def _info(self, executed: np.ndarray) -> Info:
         return {
-            "success_now": PREDICATES[self.task.name](self.situation),
+            "success_now": TASKS[self.task.name].predicate(self.situation),
             "stratum": self._stratum,
             "executed_action": executed,
         }
@@ -345,7 +345,7 @@ def _check_conf(conf: So101SimConf, task: TaskConf) -> None:
         )
     if not 0 < conf.gripper_max <= 100:
         raise ConfigError("the widest opening is a percentage above 0", where=f"env.gripper_max={conf.gripper_max}")
-    if conf.gripper is GripperFormat.none and task.name != "reach":
+    if conf.gripper is GripperFormat.none and TASKS[task.name].lifted_m is not None:
         raise ConfigError(
             f"the task '{task.name}' needs a gripper",
             where="env.gripper=none",

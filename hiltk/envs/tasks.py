@@ -47,12 +47,28 @@ class Situation:
         return self.fixed_jaw and self.moving_jaw
 
 
-LIFTED_M = {"grasp": 0.01, "lift": 0.05}  # how far above the table the held cube must be
+@dataclass(frozen=True)
+class Task:
+    """One row of `TASKS`.
 
-PREDICATES: dict[str, Callable[[Situation], bool]] = {
-    "reach": lambda now: now.tcp_distance_m < 0.02,
-    "grasp": lambda now: now.held and now.lifted_m > LIFTED_M["grasp"],
-    "lift": lambda now: now.held and now.lifted_m > LIFTED_M["lift"],
+    Attributes:
+        predicate: whether a situation is what the task asks for.
+        lifted_m: how far above the table the held cube must be; None where it need not be held.
+    """
+
+    predicate: Callable[[Situation], bool]
+    lifted_m: float | None = None
+
+
+def _held_above(height_m: float) -> Task:
+    return Task(lambda now: now.held and now.lifted_m > height_m, height_m)
+
+
+# By `task.name`. Another package adds a row of its own before it calls hiltk.
+TASKS: dict[str, Task] = {
+    "reach": Task(lambda now: now.tcp_distance_m < 0.02),
+    "grasp": _held_above(0.01),
+    "lift": _held_above(0.05),
 }
 
 # In order of priority: a turned cube is "yaw" wherever it lies, an edge wins over near and far.
@@ -76,8 +92,8 @@ def check_task(task: TaskConf) -> None:
     Raises:
         ConfigError: unknown task or stratum, an interval that is not one, or a time limit or hold that is not positive.
     """
-    if task.name not in PREDICATES:
-        raise _unknown("task", task.name, list(PREDICATES))
+    if task.name not in TASKS:
+        raise _unknown("task", task.name, list(TASKS))
     check_stratum(task.stratum)
     for key in ("spawn_x_m", "spawn_y_m", "spawn_yaw_deg"):
         bounds = getattr(task, key)

@@ -21,7 +21,7 @@ from hiltk.config.groups import So101SimConf, TaskConf
 from hiltk.data.dataset import OwnDataset
 from hiltk.envs.base import HilEnv
 from hiltk.envs.make import make_bare_env
-from hiltk.envs.tasks import PREDICATES
+from hiltk.envs.tasks import TASKS
 from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.evaluation.seeds import attempt_seed
 from hiltk.spec import STATE_KEY
@@ -58,9 +58,9 @@ def resimulated_success(dataset: OwnDataset, artifact: Artifact, predicate: str,
         ConfigError: there is no such task.
         UserError: the dataset does not come from the simulator, a recording is gone, or an episode cannot be replayed.
     """
-    if predicate and predicate not in PREDICATES:
-        known = ", ".join(PREDICATES)
-        hint = nearest(predicate, PREDICATES) or f"there are: {known}"
+    if predicate and predicate not in TASKS:
+        known = ", ".join(TASKS)
+        hint = nearest(predicate, TASKS) or f"there are: {known}"
         raise ConfigError(f"there is no task '{predicate}'", where=f"predicate={predicate}", fix=hint)
     found = np.zeros(dataset.files.bounds[-1][1], bool)
     missing = list(range(len(dataset.files.bounds)))

@@ -6,7 +6,7 @@ import numpy as np
 
 from hiltk.config.groups import HumanConf
 from hiltk.envs.so101_sim import So101SimEnv
-from hiltk.envs.tasks import LIFTED_M
+from hiltk.envs.tasks import TASKS
 from hiltk.errors import ConfigError
 from hiltk.humans.scripted import CARRY_M, CLOSE_S, GRASP_M, LOST_S, Phase, ScriptedExpert
 
@@ -27,13 +27,15 @@ class ClumsyHuman(ScriptedExpert):
     """
 
     def __init__(self, env: So101SimEnv, conf: HumanConf) -> None:
-        if env.task.name not in LIFTED_M:
-            tasks = " or ".join(f"task={name}" for name in LIFTED_M)
+        lifted_m = TASKS[env.task.name].lifted_m
+        if lifted_m is None:
+            tasks = " or ".join(f"task={name}" for name, task in TASKS.items() if task.lifted_m is not None)
             raise ConfigError(
                 f"a clumsy human misses and drops the cube, which '{env.task.name}' does not ask to be lifted",
                 where=f"human=clumsy, task={env.task.name}",
                 fix=f"{tasks}; or human=wandering keep=failures",
             )
+        self._lifted_m = lifted_m
         super().__init__(env, conf)
 
     def satisfied(self) -> bool:
@@ -46,7 +48,7 @@ class ClumsyHuman(ScriptedExpert):
         missing = self._rng.random() < MISS_SHARE
         side, beside, height = self._rng.choice([-1, 1]), self._rng.uniform(*BESIDE_M), self._rng.uniform(*DROP_AT)
         self._beside_m = float(side * beside) if missing else 0.0
-        self._top_m = CARRY_M if missing else GRASP_M + float(height) * LIFTED_M[self._env.task.name]
+        self._top_m = CARRY_M if missing else GRASP_M + float(height) * self._lifted_m
 
     def _aim(self) -> np.ndarray:
         axis = self._env.jaw_axis()

@@ -8,6 +8,7 @@ import numpy as np
 
 from hiltk.config.groups import HumanConf
 from hiltk.envs.so101_sim import So101SimEnv
+from hiltk.envs.tasks import TASKS
 from hiltk.errors import ConfigError
 from hiltk.observation import Observation
 from hiltk.spec import GripperFormat
@@ -21,7 +22,7 @@ OPEN_ENOUGH = 30.0  # of 0..100; narrower jaws would land on the cube
 CLOSE_S = 0.3  # squeeze this long before lifting
 GIVE_UP_S = 0.8  # of squeezing without both jaws touching, then try again
 LOST_S = 0.3
-NEAR_M = 0.04  # a person watching `reach` would not interfere within this distance
+NEAR_M = 0.04  # a person would not interfere within this distance where nothing is to be held
 AIM_ERROR_M = 0.006  # standard deviation, per axis and attempt, at skill 0
 
 
@@ -53,6 +54,7 @@ class ScriptedExpert:
             values = f"human.noise={conf.noise}, human.skill={conf.skill}"
             raise ConfigError("human.noise must be at least 0 and human.skill in (0, 1]", where=values)
         self._env, self._conf = env, conf
+        self._grasps = TASKS[env.task.name].lifted_m is not None
         self.reset(0)
 
     def reset(self, seed: int) -> None:
@@ -62,11 +64,9 @@ class ScriptedExpert:
         self._start_over()
 
     def satisfied(self) -> bool:
-        """Whether the cube is held by both jaws; for `reach`, whether the tcp is near it and closing in."""
+        """Whether the cube is held by both jaws; where it need not be, whether the tcp is near it and closing in."""
         now = self._env.situation
-        if self._env.task.name == "reach":
-            return now.tcp_distance_m < NEAR_M and self._env.closing_in
-        return now.held
+        return now.held if self._grasps else now.tcp_distance_m < NEAR_M and self._env.closing_in
 
     def act(self, observation: Observation) -> np.ndarray:
         """The next action (A,) float32; the observation is not needed, the expert sees the simulator's state."""
@@ -101,7 +101,7 @@ class ScriptedExpert:
         return np.append(aside if tcp[2] > LOW_M else 0 * aside, TRAVEL_M - tcp[2])
 
     def _gripper(self) -> float:
-        closing = self.phase in (Phase.close, Phase.lift) and self._env.task.name != "reach"
+        closing = self.phase in (Phase.close, Phase.lift) and self._grasps
         return -1.0 if closing else 1.0
 
     def _fitted(self, action: np.ndarray) -> np.ndarray:
@@ -152,7 +152,7 @@ class ScriptedExpert:
         if held and self._elapsed(CLOSE_S):
             self._count = 0
             return Phase.lift
-        if self._env.task.name == "reach":
+        if not self._grasps:
             self._count = 0  # nothing to hold: stay
         if not held and (self._elapsed(GIVE_UP_S) or away > 0.03):
             self._start_over()

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from hiltk.config.groups import TaskConf
 from hiltk.envs.tasks import (
-    PREDICATES,
     STRATA,
+    TASKS,
     Situation,
     Spawn,
     check_task,
@@ -95,7 +95,7 @@ def test_an_area_without_turned_cubes_has_no_yaw_stratum() -> None:
     ],
 )
 def test_predicates(task: str, distance: float, lifted: float, fixed: bool, moving: bool, expected: bool) -> None:
-    assert PREDICATES[task](Situation(distance, lifted, fixed, moving)) is expected
+    assert TASKS[task].predicate(Situation(distance, lifted, fixed, moving)) is expected
 
 
 @pytest.mark.parametrize(
