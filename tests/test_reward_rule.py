@@ -63,6 +63,8 @@ def test_first_hold_by_hand(positive: str, hold: int, earliest: int, ends: int |
 class Replayed(HilEnv):
     """Says of each step what a list says."""
 
+    has_predicate = True
+
     def __init__(self, positive: np.ndarray) -> None:
         self.io_spec = Spec(state=StateSpec([Dimension("x")]))
         self.positive, self.t = positive, 0

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hiltk.agents.augment import random_shift
-from hiltk.config.groups import JitterConf, So101SimConf, TaskConf
+from hiltk.config.groups import EnvConf, JitterConf, TaskConf
 from hiltk.diagnostics.pictures import Photographer, Pictures
+from hiltk.envs.make import scene_class
 from hiltk.envs.tasks import sample_spawn
 from hiltk.spec import ImageSpec, Spec
 
@@ -42,7 +43,7 @@ class Changes:
 
 
 def in_simulator(
-    env: So101SimConf, task: TaskConf, spec: Spec, images: Sequence[ImageSpec], count: int, seed: int
+    env: EnvConf, task: TaskConf, spec: Spec, images: Sequence[ImageSpec], count: int, seed: int
 ) -> Changes:
     """``count`` scenes over the whole spawn area; then only the cube, only the light, only the camera differs.
 
@@ -57,7 +58,7 @@ def in_simulator(
 
     def pictures(name: str, where: Sequence[tuple[float, ...]], jitter: JitterConf) -> Pictures:
         scenes = [({"cube_pose": pose}, s) for pose, s in zip(where, seeds, strict=True)]
-        with Photographer(replace(env, jitter=jitter), task, spec, images) as photographer:
+        with Photographer(scene_class(env).jittered(env, jitter), task, spec, images) as photographer:
             return photographer.take(name, scenes, f"images, {name}")
 
     still, first, second = JitterConf(), poses[:count], poses[count:]

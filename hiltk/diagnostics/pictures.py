@@ -12,9 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from hiltk.artifacts.store import Artifact
-from hiltk.config.groups import So101SimConf, TaskConf
+from hiltk.config.groups import EnvConf, TaskConf
 from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import iter_episodes
+from hiltk.envs.make import scene_class
 from hiltk.errors import UserError
 from hiltk.observation import ObservationPipeline, fit_image
 from hiltk.spec import STATE_KEY, ImageSpec, Spec
@@ -119,7 +120,7 @@ def chosen(episodes: Iterable[Episode], which: str) -> Iterator[Episode]:
 
 
 def from_simulator(
-    env: So101SimConf,
+    env: EnvConf,
     task: TaskConf,
     spec: Spec,
     images: Sequence[ImageSpec],
@@ -143,12 +144,9 @@ def from_simulator(
 class Photographer:
     """Takes pictures of the simulated scene at the start of episodes, through a spec's observation pipeline."""
 
-    def __init__(
-        self, env: So101SimConf, task: TaskConf, spec: Spec, images: Sequence[ImageSpec], seed: int = 0
-    ) -> None:
-        from hiltk.envs.so101_sim import So101SimEnv
-
-        self.simulator, self.pipeline, self.images = So101SimEnv(env, task, seed), ObservationPipeline(spec), images
+    def __init__(self, env: EnvConf, task: TaskConf, spec: Spec, images: Sequence[ImageSpec], seed: int = 0) -> None:
+        self.simulator = scene_class(env)(env, task, seed)
+        self.pipeline, self.images = ObservationPipeline(spec), images
 
     def __enter__(self) -> Photographer:
         return self
@@ -157,7 +155,7 @@ class Photographer:
         self.simulator.close()
 
     def take(self, name: str, scenes: Sequence[tuple[dict[str, Any], int | None]], about: str) -> Pictures:
-        """A picture of each scene, given as the options and the seed of `So101SimEnv.reset`."""
+        """A picture of each scene, given as the options and the seed of `SceneEnv.reset`."""
         observations, positions = [], []
         for options, seed in tqdm(scenes, about, mininterval=0.5):
             raw, _ = self.simulator.reset(seed=seed, options=options)

@@ -85,6 +85,9 @@ class GymnasiumEnv(HilEnv):
         ConfigError: the id, module or a key is unknown (the nearest is named), or the actions are no bounded box.
     """
 
+    has_predicate = True
+    pays_itself = True
+    repeatable = True
     strata = ("all",)
 
     def __init__(self, conf: GymnasiumConf, task: TaskConf | None = None, seed: int = 0) -> None:

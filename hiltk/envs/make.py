@@ -1,14 +1,17 @@
-"""Builds the environment that a config asks for, with its reward rule around it."""
+"""The environments there are; builds the one that a config asks for, with its reward rule around it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from hiltk.config.groups import EnvConf, GymnasiumConf, RewardConf, So101SimConf, TaskConf
-from hiltk.envs.base import HilEnv, Info
+from hiltk.envs.base import HilEnv, Info, SceneEnv
+from hiltk.envs.gymnasium_env import GymnasiumEnv
 from hiltk.envs.rewards import Judge, SuccessRule, classifier_judge
+from hiltk.envs.so101_sim import So101SimEnv
 from hiltk.errors import ConfigError, nearest
 from hiltk.observation import Observation
 from hiltk.reward_rule import check_rule, earliest_success
@@ -21,7 +24,20 @@ if TYPE_CHECKING:
     from hiltk.rewards.classifier import SuccessClassifier
     from hiltk.rewards.drift import DriftMonitor
 
-ENVS: dict[str, type[EnvConf]] = {"so101_sim": So101SimConf, "gymnasium": GymnasiumConf}
+
+@dataclass(frozen=True)
+class EnvRow:
+    """One row of `ENVS`: the options of an environment, and its class, which says what it has."""
+
+    conf: type[EnvConf]
+    env: type[HilEnv]
+
+
+# By `env.name`. Another package adds a row of its own before it calls hiltk.
+ENVS: dict[str, EnvRow] = {
+    "so101_sim": EnvRow(So101SimConf, So101SimEnv),
+    "gymnasium": EnvRow(GymnasiumConf, GymnasiumEnv),
+}
 
 
 def make_env(
@@ -70,6 +86,15 @@ def make_bare_env(env: EnvConf, task: TaskConf, *, seed: int) -> HilEnv:
     Raises:
         ConfigError: its name is unknown, or its config is not the one of that name.
     """
+    return env_class(env)(env, task, seed)
+
+
+def env_class(env: EnvConf) -> type[HilEnv]:
+    """The class of the environment that ``env`` configures: says what it has before it is built.
+
+    Raises:
+        ConfigError: its name is unknown, or its config is not the one of that name.
+    """
     if env.name not in ENVS:
         names = ", ".join(ENVS)
         raise ConfigError(
@@ -77,27 +102,36 @@ def make_bare_env(env: EnvConf, task: TaskConf, *, seed: int) -> HilEnv:
             where=f"env.name={env.name}",
             fix=nearest(env.name, list(ENVS)) or "other packages' environments: env=gymnasium env.id=<their id>",
         )
-    if isinstance(env, So101SimConf):
-        from hiltk.envs.so101_sim import So101SimEnv
+    row = ENVS[env.name]
+    if not isinstance(env, row.conf):
+        raise ConfigError(f"'{env.name}' needs its own options", where="env", fix=f"select the group: env={env.name}")
+    return row.env
 
-        return So101SimEnv(env, task, seed)
-    if isinstance(env, GymnasiumConf):
-        from hiltk.envs.gymnasium_env import GymnasiumEnv
 
-        return GymnasiumEnv(env, task, seed)
-    raise ConfigError(f"'{env.name}' needs its own options", where="env", fix=f"select the group: env={env.name}")
+def scene_class(env: EnvConf, why: str = "only the simulated arm knows where its cube is") -> type[SceneEnv]:
+    """As `env_class`, of an environment that knows and sets its scene.
+
+    Args:
+        why: what to say where it does not.
+
+    Raises:
+        ConfigError: it does not, or see `env_class`.
+    """
+    cls = env_class(env)
+    if not issubclass(cls, SceneEnv):
+        raise ConfigError(why, where="env", fix="env=so101_sim")
+    return cls
 
 
 def episode_steps(env: HilEnv, task: TaskConf) -> int:
     """Steps in the longest episode: the environment's own limit where it has one (``max_steps``), else the task's."""
-    return getattr(env, "max_steps", 0) or max(1, round(task.time_limit_s * env.io_spec.fps))
+    return env.max_steps or max(1, round(task.time_limit_s * env.io_spec.fps))
 
 
 def announce_renderer(env: HilEnv) -> None:
     """Print which renderer draws the images (`auto` may have chosen it); nothing where hiltk draws none."""
-    name = getattr(env.unwrapped, "renderer_name", "none")
-    if name != "none":
-        Console().print(f"renderer: {name}", highlight=False)
+    if env.renderer_name:
+        Console().print(f"renderer: {env.renderer_name}", highlight=False)
 
 
 def _check_source(reward: RewardConf, classifier: SuccessClassifier | None) -> None:

@@ -31,17 +31,7 @@ class Classifier(Protocol):
 
 
 def predicate_judge(observation: Observation, info: Info) -> bool:
-    """The task's own predicate, ``info["success_now"]``.
-
-    Raises:
-        ConfigError: the environment has none.
-    """
-    if "success_now" not in info:
-        raise ConfigError(
-            "this environment does not say when its task is done",
-            where="reward.source=predicate",
-            fix="use reward.source=classifier or reward.source=env",
-        )
+    """The task's own predicate."""
     return bool(info["success_now"])
 
 
@@ -55,9 +45,9 @@ def classifier_judge(classifier: Classifier) -> Judge:
     return judge
 
 
-def shows_success(info: Info) -> bool:
+def shows_success(env: HilEnv, info: Info) -> bool:
     """Whether an observation shows success, for its label: the predicate, or the rule's verdict where there is none."""
-    return bool(info.get("success_now", info.get("success")))
+    return bool(info["success_now"] if env.has_predicate else info["success"])
 
 
 class SuccessRule(HilEnv):
@@ -75,7 +65,7 @@ class SuccessRule(HilEnv):
     ``timeout`` (bool), and with a classifier ``success_probability``.
 
     Args:
-        env: pays nothing and does not end by success (or does, see above). Its attributes stay reachable.
+        env: pays nothing and does not end by success (or does, see above). What it declares holds here, too.
         spec: the rule; copied into ``io_spec.reward``.
         judge: whether success shows in an observation; None: by ``spec.source``, the predicate.
         end_on_success: False keeps the episode open after success, for recorders that want more positive frames.
@@ -84,7 +74,7 @@ class SuccessRule(HilEnv):
         drift: whom the judge shows every observation; told here when an episode begins.
 
     Raises:
-        ConfigError: a value of the rule is unknown or out of range, or a classifier's judge is missing.
+        ConfigError: a value of the rule is unknown or out of range, or a classifier's judge or a predicate is missing.
     """
 
     def __init__(
@@ -100,25 +90,27 @@ class SuccessRule(HilEnv):
         check_rule(spec)
         if judge is None and spec.source == "classifier":
             raise ConfigError("reward.source=classifier needs a classifier", fix="set reward.classifier=<name>")
+        if judge is None and spec.source == "predicate" and not env.has_predicate:
+            raise ConfigError(
+                "this environment does not say when its task is done",
+                where="reward.source=predicate",
+                fix="use reward.source=classifier or reward.source=env",
+            )
         self.env = env
         self.rule = spec
         self.judge = judge or predicate_judge
         self.end_on_success = end_on_success
-        self.drift = drift
         self.io_spec = copy.deepcopy(env.io_spec)
         self.io_spec.reward = copy.deepcopy(spec)
-        self.strata = env.strata
+        self.has_predicate, self.pays_itself, self.repeatable = env.has_predicate, env.pays_itself, env.repeatable
+        self.strata, self.max_steps, self.renderer_name = env.strata, env.max_steps, env.renderer_name
+        self.drift = drift
         self.observation_space = observation_space(self.io_spec)
         self.action_space = env.action_space
         self.metadata, self.render_mode = env.metadata, env.render_mode
         self._pipeline = ObservationPipeline(self.io_spec)
         self.true_hold_steps = true_hold_steps or spec.hold_steps
         self._start_episode()
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name == "env":
-            raise AttributeError(name)
-        return getattr(self.env, name)
 
     @property
     def unwrapped(self) -> Any:
@@ -145,7 +137,7 @@ class SuccessRule(HilEnv):
         observation, info = self._pipeline(raw), dict(info)
         reward, over = self._judge(observation, info, float(env_reward), ended)
         info["success"], info["timeout"] = self._hold.held, bool(truncated and not over)
-        if "success_now" in info:
+        if self.has_predicate:
             self._true_hold.see(bool(info["success_now"]), last=ended)
         info["true_success"] = self._true_success(info)
         return observation, reward, *end(self.rule, over=over, timeout=truncated), info
@@ -165,14 +157,14 @@ class SuccessRule(HilEnv):
     def _judge(self, observation: Observation, info: Info, env_reward: float, ended: bool) -> tuple[float, bool]:
         """Reward, and whether the episode is over; updates the hold."""
         if self.rule.source == "env":
-            positive = bool(info.get("success_now", pays_success(env_reward, self.rule)))
-            self._hold.held = self._hold.held or (ended and positive)
+            positive = info["success_now"] if self.has_predicate else pays_success(env_reward, self.rule)
+            self._hold.held = self._hold.held or (ended and bool(positive))
             return env_reward, ended
         newly = self._hold.see(self.judge(observation, info), last=ended)
         return payment(self.rule, success=newly), ended or (self._hold.held and self.end_on_success)
 
     def _true_success(self, info: Info) -> bool | None:
-        return self._true_hold.held if "success_now" in info else None
+        return self._true_hold.held if self.has_predicate else None
 
 
 def observation_space(spec: Spec) -> gym.spaces.Dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import mujoco
@@ -12,9 +13,9 @@ from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import EE_SITE, JOINTS, model_hash
 from hiltk.arm.state import STATE_DIMS, action_spec, proprioception, state_spec
 from hiltk.arm.units import to_degrees, to_radians
-from hiltk.config.groups import So101SimConf, TaskConf
+from hiltk.config.groups import JitterConf, So101SimConf, TaskConf
 from hiltk.envs.appearance import Appearance
-from hiltk.envs.base import HilEnv, Info, RawObservation
+from hiltk.envs.base import Info, RawObservation, SceneEnv
 from hiltk.envs.renderers import FrameRenderer, make_renderer
 from hiltk.envs.scene import CUBE_HALF_M, build_scene
 from hiltk.envs.tasks import TASKS, Situation, Spawn, check_task, sample_spawn, strata_within, stratum_of
@@ -38,10 +39,12 @@ READY_DEG = np.array([0.0, -30.0, 30.0, 80.0, WRIST_ROLL_DEG, START_OPENING])
 MAX_LEAD_M = 0.01  # how far the commanded target may run ahead of what the joints can reach
 _Warning = mujoco.mjtWarning
 _BLOWN_UP = [int(w) for w in (_Warning.mjWARN_BADQPOS, _Warning.mjWARN_BADQVEL, _Warning.mjWARN_BADQACC)]
+FILM_CAMERAS = ["wrist", "front"]
+FILM_PX = 128  # smallest height of a film camera's images
 ACTION_SLACK = 1e-3  # rounding beyond [-1, 1] that is clipped without complaint
 
 
-class So101SimEnv(HilEnv):
+class So101SimEnv(SceneEnv):
     """SO-101 above a table with a 25 mm cube, driven by end-effector deltas.
 
     Each step moves a commanded target by ``action[:3] * action_scale_m`` in the base frame, inside the workspace;
@@ -68,13 +71,14 @@ class So101SimEnv(HilEnv):
         self.strata = strata_within(task)
         super().reset(seed=seed)
         self._substeps = max(1, round(1 / conf.fps / conf.physics_timestep_s))
-        self._limit = max(1, round(task.time_limit_s * conf.fps))
+        self.max_steps = max(1, round(task.time_limit_s * conf.fps))
         self._low, self._high = (np.array(conf.workspace_low_m), np.array(conf.workspace_high_m))
         self._ready = self._solve(READY_DEG, np.array(conf.reset_ee_m), tries=10)
         self._appearance = Appearance(self.scene, conf.jitter)
         self._renderer: FrameRenderer | None = None
         if conf.cameras:
             self._renderer = make_renderer(self.scene.model, conf.image_height, conf.image_width, conf)
+            self.renderer_name = self._renderer.name
         self.io_spec = self._make_spec()
         self._action_size = len(self.io_spec.action.dims)
         self.action_space = spaces.Box(-1, 1, (self._action_size,), np.float32)
@@ -128,7 +132,7 @@ class So101SimEnv(HilEnv):
         before = self.situation.tcp_distance_m
         self.situation = self._situate()
         self.closing_in = self.situation.tcp_distance_m < before
-        return (self._observe(), 0.0, False, self._steps >= self._limit, self._info(action))
+        return (self._observe(), 0.0, False, self._steps >= self.max_steps, self._info(action))
 
     def close(self) -> None:
         """Free the renderer; the environment cannot be used afterwards."""
@@ -136,12 +140,24 @@ class So101SimEnv(HilEnv):
             self._renderer.close()
             self._renderer = None
 
-    # ------------------------------------------------------------------ what a scripted expert may know
+    # ------------------------------------------------------------------ the same environment otherwise
 
-    @property
-    def renderer_name(self) -> str:
-        """``cpu``, ``gl``, or ``none`` without cameras."""
-        return self._renderer.name if self._renderer else "none"
+    @classmethod
+    def film_conf(cls, conf: So101SimConf) -> So101SimConf:
+        """Both cameras, with whole multiples of the pixels."""
+        scale = -(-FILM_PX // conf.image_height)
+        height, width = conf.image_height * scale, conf.image_width * scale
+        return replace(conf, cameras=list(FILM_CAMERAS), image_height=height, image_width=width)
+
+    @classmethod
+    def jittered(cls, conf: So101SimConf, jitter: JitterConf) -> So101SimConf:
+        return replace(conf, jitter=jitter)
+
+    @classmethod
+    def blind(cls, conf: So101SimConf) -> So101SimConf:
+        return replace(conf, cameras=[])
+
+    # ------------------------------------------------------------------ what a scripted expert may know
 
     def joints_deg(self) -> np.ndarray:
         """Measured joints (6,): degrees, gripper 0..100."""

@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pandas as pd
 
-from hiltk.config.groups import EnvConf, So101SimConf
 from hiltk.envs.base import HilEnv
 from hiltk.evaluation.rollouts import Actor, EpisodeResult, ReplayedActions, run_episode
 from hiltk.evaluation.videos import Film
-
-FILM_CAMERAS = ["wrist", "front"]
-FILM_PX = 128  # smallest height a film camera renders
-
-
-def film_conf(conf: EnvConf) -> EnvConf | None:
-    """The same environment seen by more and sharper cameras; None where cameras cannot be chosen."""
-    if not isinstance(conf, So101SimConf):
-        return None
-    scale = -(-FILM_PX // conf.image_height)
-    height, width = conf.image_height * scale, conf.image_width * scale
-    return replace(conf, cameras=list(FILM_CAMERAS), image_height=height, image_width=width)
 
 
 def examples(episodes: pd.DataFrame, count: int) -> pd.DataFrame:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hiltk.data.episode import Episode
-from hiltk.envs.base import Info
 from hiltk.envs.rewards import SuccessRule
 from hiltk.observation import Observation
 from hiltk.reward_rule import EpisodeVerdict, Verdict, first_hold, is_positive, judge_end, run_lengths
@@ -156,7 +155,7 @@ def play(env: SuccessRule, classifier: SuccessClassifier, act: Act, seed: int, n
         by_camera(images),
         probability,
         classifier.opinions(images).std(0),
-        _labels(infos),
+        np.array([bool(i["success_now"]) for i in infos]) if env.has_predicate else None,
         ended_at,
         classifier.spec.reward,
         env.fps,
@@ -178,12 +177,6 @@ def _drift(
     monitor.begin()
     monitor.see({key: frames[0] for key, frames in first.items()}, embedding)
     return [(0, found) for found in monitor.now]
-
-
-def _labels(infos: list[Info]) -> np.ndarray | None:
-    if not all("success_now" in info for info in infos):
-        return None
-    return np.array([bool(info["success_now"]) for info in infos])
 
 
 def _first(values: np.ndarray) -> int | None:

@@ -17,10 +17,10 @@ from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from hiltk.artifacts.store import Artifact, resolve
-from hiltk.config.groups import So101SimConf, TaskConf
+from hiltk.config.groups import EnvConf, TaskConf
 from hiltk.data.dataset import OwnDataset
-from hiltk.envs.base import HilEnv
-from hiltk.envs.make import make_bare_env
+from hiltk.envs.base import HilEnv, SceneEnv
+from hiltk.envs.make import ENVS, make_bare_env
 from hiltk.envs.tasks import TASKS
 from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.evaluation.seeds import attempt_seed
@@ -42,7 +42,7 @@ class Recording:
     """
 
     ref: str
-    env: So101SimConf
+    env: EnvConf
     task: TaskConf
     seeds: list[int]
 
@@ -111,13 +111,14 @@ def _ancestors(artifact: Artifact, root: str) -> Iterator[tuple[str, dict[str, A
 
 def _recording(run: dict[str, Any], ref: str, predicate: str) -> Recording:
     config = run.get("config") or {}
-    if config.get("env", {}).get("name") != So101SimConf.name:
+    row = ENVS.get((config.get("env") or {}).get("name", ""))
+    if row is None or not issubclass(row.env, SceneEnv):
         raise UserError(f"{ref} was not recorded in the simulated arm", where=f"env={config.get('env')}")
-    env: So101SimConf = _typed(So101SimConf, config["env"])
+    env = row.env.blind(_typed(row.conf, config["env"]))
     task: TaskConf = _typed(TaskConf, config["task"])
     task = replace(task, name=predicate or task.name)
     seeds = [attempt_seed(int(config["seed"]), attempt) for attempt in range(int(run["attempts"]))]
-    return Recording(ref, replace(env, cameras=[]), task, seeds)
+    return Recording(ref, env, task, seeds)
 
 
 def _typed(schema: type, values: dict[str, Any]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hiltk.config.groups import HumanConf
-from hiltk.envs.so101_sim import So101SimEnv
+from hiltk.envs.base import SceneEnv
 from hiltk.envs.tasks import TASKS
 from hiltk.errors import ConfigError
 from hiltk.humans.scripted import CARRY_M, CLOSE_S, GRASP_M, LOST_S, Phase, ScriptedExpert
@@ -26,7 +26,7 @@ class ClumsyHuman(ScriptedExpert):
         ConfigError: noise below 0, skill outside (0, 1], or a task without anything to lift.
     """
 
-    def __init__(self, env: So101SimEnv, conf: HumanConf) -> None:
+    def __init__(self, env: SceneEnv, conf: HumanConf) -> None:
         lifted_m = TASKS[env.task.name].lifted_m
         if lifted_m is None:
             tasks = " or ".join(f"task={name}" for name, task in TASKS.items() if task.lifted_m is not None)

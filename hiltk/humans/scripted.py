@@ -7,7 +7,7 @@ from enum import Enum
 import numpy as np
 
 from hiltk.config.groups import HumanConf
-from hiltk.envs.so101_sim import So101SimEnv
+from hiltk.envs.base import SceneEnv
 from hiltk.envs.tasks import TASKS
 from hiltk.errors import ConfigError
 from hiltk.observation import Observation
@@ -49,7 +49,7 @@ class ScriptedExpert:
         ConfigError: noise below 0 or skill outside (0, 1].
     """
 
-    def __init__(self, env: So101SimEnv, conf: HumanConf) -> None:
+    def __init__(self, env: SceneEnv, conf: HumanConf) -> None:
         if conf.noise < 0 or not 0 < conf.skill <= 1:
             values = f"human.noise={conf.noise}, human.skill={conf.skill}"
             raise ConfigError("human.noise must be at least 0 and human.skill in (0, 1]", where=values)
@@ -72,7 +72,7 @@ class ScriptedExpert:
         """The next action (A,) float32; the observation is not needed, the expert sees the simulator's state."""
         self.phase = self._next_phase()
         motion = self._motion()
-        scale = self._env.conf.action_scale_m
+        scale = self._env.io_spec.action.scale_m
         action = np.append(np.clip(motion / scale, -1, 1) * self._conf.skill, self._gripper())
         careful = 0.3 if self.phase in (Phase.descend, Phase.close) else 1.0
         action += self._rng.normal(size=4) * self._conf.noise * careful * [1, 1, 1, 0.3]
@@ -106,7 +106,7 @@ class ScriptedExpert:
 
     def _fitted(self, action: np.ndarray) -> np.ndarray:
         """The action in the environment's gripper format."""
-        kind = self._env.conf.gripper
+        kind = self._env.io_spec.action.gripper
         if kind is GripperFormat.none:
             return action[:3]
         if kind is GripperFormat.discrete3:
@@ -133,7 +133,7 @@ class ScriptedExpert:
         return self._from_close(away) if self.phase is Phase.close else self._from_lift()
 
     def _from_approach(self, away: float, height: float, fresh: bool) -> Phase:
-        opened = self._env.joints_deg()[5] > OPEN_ENOUGH or self._env.conf.gripper is GripperFormat.none
+        opened = self._env.joints_deg()[5] > OPEN_ENOUGH or self._env.io_spec.action.gripper is GripperFormat.none
         if opened and away < 0.008 and (abs(height - TRAVEL_M) < 0.02 or fresh):
             return Phase.descend
         return Phase.approach
@@ -166,4 +166,4 @@ class ScriptedExpert:
 
     def _elapsed(self, seconds: float) -> bool:
         """Whether the counted steps amount to this time."""
-        return self._count >= seconds * self._env.conf.fps
+        return self._count >= seconds * self._env.io_spec.fps

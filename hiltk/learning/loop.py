@@ -29,7 +29,6 @@ from hiltk.learning.guards import Expected, GuardLog, Guards
 from hiltk.learning.metrics import COLUMNS, CsvLog, Row, TrainingDisplay
 from hiltk.observation import Observation
 from hiltk.reward_rule import pays_success
-from hiltk.rewards.drift import DriftMonitor
 
 
 @dataclass
@@ -140,7 +139,7 @@ class Trainer:
             truncated=truncated,
             source=source,
             is_intervention=source is Source.human,
-            success=shows_success(info),
+            success=shows_success(self.env, info),
         )
         tally.steps += 1
         tally.reward += float(reward)
@@ -227,7 +226,7 @@ class Trainer:
 
     def _drift(self) -> list[Finding]:
         """What the reward classifier's monitor has found in the newest episode, and no earlier part of the run."""
-        monitor: DriftMonitor | None = getattr(self.env, "drift", None)
+        monitor = self.env.drift
         known = {row["code"] for row in self.guard_log.rows}
         return [d.finding for d in monitor.take() if d.code not in known] if monitor else []
 

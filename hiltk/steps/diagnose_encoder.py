@@ -19,7 +19,6 @@ from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, is_image_folder, resolve, split_episodes
 from hiltk.artifacts.writing import create
 from hiltk.config.commands import DiagnoseEncoderConf
-from hiltk.config.groups import So101SimConf
 from hiltk.data.lerobot_io import dataset_spec
 from hiltk.diagnostics.changes import Changes, displacement, in_simulator, of_sets
 from hiltk.diagnostics.encoder import Diagnosis, changes_figure, compare, figure, misled, probe, ridge, verdict
@@ -28,6 +27,7 @@ from hiltk.diagnostics.record import Record, save
 from hiltk.diagnostics.saliency import Answer, Saliency, cube_mask, occlusion
 from hiltk.diagnostics.saliency import figure as saliency_figure
 from hiltk.diagnostics.subjects import Subject, decide, embed, of_policy, repeated
+from hiltk.envs.make import make_bare_env, scene_class
 from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.spec import STATE_KEY, ImageSpec, Spec
 from hiltk.steps.common import set_up_torch
@@ -89,8 +89,8 @@ def run(cfg: DiagnoseEncoderConf) -> Artifact:
 
 
 def _check(cfg: DiagnoseEncoderConf) -> None:
-    if cfg.positions and not isinstance(cfg.env, So101SimConf):
-        raise ConfigError("only the simulated arm knows where its cube is", where="env", fix="env=so101_sim")
+    if cfg.positions:
+        scene_class(cfg.env)
     if len(cfg.sets) != 2 and not (cfg.positions and not cfg.sets):
         raise ConfigError(
             f"two sets of images are compared, {len(cfg.sets)} are named",
@@ -128,10 +128,8 @@ def _subjects(cfg: DiagnoseEncoderConf, device: torch.device, inputs: list[Artif
 
 
 def _spec_without_policy(cfg: DiagnoseEncoderConf) -> Spec:
-    if cfg.positions and isinstance(cfg.env, So101SimConf):
-        from hiltk.envs.so101_sim import So101SimEnv
-
-        env = So101SimEnv(cfg.env, cfg.task)
+    if cfg.positions:
+        env = make_bare_env(cfg.env, cfg.task, seed=0)
         env.close()
         return env.io_spec
     dataset = cfg.dataset or next((s for s in cfg.sets if not Path(s).is_dir()), "")
@@ -159,7 +157,6 @@ def _cameras(cfg: DiagnoseEncoderConf, spec: Spec) -> list[ImageSpec]:
 
 def _scene(cfg: DiagnoseEncoderConf, spec: Spec, images: list[ImageSpec], inputs: list[Artifact]) -> Scene:
     if cfg.positions:
-        assert isinstance(cfg.env, So101SimConf)
         strata = cfg.sets or STRATA
         first, second = from_simulator(cfg.env, cfg.task, spec, images, strata, cfg.images, cfg.seed)
         changes = in_simulator(cfg.env, cfg.task, spec, images, cfg.changes, cfg.seed) if cfg.changes else None

@@ -14,7 +14,6 @@ from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, resolve, split_episodes
 from hiltk.artifacts.writing import create
 from hiltk.config.commands import DiagnosePolicyConf
-from hiltk.config.groups import So101SimConf
 from hiltk.data.decoded import cached_episodes
 from hiltk.data.episode import Episode
 from hiltk.diagnostics.changes import Changes, in_simulator
@@ -23,6 +22,7 @@ from hiltk.diagnostics.frames import some_moments
 from hiltk.diagnostics.pictures import chosen
 from hiltk.diagnostics.policy import PolicyDiagnosis, as_rows, diagnose, figure, verdict
 from hiltk.diagnostics.record import Record, save
+from hiltk.envs.make import scene_class
 from hiltk.errors import ConfigError, UserError
 from hiltk.spec import STATE_KEY
 from hiltk.steps.common import frame_cache, set_up_torch
@@ -68,8 +68,8 @@ def run(cfg: DiagnosePolicyConf) -> Artifact:
 def _check(cfg: DiagnosePolicyConf) -> None:
     if not cfg.policies:
         raise ConfigError("no policy is named", where="policies", fix="hiltk diagnose policy NAME")
-    if cfg.positions and not isinstance(cfg.env, So101SimConf):
-        raise ConfigError("only the simulated arm can move its cube", where="env", fix="env=so101_sim")
+    if cfg.positions:
+        scene_class(cfg.env, "only the simulated arm can move its cube")
     if min(cfg.frames, cfg.scenes) < 2:
         raise ConfigError("frames and scenes must be at least 2", where="frames, scenes")
 
@@ -98,7 +98,6 @@ def _episodes(cfg: DiagnosePolicyConf, artifact: Artifact, policy: Policy, input
 def _changes(cfg: DiagnosePolicyConf, policy: Policy) -> Changes | None:
     if not cfg.positions:
         return None
-    assert isinstance(cfg.env, So101SimConf)
     return in_simulator(cfg.env, cfg.task, policy.spec, policy.spec.images, cfg.scenes, cfg.seed)
 
 

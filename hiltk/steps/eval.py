@@ -19,9 +19,9 @@ from hiltk.checks.gate import gate
 from hiltk.config.commands import EvalConf
 from hiltk.config.groups import RewardConf
 from hiltk.envs.base import HilEnv
-from hiltk.envs.make import announce_renderer, make_env
+from hiltk.envs.make import announce_renderer, env_class, make_env
 from hiltk.errors import ConfigError, UserError, nearest
-from hiltk.evaluation.filming import examples, film_conf, film_examples
+from hiltk.evaluation.filming import examples, film_examples
 from hiltk.evaluation.rollouts import Actor, EpisodeResult, evaluate
 from hiltk.evaluation.tables import TOTAL_NOTE, compare_policies, success_table, summarise
 from hiltk.evaluation.videos import Film, write_filmstrip, write_video
@@ -125,6 +125,12 @@ def _check(cfg: EvalConf) -> None:
         raise ConfigError("there is no policy to evaluate", where="policies=[]", fix="hiltk eval policies=[my-policy]")
     if len(set(cfg.policies)) < len(cfg.policies):
         raise ConfigError("a policy is named twice", where=f"policies={cfg.policies}", fix="name each policy once")
+    if not env_class(cfg.env).has_predicate:
+        raise ConfigError(
+            f"env={cfg.env.name} cannot tell success by itself, so there is nothing to evaluate against",
+            where="env",
+            fix="an environment that can, e.g. env=so101_sim",
+        )
     for key, least in (("episodes", 1), ("videos", 0)):
         if getattr(cfg, key) < least:
             raise ConfigError(f"{key} must be at least {least}", where=f"{key}={getattr(cfg, key)}")
@@ -132,7 +138,7 @@ def _check(cfg: EvalConf) -> None:
 
 def _make_env(cfg: EvalConf) -> HilEnv:
     # Success is the environment's own word: a classifier that errs must not grade its own pupil.
-    source = "env" if cfg.env.name == "gymnasium" else "predicate"
+    source = "env" if env_class(cfg.env).pays_itself else "predicate"
     return make_env(cfg.env, cfg.task, RewardConf(source=source), seed=cfg.seed, root=cfg.root)
 
 
@@ -168,8 +174,8 @@ def _write_tables(episodes: pd.DataFrame, folder: Path, fps: float) -> None:
 
 
 def _film_all(cfg: EvalConf, env: HilEnv, candidates: list[Candidate], episodes: pd.DataFrame, folder: Path) -> None:
-    conf = film_conf(cfg.env)
-    if not cfg.videos or not (conf or env.io_spec.images):
+    conf = env_class(cfg.env).film_conf(cfg.env)
+    if not cfg.videos or not env.repeatable or not (conf or env.io_spec.images):
         return
     (folder / "videos").mkdir()
     with closing(_make_env(replace(cfg, env=conf))) if conf else nullcontext(env) as film_env:

@@ -17,17 +17,17 @@ from hiltk.agents.make import load_policy
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
 from hiltk.config.commands import PreviewConf
-from hiltk.config.groups import RewardConf, So101SimConf
+from hiltk.config.groups import RewardConf
 from hiltk.data.decoded import cached_episodes
 from hiltk.data.lerobot_io import dataset_spec
-from hiltk.envs.make import announce_renderer, make_env
+from hiltk.envs.make import announce_renderer, env_class, make_env
 from hiltk.envs.rewards import SuccessRule
 from hiltk.errors import ConfigError
 from hiltk.evaluation.preview import Act, Look, look_at, play
 from hiltk.evaluation.preview_film import film
 from hiltk.evaluation.seeds import episode_seeds
 from hiltk.evaluation.videos import write_video
-from hiltk.humans.make import make_human
+from hiltk.humans.make import human_row, make_human
 from hiltk.reports.page import render
 from hiltk.reports.preview import (
     episode_table,
@@ -89,10 +89,10 @@ def _check(cfg: PreviewConf) -> None:
             where=f"dataset={cfg.dataset}, policy={cfg.policy}",
             fix="leave one of them out",
         )
-    if not (cfg.dataset or cfg.policy) and cfg.human.name == "scripted" and not isinstance(cfg.env, So101SimConf):
+    if not (cfg.dataset or cfg.policy) and not issubclass(env_class(cfg.env), human_row(cfg.human).needs):
         raise ConfigError(
-            f"the scripted human knows only the simulated SO-101, not env={cfg.env.name}",
-            where="human=scripted",
+            f"the {cfg.human.name} human knows only the simulated SO-101, not env={cfg.env.name}",
+            where=f"human={cfg.human.name}",
             fix="policy=NAME, human=wandering, or dataset=NAME",
         )
     for key in ("episodes", "films"):

@@ -152,8 +152,8 @@ def _wrong_human(cfg: RecordConf, tally: Tally) -> UserError:
 class Frames:
     """Collects what one episode is made of."""
 
-    def __init__(self, observation: Observation, info: dict[str, Any]) -> None:
-        self.observations, self.success = [observation], [shows_success(info)]
+    def __init__(self, env: SuccessRule, observation: Observation, info: dict[str, Any]) -> None:
+        self.env, self.observations, self.success = env, [observation], [shows_success(env, info)]
         self.actions: list[np.ndarray] = []
         self.rewards: list[float] = []
 
@@ -161,7 +161,7 @@ class Frames:
         self.actions.append(np.asarray(info.get("executed_action", action), np.float32))
         self.rewards.append(reward)
         self.observations.append(observation)
-        self.success.append(shows_success(info))
+        self.success.append(shows_success(self.env, info))
 
     def episode(self, stratum: str, rule: RewardSpec, *, terminated: bool, truncated: bool) -> Episode:
         count = len(self.actions)
@@ -189,7 +189,7 @@ def play(env: SuccessRule, human: Human, seed: int, steps_after_success: int) ->
     observation, info = env.reset(seed=seed)
     human.reset(seed)
     stratum = str(info.get("stratum", ""))
-    frames, closed = Frames(observation, info), False
+    frames, closed = Frames(env, observation, info), False
     while not (info["success"] or closed):
         action = human.act(observation)
         observation, reward, ended, truncated, info = env.step(action)
@@ -198,7 +198,7 @@ def play(env: SuccessRule, human: Human, seed: int, steps_after_success: int) ->
     success = bool(info["success"])
     terminated = success or ended
     episode = frames.episode(stratum, env.rule, terminated=terminated, truncated=truncated and not terminated)
-    tail = Frames(observation, info)
+    tail = Frames(env, observation, info)
     while info["success"] and not closed and len(tail.actions) < steps_after_success:
         action = human.act(observation)
         observation, _, ended, truncated, info = env.step(action)

@@ -74,7 +74,7 @@ def _run(cfg: TrainConf, env: SuccessRule, device: torch.device) -> Artifact:
     if is_snapshot(cfg.init):
         load_snapshot(agent, Path(cfg.init))
     memory, (capacity, slack) = _demo_store(demos, policy.spec), _ring_size(policy.spec, cfg, horizon)
-    human = None if cfg.intervention.schedule is Schedule.never else make_human(cfg.human, env.unwrapped)
+    human = None if cfg.intervention.schedule is Schedule.never else make_human(cfg.human, env)
     store = create(
         "policies", cfg.name, root=root, step="train", cfg=cfg, inputs=inputs, seed=cfg.seed,
         resumable=True, resume=cfg.resume, may_change=("episodes",),

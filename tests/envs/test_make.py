@@ -13,7 +13,7 @@ from hiltk.artifacts.writing import create
 from hiltk.config.commands import ClassifierConf
 from hiltk.config.groups import EncoderConf, EnvConf, GymnasiumConf, HumanConf, RewardConf, So101SimConf, TaskConf
 from hiltk.envs.gymnasium_env import GymnasiumEnv
-from hiltk.envs.make import announce_renderer, episode_steps, make_bare_env, make_env
+from hiltk.envs.make import announce_renderer, env_class, episode_steps, make_bare_env, make_env
 from hiltk.envs.so101_sim import So101SimEnv
 from hiltk.errors import ConfigError, HiltkError, UserError
 from hiltk.humans.make import make_human
@@ -188,6 +188,15 @@ def test_a_bare_environment_pays_nothing() -> None:
     env = make_bare_env(sim(cameras=[]), TaskConf(), seed=0)
     env.reset(seed=0)
     assert env.step(np.zeros(4, np.float32))[1:4] == (0.0, False, False)
+
+
+def test_films_have_more_cameras_and_pixels_where_they_can_be_chosen() -> None:
+    given = So101SimConf(cameras=["wrist"], image_height=48, image_width=64)
+    conf = env_class(given).film_conf(given)
+    assert isinstance(conf, So101SimConf)
+    assert (conf.cameras, conf.image_height, conf.image_width) == (["wrist", "front"], 144, 192)
+    other = GymnasiumConf(id="X-v0")
+    assert env_class(other).film_conf(other) is None
 
 
 # ---------------------------------------------------------------- what is said, and where networks run

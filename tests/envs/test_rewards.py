@@ -29,7 +29,7 @@ class TapeEnv(HilEnv):
     strata = ("near", "far")
 
     def __init__(self, tape: list[bool], *, predicate: bool = True, ends_at: int = 0, pays: float = 0.0) -> None:
-        self.tape, self.predicate, self.ends_at, self.pays = tape, predicate, ends_at, pays
+        self.tape, self.has_predicate, self.ends_at, self.pays = tape, predicate, ends_at, pays
         images = [ImageSpec("wrist", 2, 2, 4, 4)]
         self.action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
         self.io_spec = Spec(state=StateSpec([Dimension("t")]), images=images, fps=10.0)
@@ -53,7 +53,7 @@ class TapeEnv(HilEnv):
         return {STATE_KEY: np.array([t]), "observation.images.wrist": frame}
 
     def _info(self, success: bool) -> dict[str, Any]:
-        return {"stratum": "near"} | ({"success_now": success} if self.predicate else {})
+        return {"stratum": "near"} | ({"success_now": success} if self.has_predicate else {})
 
 
 class TapeClassifier:
@@ -281,7 +281,7 @@ def test_the_spec_gains_the_rule_and_the_inner_one_does_not() -> None:
 def test_the_inner_environment_stays_reachable() -> None:
     env = TapeEnv([False])
     rule = SuccessRule(env, RewardSpec())
-    assert (rule.strata, rule.fps, rule.speed_limit) == (("near", "far"), 10.0, 3.0)
+    assert (rule.strata, rule.fps, rule.unwrapped.speed_limit) == (("near", "far"), 10.0, 3.0)
     assert rule.unwrapped is env
     rule.reset(options={"stratum": "far"})
     assert env.options == {"stratum": "far"}

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hiltk.config.groups import GymnasiumConf, So101SimConf
-from hiltk.evaluation.filming import examples, film_conf, film_examples
+from hiltk.evaluation.filming import examples, film_examples
 from hiltk.evaluation.rollouts import evaluate
 
 
@@ -50,10 +49,3 @@ def test_a_replay_that_goes_astray_is_not_shown(
     # The failing policy stands still at the end, so only the success differs and is filmed through its own camera.
     assert [f.success for f in films] == chosen.success.tolist()
     assert list(films[0].views[0]) == ["wrist"]
-
-
-def test_film_conf_adds_cameras_and_pixels() -> None:
-    conf = film_conf(So101SimConf(cameras=["wrist"], image_height=48, image_width=64))
-    assert isinstance(conf, So101SimConf)
-    assert (conf.cameras, conf.image_height, conf.image_width) == (["wrist", "front"], 144, 192)
-    assert film_conf(GymnasiumConf(id="X-v0")) is None
