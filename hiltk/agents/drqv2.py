@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from hiltk.agents.base import Agent, Metrics, descend
-from hiltk.agents.encoders import CnnEncoder, Encoder, FrameByFrame, build_encoder
+from hiltk.agents.encoders import ENCODERS, CnnEncoder, Encoder, FrameByFrame, build_encoder
 from hiltk.agents.networks import Observations, Torso
 from hiltk.agents.policy import Policy, quantise, to_tensors
 from hiltk.agents.schedules import parse_schedule
@@ -318,7 +318,8 @@ def check_drq(conf: DrqConf, encoder: EncoderConf) -> None:
         ("bottleneck", conf.bottleneck >= 1, "at least 1"),
     ):
         require(fits, f"agent.{key}", getattr(conf, key), meaning)
-    if conf.own_encoder and encoder.name not in ("cnn", "none"):
+    harmless = {EncoderConf.name, *(name for name, row in ENCODERS.items() if not row.sees)}
+    if conf.own_encoder and encoder.name not in harmless:
         raise ConfigError(
             f"agent=drqv2 brings its own encoder; encoder={encoder.name} would not be used",
             where="agent.own_encoder",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ from hiltk.spec import IMAGE_PREFIX, ImageSpec
 
 Images = dict[str, Tensor]
 FEATURE_PREFIX = "features."  # of a camera's stored feature maps, in place of its frames
-NAMES = ("cnn", "resnet", "lerobot", "none")
+LEAST_RESNET_PX = 96  # a ResNet-10 leaves 3 x 3 cells of 84 pixels, 4 x 4 of 128
 LEROBOT_KERNELS, LEROBOT_STRIDES, LEROBOT_SMALLEST = [7, 5, 3, 3], [2, 2, 2, 2], 39  # pixels a side
 
 
@@ -195,14 +196,67 @@ class NoEncoder(Encoder):
         raise RuntimeError("NoEncoder has no features; the torso skips it")
 
 
+@dataclass(frozen=True)
+class EncoderRow:
+    """One row of `ENCODERS`.
+
+    Attributes:
+        encoder: builds one for these cameras.
+        check: refuses settings that this encoder cannot have; those that all have are checked before.
+        sees: whether it looks at images.
+        pretrained: a `ResNetEncoder`: its trunk has seen images before and is frozen, so that it can be looked at
+            untrained, and what it makes of a frame can be kept (`hiltk.agents.features`).
+        least_px: smallest side of an image it was made for.
+    """
+
+    encoder: Callable[[EncoderConf, list[ImageSpec]], Encoder]
+    check: Callable[[EncoderConf], None]
+    sees: bool = True
+    pretrained: bool = False
+    least_px: int = 0
+
+
+def _check_necks(conf: EncoderConf) -> None:
+    if min(conf.embeddings, conf.features) < 1 or not 0 <= conf.dropout < 1 or conf.cache_shifts < 0:
+        raise ConfigError(
+            "embeddings and features must be at least 1, dropout in [0, 1), cache_shifts at least 0", where="encoder"
+        )
+
+
+def _check_resnet(conf: EncoderConf) -> None:
+    _check_necks(conf)
+    if not conf.trunk.norm:
+        check_reference(conf.weights)
+
+
+def _check_lerobot(conf: EncoderConf) -> None:
+    _check_necks(conf)
+    if conf.kernels != LEROBOT_KERNELS or conf.strides != LEROBOT_STRIDES or len(set(conf.channels)) > 1:
+        raise ConfigError(
+            f"LeRobot's encoder has kernels {LEROBOT_KERNELS}, strides {LEROBOT_STRIDES} and one number of channels",
+            where=f"encoder.kernels={conf.kernels}, encoder.strides={conf.strides}, encoder.channels={conf.channels}",
+            fix="encoder=lerobot; its width is set by encoder.channels=[N,N,N,N]",
+        )
+
+
+# By `encoder.name`. Another package adds a row of its own before it calls hiltk.
+ENCODERS: dict[str, EncoderRow] = {
+    "cnn": EncoderRow(CnnEncoder, lambda conf: None),
+    "resnet": EncoderRow(ResNetEncoder, _check_resnet, pretrained=True, least_px=LEAST_RESNET_PX),
+    "lerobot": EncoderRow(LeRobotEncoder, _check_lerobot),
+    "none": EncoderRow(lambda conf, images: NoEncoder(), _check_necks, sees=False),
+}
+
+
 def check_encoder(conf: EncoderConf) -> None:
     """Refuse an encoder that cannot be built.
 
     Raises:
         ConfigError: naming the key and what it may be.
     """
-    if conf.name not in NAMES:
-        raise ConfigError(f"unknown encoder '{conf.name}'", where="encoder.name", fix=nearest(conf.name, NAMES))
+    if conf.name not in ENCODERS:
+        raise ConfigError(f"unknown encoder '{conf.name}'", where="encoder.name", fix=nearest(conf.name, ENCODERS))
+    row = ENCODERS[conf.name]
     layers = {key: getattr(conf, key) for key in ("channels", "kernels", "strides")}
     said = ", ".join(f"encoder.{key}={list(value)}" for key, value in layers.items())
     if len({len(value) for value in layers.values()}) > 1 or not conf.channels:
@@ -219,13 +273,8 @@ def check_encoder(conf: EncoderConf) -> None:
     for key, least in (("features", 1), ("shift_pad", 0)):
         if getattr(conf, key) < least:
             raise ConfigError(f"encoder.{key} must be at least {least}", where=f"encoder.{key}={getattr(conf, key)}")
-    if conf.name != "cnn":
-        _check_options(conf)
-    if conf.name == "lerobot":
-        _check_lerobot(conf)
-    if conf.name == "resnet" and not conf.trunk.norm:
-        check_reference(conf.weights)
-    if conf.cache_shifts and conf.name != "resnet":
+    row.check(conf)
+    if conf.cache_shifts and not row.pretrained:
         raise ConfigError(
             "only what a frozen encoder makes of a frame can be kept",
             where=f"encoder.cache_shifts={conf.cache_shifts}",
@@ -246,19 +295,14 @@ def build_encoder(conf: EncoderConf, images: list[ImageSpec]) -> Encoder:
         UserError: pretrained weights cannot be found or are of something else.
     """
     check_encoder(conf)
-    builders = {
-        "cnn": CnnEncoder,
-        "resnet": ResNetEncoder,
-        "lerobot": LeRobotEncoder,
-        "none": lambda conf, images: NoEncoder(),
-    }
-    if conf.name != "none" and not images:
+    row = ENCODERS[conf.name]
+    if row.sees and not images:
         raise ConfigError(
             "an image encoder needs at least one camera",
             where="encoder.name",
             fix="encoder=none",
         )
-    return builders[conf.name](conf, images)
+    return row.encoder(conf, images)
 
 
 def rebuildable(conf: EncoderConf, module: nn.Module) -> EncoderConf:
@@ -290,22 +334,6 @@ def lecun_normal(weight: Tensor, inputs: int) -> None:
     """Flax's ``lecun_normal``: variance 1 / inputs after cutting the normal distribution off at two deviations."""
     std = 1 / math.sqrt(inputs) / 0.87962566103423978  # that of a standard normal cut off at +-2
     nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
-
-
-def _check_options(conf: EncoderConf) -> None:
-    if min(conf.embeddings, conf.features) < 1 or not 0 <= conf.dropout < 1 or conf.cache_shifts < 0:
-        raise ConfigError(
-            "embeddings and features must be at least 1, dropout in [0, 1), cache_shifts at least 0", where="encoder"
-        )
-
-
-def _check_lerobot(conf: EncoderConf) -> None:
-    if conf.kernels != LEROBOT_KERNELS or conf.strides != LEROBOT_STRIDES or len(set(conf.channels)) > 1:
-        raise ConfigError(
-            f"LeRobot's encoder has kernels {LEROBOT_KERNELS}, strides {LEROBOT_STRIDES} and one number of channels",
-            where=f"encoder.kernels={conf.kernels}, encoder.strides={conf.strides}, encoder.channels={conf.channels}",
-            fix="encoder=lerobot; its width is set by encoder.channels=[N,N,N,N]",
-        )
 
 
 def _check_sizes(images: list[ImageSpec]) -> None:

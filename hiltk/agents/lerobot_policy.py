@@ -77,7 +77,7 @@ def check_exportable(policy: Policy) -> None:
         differing = [f"agent={agent.name}"]
     elif agent.activation != "silu":
         differing = [f"agent.activation={agent.activation}"]
-    if encoder.name != "lerobot":
+    if not isinstance(policy.torso.encoder, LeRobotEncoder):  # whose parts `copy_weights` copies
         differing.append(f"encoder={encoder.name}")
     if differing:
         raise UserError(

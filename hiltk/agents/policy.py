@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from hiltk.agents.encoders import build_encoder, rebuildable
+from hiltk.agents.encoders import ENCODERS, build_encoder, rebuildable
 from hiltk.agents.gripper import GripperHead, greedy, head_temperature
 from hiltk.agents.networks import GaussianActor, Observations, Torso
 from hiltk.artifacts.writing import write_spec
@@ -42,7 +42,7 @@ class Policy(nn.Module):
                 fix="record or repair the dataset again",
             )
         spec = copy.deepcopy(spec)
-        if encoder.name == "none":
+        if not ENCODERS[encoder.name].sees:
             spec.images = []  # nobody looks at them, so nobody may require them
         self.agent_conf, self.encoder_conf, self.spec = agent, encoder, spec
         self.gripper: GripperHead | None = None

@@ -7,6 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
+from hiltk.agents.encoders import ENCODERS
 from hiltk.checks.rule import Reads, rule
 from hiltk.checks.subject import Dataset, Together
 from hiltk.findings import Finding, Severity
@@ -18,7 +19,6 @@ MOVED_DEG = 1.0  # between two frames: no camera on or before the arm sees exact
 LEAST_EPISODES = 6  # of which fewer show no change of view
 ALIKE, APART = 0.3, 0.3  # correlation within each half, and how much lower it is between them
 MOST_DEVIATIONS = 3.0
-LEAST_RESNET = 96  # pixels: a ResNet-10 leaves 3 x 3 cells of 84 pixels, 4 x 4 of 128
 
 TURNS = {
     "is upside down (turned by 180 degrees)": lambda frame: frame[::-1, ::-1],
@@ -203,10 +203,11 @@ def small_for_resnet(all_: Together) -> Iterator[Finding]:
     Fix:      record with env.image_height=128 env.image_width=128, or use encoder=cnn.
     Source:   devlogs 019, 026 and 064.
     """
-    if (all_.config.get("encoder") or {}).get("name") != "resnet":
+    row = ENCODERS.get((all_.config.get("encoder") or {}).get("name", ""))
+    if row is None:
         return
     for name, spec in all_.specs():
-        small = [i for i in spec.images if min(i.height, i.width) < LEAST_RESNET]
+        small = [i for i in spec.images if min(i.height, i.width) < row.least_px]
         if small:
             yield Finding(
                 f"a ResNet sees {name} at {small[0].height} x {small[0].width} pixels, made for 128 and more",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from hiltk.agents.encoders import check_encoder
+from hiltk.agents.encoders import ENCODERS, check_encoder
 from hiltk.config.commands import ClassifierConf, ClassifierSplit
 from hiltk.data.episode import Episode
 from hiltk.errors import ConfigError, UserError, nearest
@@ -174,9 +174,11 @@ def check_options(conf: ClassifierConf) -> None:
         if not fits:
             raise ConfigError(f"{key} must be {meaning}", where=f"{key}={getattr(conf, key)}")
     check_augment(conf.augment)
-    if conf.encoder.name == "none":
-        raise ConfigError("a success classifier needs an image encoder", where="encoder=none", fix="encoder=cnn")
     check_encoder(conf.encoder)
+    if not ENCODERS[conf.encoder.name].sees:
+        raise ConfigError(
+            "a success classifier needs an image encoder", where=f"encoder={conf.encoder.name}", fix="encoder=cnn"
+        )
 
 
 def restrict_cameras(spec: Spec, cameras: Sequence[str]) -> Spec:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from hiltk.agents.encoders import build_encoder
+from hiltk.agents.encoders import ENCODERS, build_encoder, check_encoder
 from hiltk.agents.make import load_policy
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, is_image_folder, resolve, split_episodes
@@ -113,7 +113,8 @@ def _subjects(cfg: DiagnoseEncoderConf, device: torch.device, inputs: list[Artif
         artifact = resolve(name, "policies", cfg.root)
         inputs.append(artifact)
         subjects.append(of_policy(artifact.ref, load_policy(artifact.path).to(device)))
-    if cfg.encoder.name == "resnet":
+    check_encoder(cfg.encoder)
+    if ENCODERS[cfg.encoder.name].pretrained:
         spec = subjects[0].spec if subjects else _spec_without_policy(cfg)
         encoder = build_encoder(cfg.encoder, spec.images).to(device).eval()
         name = cfg.encoder.weights or "pretrained"

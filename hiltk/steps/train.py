@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 
 from hiltk.agents.compute import check_compute, compile_torsos
+from hiltk.agents.encoders import ENCODERS
 from hiltk.agents.features import attach
 from hiltk.agents.make import build_agent, build_policy, check_learner
 from hiltk.agents.policy import Policy
@@ -188,7 +189,7 @@ def _policy(cfg: TrainConf, env_spec: Spec, demo_spec: Spec | None) -> Policy:
     """
     if demo_spec:
         # Nobody who looks at the state alone cares which cameras were running.
-        parts = tuple(p for p in JOINT_PARTS if p != "images" or cfg.encoder.name != "none")
+        parts = tuple(p for p in JOINT_PARTS if p != "images" or ENCODERS[cfg.encoder.name].sees)
         names = {"left_name": ", ".join(cfg.demos), "right_name": f"env={cfg.env.name}"}
         require_compatible(demo_spec, env_spec, parts, **names)
     spec = copy.deepcopy(env_spec)

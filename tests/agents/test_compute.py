@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import nn
 
+from hiltk.agents import encoders
 from hiltk.agents.bc import BehaviorCloning
 from hiltk.agents.compute import autocast, check_compute, compile_torsos
-from hiltk.agents.encoders import NAMES
 from hiltk.agents.make import build_agent, build_policy
 from hiltk.agents.policy import Policy
 from hiltk.agents.pretrained import load_trunk
@@ -148,7 +148,7 @@ def test_features_and_heads_are_float32_in_every_precision(encoder: str) -> None
         action, log_prob = agent.policy.actor.sample(features)
         values = [agent.critic(features, action), agent.policy.gripper(features), log_prob, action, features]
     assert {v.dtype for v in values} == {torch.float32}
-    assert set(ENCODERS) | {"resnet"} == set(NAMES)  # the frozen one below
+    assert set(ENCODERS) | {"resnet"} == set(encoders.ENCODERS)  # the frozen one below
 
 
 def test_bfloat16_features_of_a_frozen_trunk_are_close_and_float32(tmp_path: Path) -> None:
