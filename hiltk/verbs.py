@@ -31,6 +31,7 @@ class Verb:
         gate: what it checks by itself: the artifacts it reads, or the one it writes.
         has_config: whether Hydra composes its settings from ``conf/``; the others take ``root=`` and options.
         group: heading it stands under in the list of commands.
+        home: the module with its ``run``, where that is another package's.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Verb:
     gate: Literal["", "inputs", "output"] = ""
     has_config: bool = True
     group: str = ""
+    home: str = ""
 
     @property
     def config(self) -> str:
@@ -49,7 +51,7 @@ class Verb:
 
     @property
     def module(self) -> str:
-        return f"hiltk.steps.{self.config}"
+        return self.home or f"hiltk.steps.{self.config}"
 
 
 PREFIXES = {"diagnose": "Find out what holds learning back: each a table, a figure and an entry in the report."}

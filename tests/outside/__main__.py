@@ -1,0 +1,9 @@
+"""``python -m tests.outside train name=x env=desk --config-dir tests/outside/conf``: hiltk, with what this adds."""
+
+from __future__ import annotations
+
+import tests.outside  # noqa: F401
+from hiltk.cli import main
+
+if __name__ == "__main__":
+    main()
