@@ -223,7 +223,8 @@ def _configs(all_: Together) -> Iterator[tuple[str, dict[str, Any]]]:
 def _episode_steps(all_: Together, config: dict[str, Any]) -> int:
     """Steps of the longest episode: the environment's own limit, else by the task's; 0 where neither is known."""
     fps = next((spec.fps for _, spec in reversed(all_.specs())), 0.0)
-    return getattr(all_.env, "max_steps", 0) or round(float((config.get("task") or {}).get("time_limit_s") or 0) * fps)
+    own = all_.env.max_steps if all_.env else 0
+    return own or round(float((config.get("task") or {}).get("time_limit_s") or 0) * fps)
 
 
 def _action_dims(all_: Together) -> int:
