@@ -25,11 +25,11 @@ def test_seeds_of_a_policy_share_a_column_group(maker: Any) -> None:
     (board,) = boards(three_seeds(maker))
     assert board.policies == ["bc", "hil"] and board.rows == ["near", "far", TOTAL]
     assert board.seeds("bc") == [0, 1, 2]
-    assert [board.rate("bc", "far", s).successes for s in (0, 1, 2)] == [2, 3, 4]
+    assert [board.rate("bc", "far", s).count for s in (0, 1, 2)] == [2, 3, 4]
     pooled = board.rate("bc", "far")
-    assert (pooled.successes, pooled.n) == (9, 30)
+    assert (pooled.count, pooled.n) == (9, 30)
     total = board.rate("hil")
-    assert (total.successes, total.n) == (57, 60)
+    assert (total.count, total.n) == (57, 60)
     assert (total.low, total.high) == (pytest.approx(0.8630, abs=1e-4), pytest.approx(0.9829, abs=1e-4))
 
 
@@ -60,7 +60,7 @@ def test_versions_of_a_policy_are_not_mixed(maker: Any) -> None:
     old = maker.evaluation("old", {"hil": {"near": 2}}, refs={"hil": "hil@p-0001"})
     new = maker.evaluation("new", {"hil": {"near": 9}}, refs={"hil": "hil@p-0002"})
     (board,) = boards([old, new])
-    assert {p: board.rate(p).successes for p in board.policies} == {"hil@p-0001": 2, "hil@p-0002": 9}
+    assert {p: board.rate(p).count for p in board.policies} == {"hil@p-0001": 2, "hil@p-0002": 9}
 
 
 def test_settings_are_not_mixed(maker: Any) -> None:
@@ -68,7 +68,7 @@ def test_settings_are_not_mixed(maker: Any) -> None:
     jitter = maker.evaluation("jitter", {"hil": {"near": 5}}, env=So101SimConf(jitter=JitterConf(color=1.0)))
     first, second = boards([plain, jitter])
     assert (first.setting, second.setting) == ("env.jitter.color=0.0", "env.jitter.color=1.0")
-    assert (first.rate("hil").successes, second.rate("hil").successes) == (10, 5)
+    assert (first.rate("hil").count, second.rate("hil").count) == (10, 5)
 
 
 def test_time_to_success_in_seconds(maker: Any) -> None:

@@ -143,5 +143,5 @@ def test_completion_offers_policies(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("COMP_WORDS", raising=False)
     (tmp_path / "outputs" / "policies" / "lift" / "p-0001").mkdir(parents=True)
-    for verb in ("export-policy", "export-replay", "diagnose encoder"):
-        assert complete(STEPS[verb], [], "policy=") == ["policy=lift"]
+    for verb, key in (("export-policy", "policy"), ("export-replay", "policy"), ("diagnose encoder", "policies")):
+        assert complete(STEPS[verb], [], f"{key}=") == [f"{key}=lift"]
