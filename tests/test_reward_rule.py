@@ -13,7 +13,7 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hiltk.data.episode import Episode, Source, paid
+from hiltk.data.episode import Episode, Source, relabel_rewards
 from hiltk.data.foreign import split_at_success
 from hiltk.data.labels import relabelled
 from hiltk.envs.base import HilEnv
@@ -235,7 +235,7 @@ def test_a_demonstration_paid_by_its_own_rule_stays_as_it_was(
     if rule.timeout == "terminal" and not infos[-1]["success"]:
         truth[-1] = False  # a lone last frame of success is taken for a success, where a time-out looks like one
         live, infos = stepped(judged_by(shown, truth, rule) if by_classifier else SuccessRule(TapeEnv(truth), rule))
-    again = paid(live, live.rule or rule)
+    again = relabel_rewards(live, live.rule or rule)
     assert outcome(again, len(again)) == outcome(live, len(live))
     assert live.succeeded == again.succeeded == infos[-1]["success"]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from hiltk.arm.model import JOINTS
 from hiltk.checks.rule import Reads, rule
-from hiltk.checks.subject import EE_AXES, Together
+from hiltk.checks.subject import EE_AXES, Subjects
 from hiltk.envs.base import HilEnv
 from hiltk.findings import Finding
 from hiltk.spec import STATE_KEY, GripperFormat, Spec
@@ -49,7 +49,7 @@ class Answer:
 
 
 @rule("ACT008", covers=("A7", "A4", "A5"), steps=("train", "eval"), reads=Reads.together)
-def robot_answers(all_: Together) -> Iterator[Finding]:
+def robot_answers(all_: Subjects) -> Iterator[Finding]:
     """The robot does not go where an action says.
 
     Symptom:  episodes in which nothing moves, or always to the right; nothing is learnt, and no curve says why.

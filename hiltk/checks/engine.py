@@ -10,7 +10,7 @@ from pathlib import Path
 from hiltk.artifacts.store import Artifact
 from hiltk.checks import actions, driving, gripper, images, kinematics, learning, rewards, runs  # noqa: F401 (they register)
 from hiltk.checks.rule import RULES, Reads, Rule
-from hiltk.checks.subject import Dataset, Made, Together
+from hiltk.checks.subject import Dataset, Made, Subjects
 from hiltk.errors import ConfigError, nearest
 from hiltk.findings import Finding, Severity
 from hiltk.verbs import GATED
@@ -53,14 +53,14 @@ class Report:
         )
 
 
-def gather(artifacts: Sequence[Artifact]) -> Together:
+def gather(artifacts: Sequence[Artifact]) -> Subjects:
     """Subjects of artifacts of any kind.
 
     Raises:
         UserError: a dataset is damaged.
         ConfigError: a kind that no rule reads.
     """
-    found = Together()
+    found = Subjects()
     for artifact in artifacts:
         kind = kind_of(artifact)
         if kind == "datasets":
@@ -79,7 +79,7 @@ def kind_of(artifact: Artifact) -> str:
     return artifact.kind
 
 
-def examine(all_: Together, *, step: str = "", select: Sequence[str] = (), ignore: Sequence[str] = ()) -> Report:
+def examine(all_: Subjects, *, step: str = "", select: Sequence[str] = (), ignore: Sequence[str] = ()) -> Report:
     """Run the rules that apply.
 
     Args:
@@ -104,7 +104,7 @@ def examine(all_: Together, *, step: str = "", select: Sequence[str] = (), ignor
     return Report(run, findings, sorted(ignored), names, time.perf_counter() - started)
 
 
-def _subjects(rule: Rule, all_: Together) -> list[object]:
+def _subjects(rule: Rule, all_: Subjects) -> list[object]:
     if rule.reads is Reads.together:
         return [all_]
     found: dict[Reads, list[Dataset] | list[Made]] = {

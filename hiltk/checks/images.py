@@ -9,7 +9,7 @@ import numpy as np
 
 from hiltk.agents.encoders import ENCODERS
 from hiltk.checks.rule import Reads, rule
-from hiltk.checks.subject import Dataset, Together
+from hiltk.checks.subject import Dataset, Subjects
 from hiltk.findings import Finding, Severity
 from hiltk.limits import LIGHT_OF_FIRST_FRAMES
 
@@ -151,7 +151,7 @@ def _off_diagonal(square: np.ndarray) -> float:
     reads=Reads.together,
     severity=Severity.warning,
 )
-def other_light(all_: Together) -> Iterator[Finding]:
+def other_light(all_: Subjects) -> Iterator[Finding]:
     """Sessions that are used together are lit differently.
 
     Symptom:  success drops from 55 to 28 % between two checkpoints; a classifier that fires in the evening.
@@ -193,7 +193,7 @@ def _light(colours: np.ndarray) -> np.ndarray:
     reads=Reads.together,
     severity=Severity.warning,
 )
-def small_for_resnet(all_: Together) -> Iterator[Finding]:
+def small_for_resnet(all_: Subjects) -> Iterator[Finding]:
     """Images are too small for a ResNet.
 
     Symptom:  a pretrained encoder that cannot tell where the cube is.

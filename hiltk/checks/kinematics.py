@@ -10,7 +10,7 @@ from hiltk.arm.model import JOINTS
 from hiltk.arm.units import ARM_JOINTS
 from hiltk.checks.actions import DATA_STEPS
 from hiltk.checks.rule import Reads, rule
-from hiltk.checks.subject import EE_AXES, LIKELY_RADIANS, Dataset, Together
+from hiltk.checks.subject import EE_AXES, LIKELY_RADIANS, Dataset, Subjects
 from hiltk.data.repair import asks_for_nothing
 from hiltk.findings import Finding, Severity
 
@@ -130,7 +130,7 @@ def beyond_limits(d: Dataset) -> Iterator[Finding]:
 
 
 @rule("KIN004", covers=("C12",), steps=("train",), reads=Reads.together, severity=Severity.warning)
-def outside_workspace(all_: Together) -> Iterator[Finding]:
+def outside_workspace(all_: Subjects) -> Iterator[Finding]:
     """Demonstrations go where the robot is not allowed to go.
 
     Symptom:  the arm stops at an invisible wall that the demonstrator never met.
@@ -160,7 +160,7 @@ def outside_workspace(all_: Together) -> Iterator[Finding]:
 
 
 @rule("KIN005", covers=("C1",), steps=("record", "train"), reads=Reads.together)
-def reset_pose(all_: Together) -> Iterator[Finding]:
+def reset_pose(all_: Subjects) -> Iterator[Finding]:
     """Episodes do not start where the robot is reset to.
 
     Symptom:  training starts 4 cm above where demonstrations start; hours lost until somebody measures it.

@@ -10,7 +10,7 @@ import numpy as np
 from hiltk import limits
 from hiltk.agents.schedules import parse_schedule
 from hiltk.checks.rule import Reads, rule
-from hiltk.checks.subject import Made, Together
+from hiltk.checks.subject import Made, Subjects
 from hiltk.findings import Finding, Severity
 from hiltk.learning.guards import noted
 from hiltk.spec import STATE_KEY, Stats
@@ -27,7 +27,7 @@ def _z(values: np.ndarray, stats: Stats) -> np.ndarray:
 
 
 @rule("LRN001", covers=("S1",), steps=("bc-pretrain", "train", "eval"), reads=Reads.together)
-def narrow_statistics(all_: Together) -> Iterator[Finding]:
+def narrow_statistics(all_: Subjects) -> Iterator[Finding]:
     """A dimension of the state is divided by almost nothing.
 
     Symptom:  none; the policy does the same motion everywhere, as if it had no proprioception. It has none.
@@ -58,7 +58,7 @@ def narrow_statistics(all_: Together) -> Iterator[Finding]:
 
 
 @rule("LRN002", covers=("S1", "C4"), steps=("bc-pretrain", "train"), reads=Reads.together)
-def foreign_statistics(all_: Together) -> Iterator[Finding]:
+def foreign_statistics(all_: Subjects) -> Iterator[Finding]:
     """States lie far outside the statistics that normalise them.
 
     Symptom:  constant shaking; a pretrained policy that acts as if it had never seen the task.
@@ -129,7 +129,7 @@ def weak_classifier(c: Made) -> Iterator[Finding]:
 
 
 @rule("LRN004", covers=("F1",), steps=("train",), reads=Reads.together, severity=Severity.warning)
-def drowned_policy(all_: Together) -> Iterator[Finding]:
+def drowned_policy(all_: Subjects) -> Iterator[Finding]:
     """Exploration noise drowns the policy that training starts from.
 
     Symptom:  the robot shakes; nothing of a pretrained policy is to be seen.
@@ -162,7 +162,7 @@ def drowned_policy(all_: Together) -> Iterator[Finding]:
 
 
 @rule("LRN005", covers=("F4", "F5"), steps=("train",), reads=Reads.together, severity=Severity.warning)
-def timid_or_wild(all_: Together) -> Iterator[Finding]:
+def timid_or_wild(all_: Subjects) -> Iterator[Finding]:
     """The settings are known to stall human-in-the-loop training.
 
     Symptom:  the arm stays at home for 120 episodes at 2 mm a step; or corrections have no effect.
@@ -212,7 +212,7 @@ def timid_or_wild(all_: Together) -> Iterator[Finding]:
             )
 
 
-def _configs(all_: Together) -> Iterator[tuple[str, dict[str, Any]]]:
+def _configs(all_: Subjects) -> Iterator[tuple[str, dict[str, Any]]]:
     """Settings of the training that is about to run; without one those of the policies that were trained."""
     if all_.config:
         yield all_.name, all_.config
@@ -220,14 +220,14 @@ def _configs(all_: Together) -> Iterator[tuple[str, dict[str, Any]]]:
     yield from ((p.name, p.config) for p in all_.policies if p.record.get("step") == "train")
 
 
-def _episode_steps(all_: Together, config: dict[str, Any]) -> int:
+def _episode_steps(all_: Subjects, config: dict[str, Any]) -> int:
     """Steps of the longest episode: the environment's own limit, else by the task's; 0 where neither is known."""
     fps = next((spec.fps for _, spec in reversed(all_.specs())), 0.0)
     own = all_.env.max_steps if all_.env else 0
     return own or round(float((config.get("task") or {}).get("time_limit_s") or 0) * fps)
 
 
-def _action_dims(all_: Together) -> int:
+def _action_dims(all_: Subjects) -> int:
     return next((len(spec.action.dims) for _, spec in all_.specs()), 0)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from hiltk.arm.units import ARM_JOINTS
 from hiltk.checks.rule import Reads, rule
-from hiltk.checks.subject import Dataset, Together
+from hiltk.checks.subject import Dataset, Subjects
 from hiltk.data.repair import NOISE_DEG, last_rows
 from hiltk.findings import Finding, Severity
 from hiltk.limits import SHOWS_SUCCESS
@@ -53,7 +53,7 @@ def judged(d: Dataset) -> RewardSpec | None:
     reads=Reads.together,
     severity=Severity.warning,
 )
-def few_successes(all_: Together) -> Iterator[Finding]:
+def few_successes(all_: Subjects) -> Iterator[Finding]:
     """Hardly any frame shows success.
 
     Symptom:  no learning after 50 episodes; Q stays near 1 and the critics see a reward in 0.9 % of the transitions.
@@ -113,7 +113,7 @@ def unpaid_success(d: Dataset) -> Iterator[Finding]:
 
 
 @rule("REW003", covers=("E5",), steps=("train",), reads=Reads.together)
-def flicker_pays(all_: Together) -> Iterator[Finding]:
+def flicker_pays(all_: Subjects) -> Iterator[Finding]:
     """Playing with the success signal pays more than finishing.
 
     Symptom:  the policy hovers at the brink of success: 348 of return in 70 steps, where a clean grasp paid 119 in 30.
@@ -133,11 +133,11 @@ def flicker_pays(all_: Together) -> Iterator[Finding]:
         if spec is None or spec.reward.source == "env":
             continue
         seconds = float((all_.config.get("task") or {}).get("time_limit_s") or TIME_LIMIT_S)
-        paid = payoff(spec.reward, discount, max(1, round(seconds * spec.fps)))
-        if paid.hackable:
+        best = payoff(spec.reward, discount, max(1, round(seconds * spec.fps)))
+        if best.hackable:
             yield Finding(
-                f"finishing at once returns {paid.finishing:.3g}, never finishing {paid.flickering:.3g}, "
-                f"the best of all {paid.best:.3g}",
+                f"finishing at once returns {best.finishing:.3g}, never finishing {best.flickering:.3g}, "
+                f"the best of all {best.best:.3g}",
                 where=f"reward.step_value={spec.reward.step_value:g}, success_value={spec.reward.success_value:g}, "
                 f"timeout={spec.reward.timeout} of {name}, discount {discount:g}",
                 fix="reward.step_value=0, or a small penalty such as -0.05",
@@ -160,9 +160,9 @@ def foreign_rewards(d: Dataset) -> Iterator[Finding]:
     if reward_rule is None:
         return
     rows, reward = played(d), d.column("next.reward").ravel()
-    paid = np.abs(reward - reward_rule.success_value) < TOLERANCE
-    other = rows & ~paid & (np.abs(reward - reward_rule.step_value) >= TOLERANCE)
-    often = np.flatnonzero(d.total(paid & rows) > 1)
+    rewarded = np.abs(reward - reward_rule.success_value) < TOLERANCE
+    other = rows & ~rewarded & (np.abs(reward - reward_rule.step_value) >= TOLERANCE)
+    often = np.flatnonzero(d.total(rewarded & rows) > 1)
     if other.any():
         yield Finding(
             f"{other.sum()} rewards are neither {reward_rule.success_value:g} nor {reward_rule.step_value:g}, "
@@ -215,7 +215,7 @@ def shifted_labels(d: Dataset) -> Iterator[Finding]:
     Symptom:  a classifier with a fixed share of mistakes around the grasp; labels that are right by eye are not.
     Cause:    annotations counted from 1 and read from 0; every third frame labelled and spread over its neighbours.
     Detected: where the task's own predicate judged: at the step that pays, the label must have just held for hold_steps
-              observations. Over 5 % of the paid episodes
+              observations. Over 5 % of the rewarded episodes
               - in which it has not [labels_one_late]
               - in which it already had one step before [labels_one_early]
     Fix:      shift the labels, or label again.
@@ -225,25 +225,25 @@ def shifted_labels(d: Dataset) -> Iterator[Finding]:
     if reward_rule is None or reward_rule.source != "predicate":
         return
     success = d.column("success").astype(bool).ravel()
-    paid = played(d) & (np.abs(d.column("next.reward").ravel() - reward_rule.success_value) < TOLERANCE)
-    if not paid.any() or reward_rule.success_value == reward_rule.step_value:
+    rewarded = played(d) & (np.abs(d.column("next.reward").ravel() - reward_rule.success_value) < TOLERANCE)
+    if not rewarded.any() or reward_rule.success_value == reward_rule.step_value:
         return
     first = np.repeat([a for a, _ in d.bounds], [b - a for a, b in d.bounds])
     run = np.concatenate([run_lengths(success[a:b]) for a, b in d.bounds])
-    shown = run[np.flatnonzero(paid) + 1]
-    late = np.flatnonzero(paid) + 1 - first[paid] > reward_rule.min_steps
-    final = last_rows(d.episode)[np.flatnonzero(paid) + 1]
+    shown = run[np.flatnonzero(rewarded) + 1]
+    late = np.flatnonzero(rewarded) + 1 - first[rewarded] > reward_rule.min_steps
+    final = last_rows(d.episode)[np.flatnonzero(rewarded) + 1]
     wrong = (shown == 0) | ((shown < reward_rule.hold_steps) & ~final) | ((shown > reward_rule.hold_steps) & late)
     if wrong.mean() > 0.05:
         yield Finding(
-            f"in {wrong.sum()} of {len(wrong)} paid episodes the labels do not hold when the reward is paid",
-            where=f"{d.episodes(d.episode[paid][wrong])}, columns success and next.reward",
+            f"in {wrong.sum()} of {len(wrong)} rewarded episodes the labels do not hold when the reward is paid",
+            where=f"{d.episodes(d.episode[rewarded][wrong])}, columns success and next.reward",
             fix="labels and rewards are shifted against each other: label again",
         )
 
 
 @rule("REW007", covers=("D4", "D5", "D10", "S8"), steps=("train",), reads=Reads.together)
-def blind_classifier(all_: Together) -> Iterator[Finding]:
+def blind_classifier(all_: Subjects) -> Iterator[Finding]:
     """The reward classifier does not recognise what these datasets show.
 
     Symptom:  success is never, or always, detected while training; offline its figures were fine.

@@ -10,7 +10,7 @@ import numpy as np
 
 from hiltk.artifacts.store import resolve
 from hiltk.checks.rule import Reads, rule
-from hiltk.checks.subject import ACTION, Dataset, Made, Together
+from hiltk.checks.subject import ACTION, Dataset, Made, Subjects
 from hiltk.data.consistency import require_consistent
 from hiltk.data.lerobot_files import read_stats
 from hiltk.data.lerobot_io import read_columns, require_finite, require_whole
@@ -24,7 +24,7 @@ SIMULATED = "simulated"
 
 
 @rule("RUN001", covers=("G6",), reads=Reads.together)
-def changed_files(all_: Together) -> Iterator[Finding]:
+def changed_files(all_: Subjects) -> Iterator[Finding]:
     """An artifact's files are not the ones that were written.
 
     Symptom:  results that cannot be reproduced; episodes that are gone.
@@ -71,7 +71,7 @@ def contradictory_files(d: Dataset) -> Iterator[Finding]:
 
 
 @rule("RUN002", covers=("S11",), steps=("train", "eval"), reads=Reads.together)
-def changed_inputs(all_: Together) -> Iterator[Finding]:
+def changed_inputs(all_: Subjects) -> Iterator[Finding]:
     """What a policy or classifier was made from is not what that name means now.
 
     Symptom:  the best run turns out to have used last month's demonstrations.
@@ -139,7 +139,7 @@ def false_statistics(d: Dataset) -> Iterator[Finding]:
 
 
 @rule("RUN004", covers=("C6", "C7", "C8"), steps=("bc-pretrain", "train", "eval"), reads=Reads.together)
-def other_robot(all_: Together) -> Iterator[Finding]:
+def other_robot(all_: Subjects) -> Iterator[Finding]:
     """Artifacts were made with differently calibrated robots.
 
     Symptom:  the wrist is wrong in training only; everything is off by a constant angle.
@@ -177,7 +177,7 @@ def other_robot(all_: Together) -> Iterator[Finding]:
 
 
 @rule("RUN005", covers=("A4", "B1", "C10", "C11", "D5"), reads=Reads.together, severity=Severity.warning)
-def unlike_specs(all_: Together) -> Iterator[Finding]:
+def unlike_specs(all_: Subjects) -> Iterator[Finding]:
     """These artifacts could not be used together.
 
     Symptom:  the arm drifts to the right; a crash after 20 minutes: 21 against 18 dimensions.
@@ -201,7 +201,7 @@ def unlike_specs(all_: Together) -> Iterator[Finding]:
 
 
 @rule("RUN006", covers=("E3", "G6"), steps=("train-classifier", "bc-pretrain"), reads=Reads.together)
-def episodes_twice(all_: Together) -> Iterator[Finding]:
+def episodes_twice(all_: Subjects) -> Iterator[Finding]:
     """The same episode is there twice, so that one copy is held out and the other trained on.
 
     Symptom:  98 % on held-out data, 92 % in truth.

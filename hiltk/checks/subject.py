@@ -304,7 +304,7 @@ class Made:
 
 
 @dataclass
-class Together:
+class Subjects:
     """Everything that is checked in one go: what a step is about to join, or what the user named.
 
     Attributes:

@@ -59,7 +59,7 @@ class Episode:
         return bool(self.terminated and (self.success[-1] or pays_success(self.rewards[-1], self.rule or RewardSpec())))
 
 
-def paid(episode: Episode, reward: RewardSpec) -> Episode:
+def relabel_rewards(episode: Episode, reward: RewardSpec) -> Episode:
     """A demonstration as a run's reward rule pays and ends it: one batch must not mix two rules (failures, S9)."""
     if reward.source == "env":
         return episode

@@ -94,8 +94,8 @@ def _lowest(at: np.ndarray, values: np.ndarray) -> float:
     if k in (0, len(values) - 1):
         return float(at[k])
     left, middle, right = values[k - 1 : k + 2] ** 2
-    bend = left - 2 * middle + right
-    return float(at[k] + (0.5 * (left - right) / bend if bend > 0 else 0.0) * (at[1] - at[0]))
+    curvature = left - 2 * middle + right
+    return float(at[k] + (0.5 * (left - right) / curvature if curvature > 0 else 0.0) * (at[1] - at[0]))
 
 
 def _delayed(goals: np.ndarray, episode: np.ndarray, lag: float) -> np.ndarray:

@@ -64,15 +64,15 @@ def findings(found: Found) -> list[Finding]:
 
 def _on_data(found: Found) -> Iterator[Finding]:
     demos, policy, human = (found.part(name) for name in ("demos", "policy", "human"))
-    paid = (demos.positive + policy.positive + human.positive) / max(1, found.composition.transitions.sum())
+    rewarded = (demos.positive + policy.positive + human.positive) / max(1, found.composition.transitions.sum())
     late = int(found.composition.timeouts_terminal.sum())
     if not demos.transitions + human.transitions:
         yield Finding(
             "There is no human data at all", fix="20 to 30 demonstrations, then brief corrections", code="no_human_data"
         )
-    if paid < limits.POSITIVE.alarm:
+    if rewarded < limits.POSITIVE.alarm:
         yield Finding(
-            f"Only {paid:.2%} of all transitions are rewarded",
+            f"Only {rewarded:.2%} of all transitions are rewarded",
             fix="more demonstrations that end in success, and corrections that reach it in every third episode",
             code="positive_rate",
         )

@@ -126,7 +126,7 @@ def dead_proprioception(e: Evidence) -> Suspect | None:
     )
 
 
-def other_world(e: Evidence) -> Suspect | None:
+def domain_shift(e: Evidence) -> Suspect | None:
     """[C4, C12, D10, devlog 046]"""
     table = e.shifts[e.shifts.column == "state"] if len(e.shifts) else e.shifts
     apart = float(((table.ks > NO_OVERLAP) & (table.moved_std.abs() > limits.FAR_STD)).mean()) if len(table) else 0.0
@@ -179,18 +179,18 @@ def small_actions(e: Evidence) -> Suspect | None:
     if not human:
         return None
     saturated = float(np.concatenate([np.abs(p.action[:, :3]).max(1) > limits.AT_LIMIT for p in human]).mean())
-    paid = float(np.concatenate([p.positive(e.spec)[p.last] for p in human]).mean())
+    succeeds = float(np.concatenate([p.positive(e.spec)[p.last] for p in human]).mean())
     tiny = e.refused("ACT006") is not None
     return Suspect(
         "actions too small",
-        limits.STRETCHED.degree(saturated) * (1 - paid),
+        limits.STRETCHED.degree(saturated) * (1 - succeeds),
         1.0 if tiny else 0.8,
         Finding(
-            f"the human's actions are at their limit in {saturated:.0%} of the steps, and {paid:.0%} of these episodes "
+            f"the human's actions are at their limit in {saturated:.0%} of the steps, and {succeeds:.0%} of these episodes "
             "reach success: a full action moves the arm too little for the time there is",
             fix="a larger env.action_scale_m (and record anew), or a longer task.time_limit_s",
             code="ACT006",
-            evidence={"saturated": saturated, "human_success": paid, "action_scale_m": e.spec.action.scale_m},
+            evidence={"saturated": saturated, "human_success": succeeds, "action_scale_m": e.spec.action.scale_m},
         ),
     )
 
@@ -204,13 +204,15 @@ def false_successes(e: Evidence) -> Suspect | None:
         return None
     known = "true_success" in e.metrics and e.metrics.true_success.notna().any()
     # The simulator judges the observation in which the episode was ended; that its hold had not yet run out is no lie.
-    paid = e.online.positive(e.spec) & e.online.last
-    false = int((paid & ~e.online.shown).sum()) if known else 0
+    rewarded = e.online.positive(e.spec) & e.online.last
+    false = int((rewarded & ~e.online.shown).sum()) if known else 0
     blind = e.refused("REW007", "LRN003")
-    severity, certainty = at_least(false, int(paid.sum())), 1.0
+    severity, certainty = at_least(false, int(rewarded.sum())), 1.0
     if not known:  # as on a real arm
         severity, certainty = (0.7 if blind else 0.0), 0.6
-    seen = f"{false} of {paid.sum()} rewarded episodes did not end in success" if known else "the truth is not known"
+    seen = (
+        f"{false} of {rewarded.sum()} rewarded episodes did not end in success" if known else "the truth is not known"
+    )
     return Suspect(
         "false successes of the reward classifier",
         severity * (e.headroom if np.isfinite(e.evaluated) else 1.0),  # an evaluation is not the classifier's word
@@ -220,7 +222,7 @@ def false_successes(e: Evidence) -> Suspect | None:
             fix="train the classifier on such failures too (human=wandering keep=all), look at mistakes.png and its "
             "threshold",
             code="REW007",
-            evidence={"false": float(false), "rewarded_episodes": float(paid.sum())},
+            evidence={"false": float(false), "rewarded_episodes": float(rewarded.sum())},
         ),
     )
 
@@ -286,7 +288,7 @@ def terminal_timeouts(e: Evidence) -> Suspect | None:
     )
 
 
-def short_sight(e: Evidence) -> Suspect | None:
+def low_discount(e: Evidence) -> Suspect | None:
     """A discount under which success is worth nothing at the start [E5, F6]."""
     discount, steps = float(e.setting("agent.discount", 0.97)), e.steps_to_success
     worth = discount**steps if np.isfinite(steps) else float("nan")
@@ -452,7 +454,7 @@ def unstable(e: Evidence) -> Suspect | None:
     )
 
 
-def fallen(e: Evidence) -> Suspect | None:
+def regression(e: Evidence) -> Suspect | None:
     """[F9, devlog 082]"""
     said = e.tripped("regression")
     return Suspect(
@@ -491,7 +493,7 @@ def untrained_encoder(e: Evidence) -> Suspect | None:
     )
 
 
-def blind(e: Evidence) -> Suspect | None:
+def ignored_images(e: Evidence) -> Suspect | None:
     """[F8, S1, devlog 072: the same motion for all cubes]"""
     images = e.policy.spec.image_keys
     if not images:
@@ -514,7 +516,7 @@ def blind(e: Evidence) -> Suspect | None:
     )
 
 
-def numb(e: Evidence) -> Suspect | None:
+def ignored_state(e: Evidence) -> Suspect | None:
     """[S1]"""
     if not e.policy.spec.image_keys:
         return None
@@ -581,10 +583,10 @@ def refused_inputs(e: Evidence) -> Suspect | None:
 
 
 CAUSES: list[Cause] = [
-    zero_actions, dead_proprioception, other_world, human_data_missing, small_actions, false_successes,
-    missed_successes, reward_never_reached, terminal_timeouts, short_sight, impossible_values, long_takeovers,
-    too_much_noise, timid, saturated, too_few_updates, unstable, fallen, untrained_encoder, blind, numb, uneven,
-    refused_inputs,
+    zero_actions, dead_proprioception, domain_shift, human_data_missing, small_actions, false_successes,
+    missed_successes, reward_never_reached, terminal_timeouts, low_discount, impossible_values, long_takeovers,
+    too_much_noise, timid, saturated, too_few_updates, unstable, regression, untrained_encoder, ignored_images,
+    ignored_state, uneven, refused_inputs,
 ]  # fmt: skip
 
 

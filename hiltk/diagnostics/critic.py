@@ -1,4 +1,4 @@
-"""Do the critics' values agree with what was paid afterwards? And do they care what is done?
+"""Critic values against observed returns: are they right, and do they tell similar actions apart?
 
 Values of executed actions are put beside the discounted reward that followed (as Fujimoto et al. 2018, TD3, section 4,
 measure overestimation) and beside the range the reward rule allows; `hiltk.diagnostics.ratings` has both, and how far
@@ -59,10 +59,10 @@ def error(r: Ratings, rows: np.ndarray) -> float:
 
 def follows(r: Ratings) -> float:
     """Rank correlation of values and returns where those are known; NaN where too few are, or all are the same."""
-    q, paid = r.mean[r.known], r.low[r.known]
-    if len(paid) < 10 or np.ptp(paid) == 0 or np.ptp(q) == 0:
+    q, returns = r.mean[r.known], r.low[r.known]
+    if len(returns) < 10 or np.ptp(returns) == 0 or np.ptp(q) == 0:
         return float("nan")
-    return float(spearmanr(q, paid).statistic)
+    return float(spearmanr(q, returns).statistic)
 
 
 def lost_step(d: CriticDiagnosis) -> float:
@@ -244,8 +244,8 @@ def _sentence(d: CriticDiagnosis) -> str:
         rows = r.source == source
         if rows.any():
             low, high = r.low[rows].mean(), r.high[rows].mean()
-            paid = f"{low:.2f}" if high - low < 0.005 else f"{low:.2f} to {high:.2f}"
-            parts.append(f"{name} {r.mean[rows].mean():.2f} (return {paid})")
+            returns = f"{low:.2f}" if high - low < 0.005 else f"{low:.2f} to {high:.2f}"
+            parts.append(f"{name} {r.mean[rows].mean():.2f} (return {returns})")
     text = f"{d.name}: mean value of actions by {', '.join(parts)}"
     if not math.isnan(follows(r)):
         text += f"; values follow returns with a rank correlation of {follows(r):.2f}"

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from hiltk.artifacts.store import Artifact, resolve
-from hiltk.data.episode import Episode, Source, paid
+from hiltk.data.episode import Episode, Source, relabel_rewards
 from hiltk.data.lerobot_io import DatasetReader
 from hiltk.data.replay_export import stored_episodes
 from hiltk.errors import UserError
@@ -161,7 +161,7 @@ def demonstrations(datasets: list[Artifact], spec: Spec) -> Experience:
     for episode in episodes:
         if episode.actions.shape[1] != len(spec.action.dims):
             raise UserError("actions have another size than the run's", where=", ".join(d.ref for d in datasets))
-    return of_episodes((paid(e, spec.reward) for e in episodes), spec)
+    return of_episodes((relabel_rewards(e, spec.reward) for e in episodes), spec)
 
 
 def learned_from(artifact: Artifact) -> list[str]:

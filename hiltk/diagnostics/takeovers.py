@@ -20,7 +20,7 @@ LONG_STEPS, LONG_SHARE = 20, 0.5  # beyond this it is long; or, unless brief, be
 def interventions(online: Experience, spec: Spec) -> pd.DataFrame:
     """One row per online episode: its takeovers, how long they were, and whether the human carried it to success."""
     rows = []
-    paid = online.positive(spec)
+    rewarded = online.positive(spec)
     for number in np.unique(online.episode):
         own = np.flatnonzero(online.episode == number)
         human = online.source[own] != Source.policy
@@ -35,8 +35,8 @@ def interventions(online: Experience, spec: Spec) -> pd.DataFrame:
                 "takeovers": len(lengths),
                 "mean_length": float(lengths.mean()) if len(lengths) else np.nan,
                 "longest": int(lengths.max(initial=0)),
-                "success": bool(paid[own[-1]]),
-                "carried": bool(paid[own[-1]] and human[-1] and _is_long(lengths[-1], len(own))),
+                "success": bool(rewarded[own[-1]]),
+                "carried": bool(rewarded[own[-1]] and human[-1] and _is_long(lengths[-1], len(own))),
             }
         )
     return pd.DataFrame(rows)
@@ -56,7 +56,7 @@ class Takeovers:
         trend: rank correlation of an episode's rate with its number, -1 to 1; NaN where it never varies.
         mean_length: steps of a takeover, on average.
         long: share of the intervened episodes with a long takeover.
-        carried: share of the paid episodes that a long takeover brought to success.
+        carried: share of the rewarded episodes that a long takeover brought to success.
     """
 
     rate: float

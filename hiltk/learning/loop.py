@@ -185,8 +185,10 @@ class Trainer:
             # The last checkpoint stays, but cannot help: a run resumed from it is the same run, to the digit.
             fix = "start again with a lower agent.lr; init= takes up a policy that is still good"
             raise divergence.diverged(self.folder, self.agent, batch, error, fix) from error
-        paid = pays_success(batch.reward, self.agent.reward, discount=self.sampler.discount, steps=self.sampler.n_step)
-        return metrics | _composition(batch, paid)
+        rewarded = pays_success(
+            batch.reward, self.agent.reward, discount=self.sampler.discount, steps=self.sampler.n_step
+        )
+        return metrics | _composition(batch, rewarded)
 
     def _row(self, tally: Tally, elapsed: float) -> Row:
         info, steps = tally.info, tally.steps
@@ -289,9 +291,9 @@ def _means(rows: list[dict[str, float]]) -> dict[str, float]:
     return {k: float(np.mean([r[k] for r in rows if k in r])) for k in sorted(keys)}
 
 
-def _composition(batch: Batch, paid: torch.Tensor) -> dict[str, float]:
-    """What a batch is made of: shares by who chose the action, and of transitions that are ``paid`` for success."""
-    shares = {"demo_share": batch.human, "positive_share": paid}
+def _composition(batch: Batch, rewarded: torch.Tensor) -> dict[str, float]:
+    """What a batch is made of: shares by who chose the action, and of transitions that are ``rewarded`` for success."""
+    shares = {"demo_share": batch.human, "positive_share": rewarded}
     if batch.source is not None:
         shares |= {
             "batch_demos": batch.source == Source.demo,

@@ -44,7 +44,7 @@ def augmented(
     if conf.blur:
         blur(frames, conf.blur, rng)
     if conf.gamma:
-        bend(frames, conf.gamma, rng)
+        change_gamma(frames, conf.gamma, rng)
     tensor = torch.from_numpy(frames).to(device, non_blocking=True).permute(0, 3, 1, 2)
     if conf.color or conf.light:
         tensor = recolor(tensor, conf.color, rng)
@@ -79,7 +79,7 @@ def blur(frames: np.ndarray, largest: float, rng: np.random.Generator) -> None:
         cv2.GaussianBlur(frames[i], (0, 0), rng.uniform(0.1, 1.0) * largest, dst=frames[i])
 
 
-def bend(frames: np.ndarray, strength: float, rng: np.random.Generator) -> None:
+def change_gamma(frames: np.ndarray, strength: float, rng: np.random.Generator) -> None:
     """Gamma of each frame (B, H, W, 3) uint8 changed in place, as exposure and tone curves do.
 
     Args:

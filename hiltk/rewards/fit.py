@@ -126,7 +126,7 @@ def _updates(
     trained = nn.ModuleList([network, reader]).parameters()
     optimizer = torch.optim.AdamW(trained, lr=conf.lr, weight_decay=conf.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, conf.lr, total_steps=max(steps, 20), pct_start=0.1)
-    seen, plain = _eyes(network, train, held_out, conf, rng)
+    seen, plain = _views(network, train, held_out, conf, rng)
     weight = np.ones(len(train)) if train.weight is None else train.weight
     error = np.ones(len(train))  # of each frame's probability when it was last seen, 0 to 1
 
@@ -156,7 +156,7 @@ def _reader(network: Network, train: LabelledFrames) -> tuple[nn.Module, Tensor]
     return nn.Linear(network.encoder.out_features, state.shape[1]).to(state.device), state
 
 
-def _eyes(
+def _views(
     network: Network, train: LabelledFrames, held_out: LabelledFrames, conf: ClassifierConf, rng: np.random.Generator
 ) -> tuple[See, See]:
     """What the network is shown of training frames, augmented, and of held-out ones, as they are."""

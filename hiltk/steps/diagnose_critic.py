@@ -14,7 +14,7 @@ from hiltk.agents.make import Agent, build_agent, load_policy
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
 from hiltk.config.commands import DiagnoseCriticConf
-from hiltk.data.episode import Episode, paid
+from hiltk.data.episode import Episode, relabel_rewards
 from hiltk.data.replay_export import stored_episodes
 from hiltk.diagnostics.critic import CriticDiagnosis, as_rows, verdict
 from hiltk.diagnostics.critic_figure import figure, filmstrip
@@ -104,7 +104,7 @@ def _episodes(cfg: DiagnoseCriticConf, artifact: Artifact, agent: Agent, inputs:
     demos: list[Episode] = []
     if cfg.demos and (names := learned_from(artifact)):
         episodes, _, datasets = load_datasets(names, Path(cfg.root))
-        demos = [paid(episode, agent.reward) for episode in episodes]
+        demos = [relabel_rewards(episode, agent.reward) for episode in episodes]
         inputs += [d for d in datasets if d.path not in [a.path for a in inputs]]
     newest = list(deque(stored_episodes(artifact.path, rule=agent.reward), maxlen=cfg.episodes))
     if not demos and not newest:

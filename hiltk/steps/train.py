@@ -23,7 +23,7 @@ from hiltk.artifacts.writing import create, write_spec
 from hiltk.checks.gate import gate
 from hiltk.config.commands import TrainConf
 from hiltk.config.groups import Schedule
-from hiltk.data.episode import Episode, paid
+from hiltk.data.episode import Episode, relabel_rewards
 from hiltk.data.frames import Frames
 from hiltk.data.replay import (
     FrameStore,
@@ -219,7 +219,7 @@ def _demo_store(demos: list[Episode], spec: Spec) -> FrameStore:
     wanted = example_observation(spec)
     if not demos:
         return FrameStore(1, wanted, len(spec.action.dims))
-    store = store_episodes([paid(_seen(episode, list(wanted)), spec.reward) for episode in demos])
+    store = store_episodes([relabel_rewards(_seen(episode, list(wanted)), spec.reward) for episode in demos])
     mapped = sum(frames.mapped_bytes for frames in store.frames.values() if isinstance(frames, Frames))
     cached = f", and {human_size(mapped)} of frames mapped from the cache" if mapped else ""
     _say(f"demonstrations: {store.end:,} frames, {human_size(store.nbytes() - mapped)} of memory{cached}")

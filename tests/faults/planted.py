@@ -20,7 +20,7 @@ import yaml
 
 from hiltk.artifacts.store import Artifact
 from hiltk.checks.engine import gather
-from hiltk.checks.subject import Together
+from hiltk.checks.subject import Subjects
 from hiltk.config.commands import MergeConf
 from hiltk.findings import Finding, Severity
 from hiltk.learning.guards import GuardLog
@@ -76,21 +76,21 @@ class Fault:
     """
 
     code: str
-    plant: Callable[[Bench], Together]
+    plant: Callable[[Bench], Subjects]
     severity: Severity | None
     also: frozenset[str]
 
 
 FAULTS: dict[str, Fault] = {}
 Breaks = Callable[[Good], None]
-Plants = Callable[[Bench], Together]
+Plants = Callable[[Bench], Subjects]
 
 
 def fault(code: str, severity: Severity | None = None, also: str = "") -> Callable[[Breaks], Breaks]:
     """A copy of the good recording that is broken in one way."""
 
     def add(break_: Breaks) -> Breaks:
-        def plant(bench: Bench) -> Together:
+        def plant(bench: Bench) -> Subjects:
             good = bench.good()
             break_(good)
             return gather([good.artifact()])
@@ -412,7 +412,7 @@ def commands_that_lead(g: Good) -> None:
 
 
 @together("KIN002")
-def one_session_in_radians_without_a_spec(b: Bench) -> Together:
+def one_session_in_radians_without_a_spec(b: Bench) -> Subjects:
     good = b.good()
     one_session_in_radians(good)
     artifact = good.artifact()
@@ -426,7 +426,7 @@ def jaws_beyond_their_range(g: Good) -> None:
 
 
 @together("KIN004")
-def narrow_bounds_of_the_environment(b: Bench) -> Together:
+def narrow_bounds_of_the_environment(b: Bench) -> Subjects:
     all_ = gather([b.demos])
     all_.target = copy.deepcopy(b.demos.spec())
     all_.target.robot.workspace_high_m[2] = 0.06
@@ -439,7 +439,7 @@ def reset_a_little_elsewhere(g: Good) -> None:
 
 
 @together("KIN005", error)
-def environment_that_resets_elsewhere(b: Bench) -> Together:
+def environment_that_resets_elsewhere(b: Bench) -> Subjects:
     all_ = gather([b.demos])
     all_.target = copy.deepcopy(b.demos.spec())
     all_.target.robot.reset_ee_m[2] -= 0.06
@@ -494,24 +494,24 @@ def another_view_from_the_middle_on(g: Good) -> None:
     g.frames(FRONT, lambda row, frame: (0.1 * frame + 0.9 * other).astype(np.uint8) if g.half()[row] else frame)
 
 
-def two_sessions(b: Bench, camera: str, light: Any) -> Together:
+def two_sessions(b: Bench, camera: str, light: Any) -> Subjects:
     evening = b.good("evening")
     evening.frames(camera, lambda row, frame: (frame * light).astype(np.uint8))
     return gather([b.demos, evening.artifact()])
 
 
 @together("IMG004", warning, also="RUN006")
-def evening_light(b: Bench) -> Together:
+def evening_light(b: Bench) -> Subjects:
     return two_sessions(b, WRIST, 0.6)
 
 
 @together("IMG004", warning, also="RUN006")
-def another_lamp(b: Bench) -> Together:
+def another_lamp(b: Bench) -> Subjects:
     return two_sessions(b, FRONT, [1.0, 0.85, 0.6])
 
 
 @together("REW001", also="REW006")
-def no_success_to_learn_from(b: Bench) -> Together:
+def no_success_to_learn_from(b: Bench) -> Subjects:
     good = b.good()
     good["success"][:] = False
     all_ = gather([good.artifact()])
@@ -537,7 +537,7 @@ def statistics_of_a_joint_at_rest(g: Good) -> None:
 
 
 @together("LRN002")
-def a_policy_of_another_unit(b: Bench) -> Together:
+def a_policy_of_another_unit(b: Bench) -> Subjects:
     policy = b.copied(b.policy)
     spec = policy.spec()
     for name in JOINTS[:2]:
@@ -555,7 +555,7 @@ def some_late_frames(g: Good) -> None:
 
 
 @together("RUN008")
-def a_column_of_another_width(b: Bench) -> Together:
+def a_column_of_another_width(b: Bench) -> Subjects:
     artifact = b.good().artifact()
     file = artifact.path / "meta" / "info.json"
     features = json.loads(file.read_text())["features"]
@@ -564,7 +564,7 @@ def a_column_of_another_width(b: Bench) -> Together:
 
 
 @together("RUN008")
-def a_number_of_episodes_that_is_wrong(b: Bench) -> Together:
+def a_number_of_episodes_that_is_wrong(b: Bench) -> Subjects:
     artifact = b.good().artifact()
     edit_json(artifact.path / "meta" / "info.json", total_episodes=7)
     return gather([artifact])
@@ -573,37 +573,37 @@ def a_number_of_episodes_that_is_wrong(b: Bench) -> Together:
 # ---------------------------------------------------------------- robots and leaders
 
 
-def robot(change: Callable[[np.ndarray], np.ndarray]) -> Together:
-    return Together(env=Wrong(change))
+def robot(change: Callable[[np.ndarray], np.ndarray]) -> Subjects:
+    return Subjects(env=Wrong(change))
 
 
 @together("ACT008")
-def a_robot_that_ignores_actions(b: Bench) -> Together:
+def a_robot_that_ignores_actions(b: Bench) -> Subjects:
     return robot(lambda a: 0 * a)
 
 
 @together("ACT008")
-def a_scale_applied_twice(b: Bench) -> Together:
+def a_scale_applied_twice(b: Bench) -> Subjects:
     return robot(lambda a: a * [0.05, 0.05, 0.05, 1])
 
 
 @together("ACT008")
-def a_gripper_the_other_way_round(b: Bench) -> Together:
+def a_gripper_the_other_way_round(b: Bench) -> Subjects:
     return robot(lambda a: a * [1, 1, 1, -1])
 
 
 @together("ACT008")
-def a_robot_turned_by_a_right_angle(b: Bench) -> Together:
+def a_robot_turned_by_a_right_angle(b: Bench) -> Subjects:
     return robot(lambda a: a @ np.array([[0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
 
 
 @together("KIN007")
-def a_leader_that_is_off(b: Bench) -> Together:
+def a_leader_that_is_off(b: Bench) -> Subjects:
     return gather([leader_recording(b.folder / "off", b.good(), lambda joints: ahead(joints) + np.eye(6)[2] * 25)])
 
 
 @together("KIN007")
-def a_leader_that_trails(b: Bench) -> Together:
+def a_leader_that_trails(b: Bench) -> Subjects:
     return gather([leader_recording(b.folder / "led", b.good(), behind)])
 
 
@@ -614,7 +614,7 @@ def edit_json(file: Path, **changes: Any) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
-def judged(b: Bench, **figures: Any) -> Together:
+def judged(b: Bench, **figures: Any) -> Subjects:
     """A classifier with these figures among good ones."""
     classifier = b.copied(b.classifier)
     good = {"precision": 0.99, "recall": 0.9, "accuracy": 0.99, "episodes": {"train": 8, "held_out": 3}}
@@ -623,26 +623,26 @@ def judged(b: Bench, **figures: Any) -> Together:
 
 
 @together("LRN003", warning)
-def poor_precision(b: Bench) -> Together:
+def poor_precision(b: Bench) -> Subjects:
     return judged(b, precision=0.89)
 
 
 @together("LRN003", warning)
-def poor_recall(b: Bench) -> Together:
+def poor_recall(b: Bench) -> Subjects:
     return judged(b, recall=0.49)
 
 
 @together("LRN003", warning)
-def poor_accuracy(b: Bench) -> Together:
+def poor_accuracy(b: Bench) -> Subjects:
     return judged(b, accuracy=0.89)
 
 
 @together("LRN003", warning)
-def nothing_held_out(b: Bench) -> Together:
+def nothing_held_out(b: Bench) -> Subjects:
     return judged(b, episodes={"train": 8, "held_out": 0})
 
 
-def with_threshold(b: Bench, threshold: Callable[[np.ndarray, np.ndarray], float]) -> Together:
+def with_threshold(b: Bench, threshold: Callable[[np.ndarray, np.ndarray], float]) -> Subjects:
     """The good recording with a classifier whose threshold follows from its scores of successes and of failures."""
     all_ = judged(b)
     path = all_.classifiers[0].path
@@ -656,27 +656,27 @@ def with_threshold(b: Bench, threshold: Callable[[np.ndarray, np.ndarray], float
 
 
 @together("REW007", warning, also="RUN005")
-def a_classifier_that_misses_most(b: Bench) -> Together:
+def a_classifier_that_misses_most(b: Bench) -> Subjects:
     return with_threshold(b, lambda successes, failures: float(np.quantile(successes, 0.65)))
 
 
 @together("REW007", error, also="RUN005")
-def a_classifier_that_never_fires(b: Bench) -> Together:
+def a_classifier_that_never_fires(b: Bench) -> Subjects:
     return with_threshold(b, lambda successes, failures: 1.0)
 
 
 @together("REW007", warning, also="RUN005")
-def a_classifier_that_fires_often(b: Bench) -> Together:
+def a_classifier_that_fires_often(b: Bench) -> Subjects:
     return with_threshold(b, lambda successes, failures: float(np.quantile(failures, 0.65)))
 
 
 @together("REW007", error, also="RUN005")
-def a_classifier_that_always_fires(b: Bench) -> Together:
+def a_classifier_that_always_fires(b: Bench) -> Subjects:
     return with_threshold(b, lambda successes, failures: 1e-6)
 
 
 @together("REW007", error, also="RUN005")
-def a_classifier_on_negatives(b: Bench) -> Together:
+def a_classifier_on_negatives(b: Bench) -> Subjects:
     """Negatives of photographs stand for any pipeline that scales or crops otherwise."""
     good = b.good()
     good.frames(WRIST, lambda row, frame: 255 - frame)
@@ -684,14 +684,14 @@ def a_classifier_on_negatives(b: Bench) -> Together:
 
 
 @together("LRN006", warning)
-def a_guard_that_spoke(b: Bench) -> Together:
+def a_guard_that_spoke(b: Bench) -> Subjects:
     policy = b.copied(b.policy)
     GuardLog(policy.path).write(12, [Finding("Q is 3", code="q_bound", fix="agent.clip_target=true")])
     return gather([policy])
 
 
 @together("LRN007", warning)
-def ten_episodes(b: Bench) -> Together:
+def ten_episodes(b: Bench) -> Subjects:
     evaluation = b.copied(b.evaluation)
     table = evaluation.path / "episodes.csv"
     table.write_text("\n".join(table.read_text().splitlines()[:11]) + "\n")
@@ -699,7 +699,7 @@ def ten_episodes(b: Bench) -> Together:
 
 
 @together("LRN007", warning)
-def sampled_actions(b: Bench) -> Together:
+def sampled_actions(b: Bench) -> Subjects:
     evaluation = b.copied(b.evaluation)
     edit_yaml(evaluation.path / "run.yaml", config=evaluation.run()["config"] | {"stochastic": True})
     return gather([evaluation])
@@ -715,44 +715,44 @@ DRQ = {"name": "drqv2", "noise": "linear(0.2,0.05,5000)", "explore_steps": 0}
 SAC = {"name": "sac", "temperature": 0.01, "target_entropy": None, "backup_entropy": False}
 
 
-def about_to_train(b: Bench, **config: Any) -> Together:
+def about_to_train(b: Bench, **config: Any) -> Subjects:
     all_ = gather([b.demos])
     all_.config = {"demos": ["demos"], "agent": SAC} | config
     return all_
 
 
 @together("LRN004", warning)
-def noise_of_a_beginner(b: Bench) -> Together:
+def noise_of_a_beginner(b: Bench) -> Subjects:
     return about_to_train(b, init="bc", agent=DRQ | {"noise": "linear(1.0,0.1,50000)"})
 
 
 @together("LRN004", warning)
-def random_steps_with_a_policy(b: Bench) -> Together:
+def random_steps_with_a_policy(b: Bench) -> Subjects:
     return about_to_train(b, init="bc", agent=DRQ | {"explore_steps": 500})
 
 
 @together("LRN005", warning)
-def a_target_entropy_of_minus_dim(b: Bench) -> Together:
+def a_target_entropy_of_minus_dim(b: Bench) -> Subjects:
     return about_to_train(b, agent=SAC | {"target_entropy": -4})
 
 
 @together("LRN005", warning)
-def a_high_temperature(b: Bench) -> Together:
+def a_high_temperature(b: Bench) -> Subjects:
     return about_to_train(b, agent=SAC | {"temperature": 0.2})
 
 
 @together("LRN005", warning)
-def entropy_in_the_targets(b: Bench) -> Together:
+def entropy_in_the_targets(b: Bench) -> Subjects:
     return about_to_train(b, agent=SAC | {"backup_entropy": True})
 
 
 @together("LRN005", warning)
-def a_buffer_of_a_few_episodes(b: Bench) -> Together:
+def a_buffer_of_a_few_episodes(b: Bench) -> Subjects:
     return about_to_train(b, agent=DRQ, capacity=2000, episodes=150, task={"time_limit_s": 5.0})
 
 
 @together("IMG005", warning)
-def a_resnet_on_small_images(b: Bench) -> Together:
+def a_resnet_on_small_images(b: Bench) -> Subjects:
     return about_to_train(b, encoder={"name": "resnet"})
 
 
@@ -760,7 +760,7 @@ def a_resnet_on_small_images(b: Bench) -> Together:
 
 
 @together("RUN001")
-def a_file_edited_afterwards(b: Bench) -> Together:
+def a_file_edited_afterwards(b: Bench) -> Subjects:
     demos = copy_artifact(b.demos, b.folder)
     with (demos.path / "meta" / "info.json").open("a") as file:
         file.write("\n")
@@ -768,7 +768,7 @@ def a_file_edited_afterwards(b: Bench) -> Together:
 
 
 @together("RUN002")
-def demonstrations_replaced(b: Bench) -> Together:
+def demonstrations_replaced(b: Bench) -> Subjects:
     data, policy = b.copied(b.demos), b.copied(b.policy)
     edit_yaml(data.path / "run.yaml", fingerprint="f" * 16)
     return gather([policy])
@@ -785,22 +785,22 @@ def calibrated(b: Bench, *robots: tuple[str, str]) -> list[Artifact]:
 
 
 @together("RUN004", error, also="RUN006")
-def two_arms(b: Bench) -> Together:
+def two_arms(b: Bench) -> Subjects:
     return gather(calibrated(b, ("black", "0123"), ("white", "0123")))
 
 
 @together("RUN004", error, also="RUN005 RUN006")
-def an_arm_calibrated_again(b: Bench) -> Together:
+def an_arm_calibrated_again(b: Bench) -> Subjects:
     return gather(calibrated(b, ("black", "0123"), ("black", "4567")))
 
 
 @together("RUN004", warning, also="RUN006")
-def a_simulated_and_a_real_arm(b: Bench) -> Together:
+def a_simulated_and_a_real_arm(b: Bench) -> Subjects:
     return gather(calibrated(b, ("simulated", ""), ("black", "0123")))
 
 
 @together("RUN004", error)
-def a_calibrated_arm_with_data_of_none(b: Bench) -> Together:
+def a_calibrated_arm_with_data_of_none(b: Bench) -> Subjects:
     all_ = gather(calibrated(b, ("", "")))
     all_.target = copy.deepcopy(b.demos.spec())
     all_.target.robot.calibration_id = "black"
@@ -808,18 +808,18 @@ def a_calibrated_arm_with_data_of_none(b: Bench) -> Together:
 
 
 @together("RUN005", warning, also="RUN006")
-def another_gripper_format(b: Bench) -> Together:
+def another_gripper_format(b: Bench) -> Subjects:
     other = b.good()
     other.spec.action.gripper = GripperFormat.none
     return gather([b.demos, other.artifact()])
 
 
 @together("RUN006", error)
-def a_dataset_beside_its_copy(b: Bench) -> Together:
+def a_dataset_beside_its_copy(b: Bench) -> Subjects:
     return gather([b.demos, b.good().artifact()])
 
 
 @together("RUN006", warning)
-def an_episode_recorded_twice(b: Bench) -> Together:
+def an_episode_recorded_twice(b: Bench) -> Subjects:
     conf = MergeConf(root=str(b.folder), name="twice", datasets=[str(b.demos.path), str(b.good().write())])
     return gather([merge.run(conf)])

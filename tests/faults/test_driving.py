@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hiltk.checks.driving import robot_answers
-from hiltk.checks.subject import Together
+from hiltk.checks.subject import Subjects
 from hiltk.config.commands import TrainConf
 from hiltk.config.groups import GymnasiumConf, RewardConf, SacConf, TaskConf
 from hiltk.envs.base import HilEnv
@@ -23,7 +23,7 @@ from tests.faults.robots import BLIND, REACH, Wrong
 
 
 def said_of(env: HilEnv) -> list[str]:
-    return [finding.what for finding in robot_answers(Together(env=env))]
+    return [finding.what for finding in robot_answers(Subjects(env=env))]
 
 
 @pytest.mark.parametrize(

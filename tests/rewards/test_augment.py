@@ -8,7 +8,7 @@ import torch
 
 from hiltk.config.commands import AugmentConf
 from hiltk.errors import ConfigError
-from hiltk.rewards.augment import augmented, bend, blur, check_augment, moved, relight
+from hiltk.rewards.augment import augmented, blur, change_gamma, check_augment, moved, relight
 
 CPU = torch.device("cpu")
 OFF = {"color": 0.0, "gamma": 0.0, "light": 0.0, "blur": 0.0, "camera": 0.0}
@@ -46,7 +46,7 @@ def test_gamma_by_hand() -> None:
     """Black and white stay; mid-grey becomes 255 * (128 / 255)^g for a g between 1/2 and 2."""
     frames = np.zeros((200, 1, 3, 3), np.uint8)
     frames[:, 0, 1], frames[:, 0, 2] = 128, 255
-    bend(frames, 1.0, np.random.default_rng(0))
+    change_gamma(frames, 1.0, np.random.default_rng(0))
     assert (frames[:, 0, 0] == 0).all() and (frames[:, 0, 2] == 255).all()
     grey = frames[:, 0, 1].astype(float)
     assert 255 * (128 / 255) ** 2 - 1 <= grey.min() < 75 and 170 < grey.max() <= 255 * (128 / 255) ** 0.5 + 1
