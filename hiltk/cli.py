@@ -273,7 +273,7 @@ def check(
     ignore: Annotated[_Words, typer.Option(help="Without these rules or families.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
     show_list: Annotated[bool, typer.Option("--list", help="Every rule, and what of the past it covers.")] = False,
-    explain: Annotated[str, typer.Option(metavar="CODE", help="Symptom, cause, detection and cure of one rule.")] = "",
+    explain: Annotated[str, typer.Option(metavar="CODE", help="Symptom, cause, detection and fix of one rule.")] = "",
     old_root: Annotated[str, typer.Option("--root", hidden=True)] = "",
 ) -> None:
     """Look for known mistakes, like a linter; writes nothing. Exit code 1 where there is an error.

@@ -1,4 +1,4 @@
-"""Feature maps of a frozen trunk, computed once per frame and shift, and read back ever after.
+"""Feature maps of a frozen trunk, computed once per frame and shift, then read from disk.
 
 A frozen network gives the same maps for the same pixels. With K fixed shifts of every frame, drawn once, random-shift
 augmentation becomes a choice among K stored maps: less varied than a fresh shift each time, and no convolutions.

@@ -1,4 +1,4 @@
-"""The map: every failure of the catalogue, and what recognises it or makes it impossible.
+"""Coverage: every failure of the catalogue, and what detects it or makes it impossible.
 
 Ids are those of the catalogue of failures: A actions and frames, B gripper, C units, state and kinematics, D images,
 E reward and classifier, F policy and learner, G hardware and runtime, S silent defects. Rules name theirs themselves.
@@ -31,8 +31,8 @@ class Cover:
 
 GUARDS = (
     Cover(("F6",), "q_bound", "Q outside what the reward rule can pay"),
-    Cover(("A1",), "critic_loss", "a loss that explodes, as zero actions made it"),
-    Cover(("F3", "F1"), "saturation", "actions pinned at their limit: pre-activations far beyond tanh"),
+    Cover(("A1",), "critic_loss", "an exploding loss, as zero actions made it"),
+    Cover(("F3", "F1"), "saturation", "saturated actions: pre-activations far beyond tanh"),
     Cover(("F4",), "alpha_low", "alpha below 0.02 with actions below a tenth"),
     Cover(("E1",), "positive_rate", "under 1 % of the batches' transitions carry a reward"),
     Cover(("S10",), "update_ratio", "updates per step as measured, against the configured ratio"),
@@ -41,7 +41,7 @@ GUARDS = (
     ),
     Cover(("F8", "E2"), "long_interventions", "the human makes over half the steps, three episodes running"),
     Cover(("F7",), "imitation_inert", "the imitation term has a weight and no samples"),
-    Cover(("D10",), "drift", "live frames that are not like the reward classifier's training images"),
+    Cover(("D10",), "drift", "domain shift: live frames unlike the reward classifier's training images"),
     Cover(("F9",), "_regression", "autonomous success falls by 40 points; best/ keeps the best weights"),
 )
 
@@ -103,7 +103,7 @@ CONSTRUCTION = (
         "hiltk.rewards.classifier.SuccessClassifier.set_rule",
         "threshold and hold rule are saved with the weights, and read from nowhere else",
     ),
-    Cover(("E5",), "hiltk.envs.rewards.SuccessRule", "success is paid once, when it has held; flicker pays nothing"),
+    Cover(("E5",), "hiltk.envs.rewards.SuccessRule", "success is rewarded once, when it has held; flicker is not"),
     Cover(("E6",), "hiltk.steps.eval._make_env", "evaluation asks the environment's own predicate, not the classifier"),
     Cover(("E7",), "hiltk.reward_rule.Hold", "success is judged from observations; there is no key to press twice"),
     Cover(("E8",), "hiltk.data.lerobot_io.read_columns", "a missing next.reward is an error, not 0"),

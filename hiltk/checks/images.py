@@ -152,7 +152,7 @@ def _off_diagonal(square: np.ndarray) -> float:
     severity=Severity.warning,
 )
 def other_light(all_: Subjects) -> Iterator[Finding]:
-    """Sessions that are used together are lit differently.
+    """Domain shift: sessions that are used together are lit differently.
 
     Symptom:  success drops from 55 to 28 % between two checkpoints; a classifier that fires in the evening.
     Cause:    lamp, daylight or camera changed between the sessions; demonstrations of an older set-up in the config.

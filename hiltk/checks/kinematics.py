@@ -30,7 +30,7 @@ STUCK_STEPS = 5
 def stale_end_effector(d: Dataset) -> Iterator[Finding]:
     """The stored end effector is not where the joints put it.
 
-    Symptom:  none at all; the policy has half a proprioception and does the same motion for every cube.
+    Symptom:  none at all; the policy lacks half of its proprioception and does the same motion for every cube.
     Cause:    the pose was read from a simulation that joint mirroring does not move (frozen in every demonstration), or
               computed with another arm model, an old calibration offset or another convention for angles.
     Detected: against forward kinematics of the same row's joints, in the spec's units and frame.

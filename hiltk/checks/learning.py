@@ -28,7 +28,7 @@ def _z(values: np.ndarray, stats: Stats) -> np.ndarray:
 
 @rule("LRN001", covers=("S1",), steps=("bc-pretrain", "train", "eval"), reads=Reads.together)
 def narrow_statistics(all_: Subjects) -> Iterator[Finding]:
-    """A dimension of the state is divided by almost nothing.
+    """A dimension of the state is normalised by a standard deviation near zero.
 
     Symptom:  none; the policy does the same motion everywhere, as if it had no proprioception. It has none.
     Cause:    statistics pasted by hand, or taken where a joint stands still: minimum and maximum equal, divided by
@@ -50,7 +50,7 @@ def narrow_statistics(all_: Subjects) -> Iterator[Finding]:
         if len(narrow):
             listed = ", ".join(f"{spec.state.names[i]} {stats.std[i]:.1e}" for i in narrow[:6])
             yield Finding(
-                f"{len(narrow)} of {len(stats.std)} dimensions of the state have next to no spread: {listed}",
+                f"{len(narrow)} of {len(stats.std)} dimensions of the state have a deviation near zero: {listed}",
                 where=f"stats.{STATE_KEY}.std, from {stats.source or 'an unknown source'}",
                 fix="take the statistics from data, with a floor: hiltk record and fix-actions write such",
                 subject=name,
@@ -69,7 +69,7 @@ def foreign_statistics(all_: Subjects) -> Iterator[Finding]:
               play over all of it there.
               - by the dataset's own statistics [statistics_of_radians]
               - by those of a policy [a_policy_of_another_unit]
-    Fix:      warm-start only from policies of the same units; take the statistics anew.
+    Fix:      warm-start only from policies of the same units; recompute the statistics.
     Source:   devlog 046, and the statistics of every SAC config of the series.
     """
     policies = [(p.name, p.spec) for p in all_.policies]
@@ -149,7 +149,7 @@ def drowned_policy(all_: Subjects) -> Iterator[Finding]:
             yield Finding(
                 f"training starts from a policy with noise of standard deviation {first:g}",
                 where=f"agent.noise={agent['noise']}, init={config['init']}",
-                fix="agent.noise=linear(0.2,0.05,5000) lets the policy show",
+                fix="agent.noise=linear(0.2,0.05,5000) keeps the policy",
                 subject=name,
             )
         if int(agent.get("explore_steps") or 0) > 0:
@@ -180,8 +180,8 @@ def timid_or_wild(all_: Subjects) -> Iterator[Finding]:
         kept, run = int(config.get("capacity") or 0), int(config.get("episodes") or 0) * _episode_steps(all_, config)
         if 0 < kept < min(LEAST_KEPT, run):
             yield Finding(
-                f"only {kept} transitions of experience are kept, of a run that has up to {run}: the policy soon knows "
-                "nothing but its last episodes",
+                f"only {kept} transitions of experience are kept, of a run that has up to {run}: the replay buffer "
+                "soon holds nothing but the last episodes",
                 where=f"capacity={kept}",
                 fix=f"capacity={LEAST_KEPT} or more, or all of the run",
                 subject=name,
@@ -198,14 +198,14 @@ def timid_or_wild(all_: Subjects) -> Iterator[Finding]:
             )
         if config.get("demos") and float(agent["temperature"]) > limits.TEMPERATURE:
             yield Finding(
-                f"a starting temperature of {agent['temperature']:g} makes corrections count little",
+                f"an initial temperature of {agent['temperature']:g} makes corrections count little",
                 where="agent.temperature",
                 fix="agent.temperature=0.01",
                 subject=name,
             )
         if config.get("demos") and agent.get("backup_entropy"):
             yield Finding(
-                "entropy is part of the targets: sparse rewards drown in it",
+                "entropy is part of the TD targets: sparse rewards drown in it",
                 where="agent.backup_entropy=true",
                 fix="agent.backup_entropy=false",
                 subject=name,

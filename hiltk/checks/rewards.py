@@ -78,15 +78,15 @@ def few_successes(all_: Subjects) -> Iterator[Finding]:
 
 @rule("REW002", covers=("E8",), steps=("record", "fix-actions", "train"))
 def unpaid_success(d: Dataset) -> Iterator[Finding]:
-    """Episodes end in success and pay nothing.
+    """Episodes end in success without a reward.
 
-    Symptom:  critics learn that nothing pays.
+    Symptom:  critics never see a reward.
     Cause:    a reader that takes a missing next.reward for 0, labels added without rewards.
     Detected: - an episode terminates in an observation labelled success and the reward of that step is below the rule's
                 success_value [rewards_lost]
               - labels show success for as long as the rule asks and no reward is ever above an ordinary step's (not
                 where a classifier pays: that it misses is REW007) [labels_added_without_rewards]
-    Fix:      bring the dataset over again; the reward rule pays what the labels say.
+    Fix:      bring the dataset over again; the reward rule follows the labels.
     Source:   devlog 025.
     """
     reward_rule = judged(d)
@@ -98,7 +98,7 @@ def unpaid_success(d: Dataset) -> Iterator[Finding]:
     unpaid = ends & (reward < reward_rule.success_value - TOLERANCE)
     if unpaid.any():
         yield Finding(
-            f"{unpaid.sum()} of {ends.sum()} successful episodes are not paid {reward_rule.success_value:g}",
+            f"{unpaid.sum()} of {ends.sum()} successful episodes lack their reward of {reward_rule.success_value:g}",
             where=f"{d.episodes(d.episode[unpaid])}, column next.reward",
             fix="the rewards are lost or of another rule: convert or record again",
         )
@@ -106,7 +106,7 @@ def unpaid_success(d: Dataset) -> Iterator[Finding]:
         ends_in = [i for i, (a, b) in enumerate(d.bounds) if b - a > 1 and settle(success[a:b], reward_rule).success]
         if ends_in and payment(reward_rule, success=True) > payment(reward_rule, success=False):
             yield Finding(
-                f"success holds in {len(ends_in)} episodes by their labels, and no step of the dataset is paid for it",
+                f"success holds in {len(ends_in)} episodes by their labels, and no step of it is rewarded",
                 where=f"{d.episodes(ends_in)}, columns success and next.reward",
                 fix="labels were added without their rewards: hiltk label rewards=rule, or record again",
             )
@@ -114,10 +114,10 @@ def unpaid_success(d: Dataset) -> Iterator[Finding]:
 
 @rule("REW003", covers=("E5",), steps=("train",), reads=Reads.together)
 def flicker_pays(all_: Subjects) -> Iterator[Finding]:
-    """Playing with the success signal pays more than finishing.
+    """Reward hacking: playing with the success signal has a higher return than finishing.
 
-    Symptom:  the policy hovers at the brink of success: 348 of return in 70 steps, where a clean grasp paid 119 in 30.
-    Cause:    every positive frame was paid, so flicker beat finishing; or a step is rewarded.
+    Symptom:  the policy hovers at the brink of success: a return of 348 in 70 steps, where a clean grasp had 119 in 30.
+    Cause:    every positive frame was rewarded, so flicker beat finishing; or a step is rewarded.
     Detected: the best return of a policy that decides in every frame whether success shows, by dynamic programming over
               the reward rule (hold, earliest step, values, time-outs), against the return of finishing at once.
               Discount: the learner's, or 0.97. hiltk's rule pays success once, so this comes down to step_value above
@@ -149,11 +149,11 @@ def foreign_rewards(d: Dataset) -> Iterator[Finding]:
     """Rewards are not those of the dataset's own rule.
 
     Symptom:  one batch mixes 0 and 1 with +10 and -0.05; the critics fit neither.
-    Cause:    sessions recorded under two rules; every positive frame paid.
+    Cause:    sessions recorded under two rules; every positive frame rewarded.
     Detected: not where the environment gives the reward itself.
               - a reward during the episode is neither success_value nor step_value of the spec [two_rules]
-              - an episode is paid for success more than once [every_positive_frame_pays]
-    Fix:      record or convert again; hiltk train pays demonstrations by its own rule.
+              - an episode is rewarded for success more than once [every_positive_frame_pays]
+    Fix:      record or convert again; hiltk train relabels demonstrations' rewards by its own rule.
     Source:   devlog 072; the mixture was found in the code.
     """
     reward_rule = judged(d)
@@ -172,9 +172,9 @@ def foreign_rewards(d: Dataset) -> Iterator[Finding]:
         )
     elif len(often) and reward_rule.success_value != reward_rule.step_value:
         yield Finding(
-            f"success is paid more than once in {len(often)} episodes",
+            f"success is rewarded more than once in {len(often)} episodes",
             where=f"{d.episodes(often)}, column next.reward",
-            fix="pay it once, when it has held",
+            fix="reward it once, when it has held",
         )
 
 
@@ -236,7 +236,7 @@ def shifted_labels(d: Dataset) -> Iterator[Finding]:
     wrong = (shown == 0) | ((shown < reward_rule.hold_steps) & ~final) | ((shown > reward_rule.hold_steps) & late)
     if wrong.mean() > 0.05:
         yield Finding(
-            f"in {wrong.sum()} of {len(wrong)} rewarded episodes the labels do not hold when the reward is paid",
+            f"in {wrong.sum()} of {len(wrong)} rewarded episodes the labels do not hold when the reward is given",
             where=f"{d.episodes(d.episode[rewarded][wrong])}, columns success and next.reward",
             fix="labels and rewards are shifted against each other: label again",
         )

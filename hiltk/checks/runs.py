@@ -114,7 +114,7 @@ def false_statistics(d: Dataset) -> Iterator[Finding]:
     Detected: minimum and maximum of state and action against the columns. A dimension that hardly moved may be given
               the width of its floor, as `hiltk stats` and merging do.
               - off by more than 1 % of the data's range [pasted_statistics]
-    Fix:      compute them anew; every step of hiltk writes them from the data.
+    Fix:      recompute them (hiltk stats); every step of hiltk writes them from the data.
     Source:   the workflow this project replaces: hand-pasted dataset_stats, hand-fixed stats.
     """
     stats = read_stats(d.path)
@@ -134,7 +134,7 @@ def false_statistics(d: Dataset) -> Iterator[Finding]:
                 f"statistics of {column} are not those of the data in {off.sum()} dimensions, e.g. {low[i]:.4g} to "
                 f"{high[i]:.4g} is given as {np.ravel(said['min'])[i]:.4g} to {np.ravel(said['max'])[i]:.4g}",
                 where=f"meta/stats.json, dimension {i}",
-                fix="compute the statistics anew",
+                fix="recompute the statistics: hiltk stats",
             )
 
 

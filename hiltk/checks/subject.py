@@ -305,7 +305,7 @@ class Made:
 
 @dataclass
 class Subjects:
-    """Everything that is checked in one go: what a step is about to join, or what the user named.
+    """All subjects of one check: what a step is about to join, or what the user named.
 
     Attributes:
         step: the step that is about to run; empty where the user asks.

@@ -44,12 +44,12 @@ class UpdateConf(ComputeConf):
 
     precision: str = setting(
         "float32",
-        "of the products and convolutions in gradient steps; weights and losses stay float32",
+        "of gradient steps (autocast); weights and losses stay float32",
         choices=("float32", "bfloat16"),
     )
     compile: bool = setting(
         False,
-        "torch.compile of what sees the images; takes minutes at first, pays after thousands of steps, if ever",
+        "torch.compile of the torso; takes minutes at first, is faster after thousands of steps, if ever",
     )
 
 
@@ -282,7 +282,7 @@ class InspectConf(StepConf):
 
 @dataclass
 class AugmentConf:
-    """What the success classifier's training frames are changed by at random; 0 turns each off."""
+    """Augmentation of the success classifier's training frames; 0 turns each off."""
 
     color: float = setting(0.5, "brightness, contrast and tint, relative, 0 to 1")
     gamma: float = setting(0.5, "exponents between 2^-gamma and 2^gamma, 0 to 1")
@@ -309,24 +309,22 @@ class ClassifierConf(ComputeConf):
     )
     add_weight: float = setting(4.0, "how often their frames are drawn, relative to the others")
     weights: dict[str, float] = setting({}, "the same by session or dataset, e.g. {cube: 2}; 1 where not named")
-    unseen: list[str] = setting(
-        [], "datasets that the finished classifier is judged on, nothing more", reference="datasets"
-    )
+    unseen: list[str] = setting([], "test sets: the finished classifier is only judged on them", reference="datasets")
     cameras: list[str] = setting([], "which to look at; empty: all")
     encoder: EncoderConf = setting(EncoderConf(), "what turns images into features")
     hidden: int = setting(64, "width of the head")
     dropout: float = setting(0.1, "in the head, while training")
-    members: int = setting(1, "networks in the ensemble: their mean counts, their spread is reported")
+    members: int = setting(1, "networks in the ensemble: their mean decides, their spread is reported")
     state_loss: float = setting(
-        1.0, "weight of reading the arm's posture off the images while training, beside success; 0 turns it off"
+        1.0, "weight of an auxiliary loss, predicting the arm's state from the images; 0 turns it off"
     )
-    augment: AugmentConf = setting(AugmentConf(), "random change of training frames; drawn once per version if cached")
+    augment: AugmentConf = setting(AugmentConf(), "augmentation of training frames; drawn once per version if cached")
     steps: int = setting(1200, "at most; the weights with the lowest held-out loss are kept")
-    patience: int = setting(20, "evaluations, every 50 steps, without a lower held-out loss before stopping")
+    patience: int = setting(20, "early stopping: evaluations (every 50 steps) without a lower held-out loss")
     batch_size: int = setting(64, "half of it successes")
-    lr: float = setting(2e-3, "at its highest: it rises over the first tenth of the steps and falls to nothing")
+    lr: float = setting(2e-3, "peak learning rate: warm-up over the first tenth of the steps, then decay to zero")
     weight_decay: float = setting(1e-4, "of AdamW")
-    hard: float = setting(0.9, "0 to 1: frames rightly judged when last seen are drawn so much more rarely")
+    hard: float = setting(0.9, "hard example mining, 0 (off) to 1: frames judged right are drawn that much less often")
     held_out: float = setting(0.2, "fraction of episodes never trained on")
     versions: int = setting(
         8, "augmented ones of each held-out episode, as far as memory allows; for threshold and hold"
@@ -390,11 +388,15 @@ class TrainConf(UpdateConf):
     batch_size: int = setting(128, "transitions in an update")
     demo_fraction: float = setting(0.5, "share of each batch drawn from demonstrations and interventions")
     learning_starts: int = setting(100, "environment steps before the first update")
-    offline_updates: int = setting(0, "updates on the demonstrations alone, before the first episode")
-    capacity: int = setting(50_000, "online transitions kept in the replay buffer")
-    capacity_gib: float | None = setting(None, "the same as room on disk, GiB; the smaller of the two counts")
-    checkpoint_every: int = setting(5, "episodes; so many a kill can cost")
-    resume: bool = setting(False, "go on with an interrupted run of the same name")
+    offline_updates: int = setting(
+        0, "updates on the demonstrations alone (offline pre-training), before the first episode"
+    )
+    capacity: int = setting(50_000, "online transitions kept in the replay buffer; the oldest are evicted")
+    capacity_gib: float | None = setting(
+        None, "size of the replay buffer on disk, GiB; the smaller of the two limits holds"
+    )
+    checkpoint_every: int = setting(5, "episodes between checkpoints; what a crash can cost at most")
+    resume: bool = setting(False, "go on from the checkpoint of an interrupted run of the same name")
     checks: ChecksConf = setting(ChecksConf(), CHECKS)
 
 
@@ -455,7 +457,7 @@ class DiagnoseEncoderConf(ComputeConf):
         "", "sim: images of the simulated cube at known places, near against far", choices=(POSITIONS,)
     )
     images: int = setting(200, "of each set with positions=sim")
-    changes: int = setting(60, "pictures in which one thing at a time is changed; 0: none")
+    changes: int = setting(60, "pictures in which one factor at a time is changed; 0: none")
     saliency: int = setting(4, "pictures of each camera to be mapped; 0: none")
 
 
@@ -518,7 +520,7 @@ class ExportPolicyConf(StepConf):
 class ExportReplayConf(StepConf):
     """`hiltk export-replay`."""
 
-    policy: str = setting(REQUIRED, "whose experience", reference="policies")
+    policy: str = setting(REQUIRED, "whose replay buffer", reference="policies")
 
 
 @dataclass

@@ -151,8 +151,8 @@ class RewardConf:
         0, "steps success must show; 0: the task's, at once with source=env; with a classifier always its own"
     )
     min_steps: int = setting(0, "no success before this step; with a classifier always its own")
-    success_value: float = setting(1.0, "paid once, at success")
-    step_value: float = setting(0.0, "paid every step")
+    success_value: float = setting(1.0, "reward at success, once")
+    step_value: float = setting(0.0, "reward of every other step")
     timeout: str = setting("truncated", "truncated: bootstrap past the time limit | terminal", choices=TIMEOUTS)
 
 
@@ -199,10 +199,12 @@ class LearnerConf:
 
     name: str = setting(REQUIRED, "which algorithm")
     hidden: list[int] = setting(REQUIRED, "width of each hidden layer")
-    discount: float = setting(REQUIRED, "of a reward one step later, below 1")
-    tau: float = setting(REQUIRED, "rate of the moving average that target networks are")
+    discount: float = setting(REQUIRED, "discount factor (gamma), below 1")
+    tau: float = setting(REQUIRED, "rate of target networks' moving average (Polyak averaging)")
     lr: float = setting(REQUIRED, "learning rate")
-    n_step: int = setting(1, "rewards summed before bootstrapping; fewer where an episode ends or control passes")
+    n_step: int = setting(
+        1, "n-step returns: rewards summed before bootstrapping; fewer where an episode ends or control passes"
+    )
     clip_target: bool = setting(REQUIRED, "keep TD targets inside the range the reward rule allows")
     imitation_weight: float = setting(REQUIRED, "weight of the imitation term on human transitions; 0: off")
     imitation_end: float | None = setting(
@@ -218,13 +220,13 @@ class SacConf(LearnerConf):
     name: str = "sac"
     hidden: list[int] = setting([256, 256])
     activation: str = setting("tanh", "of the hidden layers", choices=("tanh", "relu", "silu"))
-    critics: int = setting(2, "how many")
+    critics: int = setting(2, "critics in the ensemble")
     target_critics: int = setting(2, "the target takes the minimum over this many, drawn at random")
     actor_q: str = setting("mean", "over the ensemble, in the actor loss", choices=("mean", "min"))
     discount: float = 0.97
     tau: float = 0.005
     lr: float = 3e-4
-    temperature: float = setting(0.01, "initial weight of the entropy")
+    temperature: float = setting(0.01, "initial weight of the entropy (alpha)")
     target_entropy: float | None = setting(None, "null: -dim(action)/2, the gripper counted")
     backup_entropy: bool = setting(False, "entropy term in the critics' targets")
     target_encoder: bool = setting(True, "moving average of the encoder for the target critics")
@@ -232,7 +234,7 @@ class SacConf(LearnerConf):
     imitation_weight: float = 1.0
     imitation_steps: int = 10_000
     imitation_filter: bool = setting(False, "imitate only where the critics prefer the human's action to the policy's")
-    mc_floor: bool = setting(False, "targets are at least the return with which the stored episode really ended")
+    mc_floor: bool = setting(False, "TD targets are at least the observed (Monte Carlo) return")
     gripper_penalty: float = setting(
         0.02, "cost of closing or opening a discrete3 gripper, in the gripper's reward only"
     )
@@ -264,8 +266,8 @@ class DrqConf(LearnerConf):
     explore_steps: int = setting(2000, "uniformly random actions at first")
     clip_target: bool = False
     imitation_weight: float = 0.0
-    state_mean: list[float] = setting([], "subtracted from the state; empty: the data's mean")
-    state_std: list[float] = setting([], "the state is divided by; empty: the data's deviation")
+    state_mean: list[float] = setting([], "normalises the state: its mean; empty: the data's")
+    state_std: list[float] = setting([], "normalises the state: its standard deviation; empty: the data's")
     init_allow_missing: list[str] = setting([], "parameters `init=FILE.pt` may leave out")
 
 

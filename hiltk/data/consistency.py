@@ -13,7 +13,7 @@ from hiltk.errors import UserError
 from hiltk.spec import STATE_KEY
 
 LEROBOTS_OWN = ("timestamp", "frame_index", "episode_index", "index", "task_index")
-MEND = "mend meta/info.json in a copy, or record or download it again"
+FIX = "correct meta/info.json in a copy, or record or download it again"
 
 
 def require_consistent(files: LeRobotFiles, *, look: bool = True) -> None:
@@ -43,7 +43,7 @@ def _require_columns(files: LeRobotFiles) -> None:
         raise UserError(
             f"meta/info.json lacks the columns every LeRobotDataset has: {', '.join(lacking)}",
             where=str(files.path),
-            fix=MEND,
+            fix=FIX,
         )
     announced = {name for name, feature in files.features.items() if feature["dtype"] != "video"}
     for file in files.data_files:
@@ -51,7 +51,7 @@ def _require_columns(files: LeRobotFiles) -> None:
             held = set(pq.read_schema(file).names)
         if lacking := sorted(announced - held):
             raise UserError(
-                f"meta/info.json announces columns that are not there: {', '.join(lacking)}", where=str(file), fix=MEND
+                f"meta/info.json announces columns that are not there: {', '.join(lacking)}", where=str(file), fix=FIX
             )
 
 
@@ -96,7 +96,7 @@ def _require_times(files: LeRobotFiles) -> None:
         raise UserError(
             f"meta/info.json says {files.fps:g} frames per second, the timestamps say {rate}",
             where=str(files.path),
-            fix=MEND,
+            fix=FIX,
         )
 
 
@@ -109,7 +109,7 @@ def _require_width(files: LeRobotFiles, column: str) -> None:
     if found != said or (names and len(names) != found):
         named = f" with {len(names)} names" if names else ""
         raise UserError(
-            f"'{column}' has {found} numbers a row, meta/info.json says {said}{named}", where=str(files.path), fix=MEND
+            f"'{column}' has {found} numbers a row, meta/info.json says {said}{named}", where=str(files.path), fix=FIX
         )
 
 

@@ -27,7 +27,7 @@ class Episode:
         observations: per key an array (T+1, ...): ``observation.state`` float32 and ``observation.images.*`` uint8
             (H, W, 3). Row t+1 follows action t; the last row is the observation the episode ended in.
         actions: (T, A) float32, executed, in the spec's action space.
-        rewards: (T,) float32, paid for action t.
+        rewards: (T,) float32, of action t.
         success: (T+1,) bool, whether success shows in observation t.
         source: (T,) `Source`.
         is_intervention: (T,) bool, True where a human had taken over from the policy.
@@ -35,7 +35,7 @@ class Episode:
         terminated: the episode ended in a state without a future (success): no bootstrapping.
         truncated: the episode was cut short (time limit, Ctrl-C): bootstrapping goes on.
         stratum: where it spawned; empty when unknown.
-        rule: what paid it; None when unknown.
+        rule: what its rewards follow; None when unknown.
     """
 
     observations: dict[str, np.ndarray]
@@ -55,12 +55,12 @@ class Episode:
 
     @property
     def succeeded(self) -> bool:
-        """Whether it ended in success, by what is seen or was paid last: a time-out may be terminal, too."""
+        """Whether it ended in success, by the last label or reward: a time-out may be terminal, too."""
         return bool(self.terminated and (self.success[-1] or pays_success(self.rewards[-1], self.rule or RewardSpec())))
 
 
 def relabel_rewards(episode: Episode, reward: RewardSpec) -> Episode:
-    """A demonstration as a run's reward rule pays and ends it: one batch must not mix two rules (failures, S9)."""
+    """A demonstration with rewards and end by a run's rule: one batch must not mix two (failures, S9)."""
     if reward.source == "env":
         return episode
     success = episode.succeeded

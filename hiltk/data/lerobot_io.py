@@ -299,7 +299,7 @@ class DatasetReader:
 
 @dataclass
 class Columns:
-    """Every column but the cameras, over all rows; and the reward rule that paid them."""
+    """Every column but the cameras, over all rows; and the rule their rewards follow."""
 
     state: np.ndarray
     action: np.ndarray

@@ -1,4 +1,4 @@
-"""Replay that never lies: every frame stored once, every next state the true one, views instead of copies.
+"""The replay buffer: every frame stored once, every next state the true one, views instead of copies.
 
 A `FrameStore` is a ring of rows in time order. Each row holds one observation and, if an action was taken from it,
 the transition that starts there. An episode of T transitions fills T+1 rows: its last observation is kept as a row of

@@ -65,7 +65,7 @@ def stored_episodes(
     """The whole episodes of a replay store, oldest first; without ``images`` with no camera's frames.
 
     Args:
-        rule: the run's, which paid them.
+        rule: the run's, which their rewards follow.
 
     Raises:
         UserError: there is no store.

@@ -1,4 +1,4 @@
-"""What is in a run's replay, altogether: numbers, what follows from them, and the same in words."""
+"""What is in a run's replay buffer: numbers, what follows from them, and the same in words."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ def _on_data(found: Found) -> Iterator[Finding]:
         )
     if late:
         yield Finding(
-            f"{late} time-outs are stored as terminal, so that critics learn that waiting there is worth nothing",
+            f"{late} time-outs are stored as terminal: critics do not bootstrap there and learn that waiting is "
+            "worth nothing",
             fix="reward.timeout=truncated bootstraps through them",
             code="terminal_timeouts",
         )
@@ -120,7 +121,7 @@ def _on_overlap(found: Found) -> Iterator[Finding]:
         )
     if found.coverage is not None and found.coverage.online < LEAST_COVERED:
         yield Finding(
-            f"{1 - found.coverage.online:.0%} of what the policy meets is far from any demonstration",
+            f"{1 - found.coverage.online:.0%} of the states the policy visits are far from any demonstration",
             fix="demonstrate or correct there",
             code="uncovered",
         )
@@ -148,7 +149,7 @@ def verdict(found: Found) -> str:
     if len(found.shifts):
         worst = found.shifts.loc[found.shifts.ks.idxmax()]
         facts.append(
-            f"They differ most in {worst.column} {worst.dimension} (distance {worst.ks:.2f}, q {worst.q:.2g} over "
-            "whole episodes)."
+            f"The distributions differ most in {worst.column} {worst.dimension} (distance {worst.ks:.2f}, "
+            f"q {worst.q:.2g} over whole episodes)."
         )
     return " ".join([*facts, *(f"{f.what}: {f.fix}. [{SOURCES[f.code]}]" for f in findings(found))])

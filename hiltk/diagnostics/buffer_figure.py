@@ -1,4 +1,4 @@
-"""The picture of a run's replay."""
+"""The picture of a run's replay buffer."""
 
 from __future__ import annotations
 

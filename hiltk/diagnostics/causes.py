@@ -117,7 +117,8 @@ def dead_proprioception(e: Evidence) -> Suspect | None:
         1.0,
         Finding(
             f"{len(named)} of {alive.sum()} dimensions of the state that move in training stand still in the "
-            f"demonstrations or are divided by next to nothing ({listed or 'none'}): they tell the policy nothing",
+            f"demonstrations or are normalised by a deviation near zero ({listed or 'none'}): they tell the "
+            "policy nothing",
             fix="record again with a state that follows the arm (hiltk check names the column), or leave the column "
             "out",
             code="LRN001" if narrow.any() else "KIN001",
@@ -133,12 +134,12 @@ def domain_shift(e: Evidence) -> Suspect | None:
     gaps = {name: abs(online - demos) / max(demos, 0.02) for name, (demos, online) in e.brightness.items()}
     light = max(gaps.values(), default=0.0)
     return Suspect(
-        "demonstrations of another world",
+        "domain shift between demonstrations and training",
         max(ramp(apart, 0.1, 0.5), limits.LIGHT.degree(light)),
         0.8,
         Finding(
-            f"demonstrations and training differ as units, calibration or light do: {apart:.0%} of the state's "
-            f"dimensions hardly overlap, the brightness of a camera is off by {light:.0%}",
+            f"demonstrations and training differ as if in units, calibration or light: {apart:.0%} of the state's "
+            f"dimensions hardly overlap, the brightness of a camera differs by {light:.0%}",
             fix="compare light, exposure, crop, units and reset with those of the recording; record again where they "
             "changed",
             code="IMG004" if light > limits.LIGHT.sound else "LRN002",
@@ -162,7 +163,7 @@ def human_data_missing(e: Evidence) -> Suspect | None:
         certainty,
         Finding(
             f"{seen}: what the human showed is not learned from",
-            fix="demos=[NAME] and demo_fraction=0.5; demonstrations have a store of their own that nothing evicts from",
+            fix="demos=[NAME] and demo_fraction=0.5; demonstrations have their own replay buffer, without eviction",
             code="guard human_share (S13)",
             evidence={
                 "batch_demos": share,
@@ -186,8 +187,8 @@ def small_actions(e: Evidence) -> Suspect | None:
         limits.STRETCHED.degree(saturated) * (1 - succeeds),
         1.0 if tiny else 0.8,
         Finding(
-            f"the human's actions are at their limit in {saturated:.0%} of the steps, and {succeeds:.0%} of these episodes "
-            "reach success: a full action moves the arm too little for the time there is",
+            f"the human's actions are at their limit in {saturated:.0%} of the steps, and {succeeds:.0%} of these "
+            "episodes reach success: a full action moves the arm too little for the time there is",
             fix="a larger env.action_scale_m (and record anew), or a longer task.time_limit_s",
             code="ACT006",
             evidence={"saturated": saturated, "human_success": succeeds, "action_scale_m": e.spec.action.scale_m},
@@ -218,7 +219,7 @@ def false_successes(e: Evidence) -> Suspect | None:
         severity * (e.headroom if np.isfinite(e.evaluated) else 1.0),  # an evaluation is not the classifier's word
         certainty,
         Finding(
-            f"{seen}{f'; {blind.what}' if blind else ''}: the policy learns to please the classifier",
+            f"{seen}{f'; {blind.what}' if blind else ''}: the policy learns to exploit the classifier (reward hacking)",
             fix="train the classifier on such failures too (human=wandering keep=all), look at mistakes.png and its "
             "threshold",
             code="REW007",
@@ -238,7 +239,7 @@ def missed_successes(e: Evidence) -> Suspect | None:
         at_least(missed, len(true)),
         1.0,
         Finding(
-            f"{missed} of {len(true)} true successes were not rewarded: what was done right looks like failure",
+            f"{missed} of {len(true)} true successes were not rewarded: critics take a success for a failure",
             fix="train the classifier on frames of this camera and light; a lower threshold only if false successes "
             "stay rare",
             code="REW007",
@@ -261,7 +262,7 @@ def reward_never_reached(e: Evidence) -> Suspect | None:
         Finding(
             f"{share:.2%} of what was learned from is rewarded and {reached:.0%} of the episodes reach a reward"
             + (", with nobody who shows or helps" if alone else "")
-            + ": critics learn that nothing pays",
+            + ": critics see almost no reward",
             fix="demonstrations that end in success, brief corrections (intervention=brief), or bc-pretrain first",
             code="REW001",
             evidence={"positive_share": share, "episodes_rewarded": reached, "takeovers": float(e.takeovers.takeovers)},
@@ -279,8 +280,8 @@ def terminal_timeouts(e: Evidence) -> Suspect | None:
         0.8 * ramp(share, 0.0, 0.5) * e.headroom if by_rule else 0.0,
         1.0,
         Finding(
-            f"{share:.0%} of the episodes ended by time and are stored as if nothing could follow: critics learn that "
-            "states are worthless because the clock ran out",
+            f"{share:.0%} of the episodes ended by time and are stored as terminal: critics do not bootstrap there "
+            "and learn that states just before the time limit are worthless",
             fix="reward.timeout=truncated",
             code="Pardo et al. 2018, arXiv 1712.00378 (reward.timeout)",
             evidence={"timeouts_terminal": share, "ends": float(ends.sum())},
@@ -297,8 +298,8 @@ def low_discount(e: Evidence) -> Suspect | None:
         ramp(-np.log10(max(worth, 1e-300)), 2.0, 4.0) * e.headroom if np.isfinite(worth) else 0.0,
         0.9,
         Finding(
-            f"success takes {steps:.0f} steps; at a discount of {discount:g} it is worth {worth:.1e} of itself at the "
-            "start, less than critics err",
+            f"success takes {steps:.0f} steps; with a discount of {discount:g} the return at the start is {worth:.1e} "
+            "of the reward, less than the critics' error",
             fix="agent.discount=0.97 at 10 Hz, up to 0.99 for longer tasks",
             code="REW003",
             evidence={"discount": discount, "steps_to_success": steps, "worth_at_start": worth},
@@ -316,12 +317,12 @@ def impossible_values(e: Evidence) -> Suspect | None:
     beyond = float(limits.beyond(q, low, high))
     said = e.tripped("q_bound")
     return Suspect(
-        "values beyond any reward",
+        "Q values beyond any return",
         max(limits.Q_BEYOND.degree(beyond), 0.6 if said else 0.0),
         0.8,
         Finding(
             f"Q is {q:.3g} on average and {top:.3g} at most, returns lie between {low:.3g} and {high:.3g}"
-            + (": the critics believe in reward that does not exist" if beyond > limits.Q_BEYOND.alarm or said else ""),
+            + (": the critics overestimate" if beyond > limits.Q_BEYOND.alarm or said else ""),
             fix="agent.clip_target=true, more critics (agent=rlpd) or a lower utd",
             code="guard q_bound (F6)",
             evidence={"q_mean": q, "q_max": top, "q_low": low, "q_high": high},
@@ -343,7 +344,7 @@ def long_takeovers(e: Evidence) -> Suspect | None:
         Finding(
             f"the human makes {t.rate:.0%} of the steps, {t.mean_length:.0f} at a time, and brings {t.carried:.0%} of "
             "the rewarded episodes to success by a long takeover: critics credit the policy with it, and it never "
-            "meets its own mistakes",
+            "experiences its own mistakes",
             fix="intervention=brief: let it explore, correct one thing, let go; if it is helpless, bc-pretrain first",
             code="guard long_interventions (F8)",
             evidence={"rate": t.rate, "mean_length": t.mean_length, "long": t.long, "carried": t.carried},
@@ -368,7 +369,7 @@ def too_much_noise(e: Evidence) -> Suspect | None:
         0.9 if asked else grown(e),
         Finding(
             f"exploration deviates from the policy's action by {noise:.2f} of a full action, the actions themselves "
-            f"are {signal:.2f}: what the policy knows drowns, and its own experience is shaking",
+            f"are {signal:.2f}: noise drowns the policy, and its replay buffer fills with random motion",
             fix="drqv2: agent.noise=linear(0.2,0.05,5000) agent.explore_steps=0; sac: agent.temperature=0.01 and "
             "agent.target_entropy=null; or bc-pretrain first",
             code="LRN005" if np.isfinite(alpha) else "LRN004",
@@ -406,7 +407,7 @@ def saturated(e: Evidence) -> Suspect | None:
     """[F1, F3, devlogs 023, 050]"""
     share = e.metric("saturation", 5)
     return Suspect(
-        "actions pinned at their limit",
+        "saturated actions",
         limits.SATURATED.degree(share) * e.headroom,
         0.7,
         Finding(
@@ -429,7 +430,7 @@ def too_few_updates(e: Evidence) -> Suspect | None:
         max(ramp(-np.log10(max(replays, 1e-3)), -1.5, 0.0), limits.UPDATES_BEHIND.degree(behind)) * e.headroom,
         0.9,
         Finding(
-            f"{updates:.0f} updates in {steps:.0f} steps, so each transition is learned from {replays:.1f} times (the "
+            f"{updates:.0f} updates in {steps:.0f} steps, so each transition is replayed {replays:.1f} times (the "
             "original learner: some 500 times)",
             fix="utd=2 with batch_size=128, offline_updates=500 before the first episode, or a faster device",
             code="guard update_ratio (S10)",
@@ -502,7 +503,7 @@ def ignored_images(e: Evidence) -> Suspect | None:
     if not np.isfinite(sees):
         return None
     return Suspect(
-        "a policy that does not look",
+        "a policy that ignores its images",
         limits.USED.degree(sees) * e.headroom,
         grown(e),
         Finding(
@@ -611,7 +612,7 @@ def table(ranked: list[Suspect]) -> pd.DataFrame:
                 # The words accuse: beside a score of nothing they would read as if it were so.
                 "what was seen": s.finding.what if s.score >= SEEN else "no sign of it",
                 "numbers": ", ".join(f"{k} {v:.4g}" for k, v in s.finding.evidence.items()),
-                "cure": s.finding.fix if s.score >= STANDS_OUT else "",
+                "fix": s.finding.fix if s.score >= STANDS_OUT else "",
                 "explained by": s.link,
             }
             for s in ranked

@@ -18,7 +18,7 @@ def composition(demos: Experience, online: Experience, spec: Spec) -> pd.DataFra
     """One row for demonstrations, the policy's own steps and the human's corrections.
 
     ``terminated`` and ``truncated`` count ends of episodes; ``timeouts_terminal`` those stored as terminal although no
-    success was paid: their value is learned as 0.
+    success was rewarded: their value is learned as 0.
     """
     parts = {
         "demos": (demos, np.ones(len(demos), bool)),
@@ -47,7 +47,7 @@ def composition(demos: Experience, online: Experience, spec: Spec) -> pd.DataFra
 
 
 def timed_out(where: Experience, spec: Spec) -> np.ndarray:
-    """(N,) bool: ends that are stored as terminal although no success was paid: their value is learned as 0."""
+    """(N,) bool: ends that are stored as terminal although no success was rewarded: their value is learned as 0."""
     return where.terminated & ~where.positive(spec)
 
 

@@ -1,6 +1,6 @@
 """Critic values against observed returns: are they right, and do they tell similar actions apart?
 
-Values of executed actions are put beside the discounted reward that followed (as Fujimoto et al. 2018, TD3, section 4,
+Values of executed actions are compared with the observed returns (as Fujimoto et al. 2018, TD3, section 4,
 measure overestimation) and beside the range the reward rule allows; `hiltk.diagnostics.ratings` has both, and how far
 values differ among similar actions.
 
@@ -140,9 +140,9 @@ def findings(d: CriticDiagnosis) -> list[Finding]:
         found.append(
             Finding(
                 code="flat",
-                what=f"the critics hardly care what is done: among actions within {PERTURBED} of the policy's their "
+                what=f"the critics hardly tell actions apart: among actions within {PERTURBED} of the policy's their "
                 f"values differ by {r.sharpness.mean():.2g}, where a lost step costs {lost_step(d):.2g}; the actor has "
-                "nothing to climb",
+                "no gradient to follow",
                 fix="more updates (utd), corrections that differ from what the policy does, or a shorter agent.n_step",
             )
         )
@@ -152,7 +152,7 @@ def findings(d: CriticDiagnosis) -> list[Finding]:
                 code="unrelated",
                 what=f"values do not follow returns (rank correlation {follows(r):.2f}): they cannot tell good states "
                 "from bad ones",
-                fix="see whether the encoder sees the cube (hiltk diagnose encoder), and that successes are paid "
+                fix="see whether the encoder sees the cube (hiltk diagnose encoder), and that successes are rewarded "
                 "(hiltk check: REW002)",
             )
         )
@@ -168,8 +168,8 @@ def _impossible(d: CriticDiagnosis) -> Iterator[Finding]:
             code="q_bound",
             what=f"{share:.0%} of the values are beyond what the reward rule can pay, {low:.3g} to {high:.3g}; the "
             f"highest is {r.q.max():.3g}",
-            fix="agent.clip_target=true, more critics (agent=rlpd) or a lower utd; see that no success is paid twice "
-            "(hiltk check: REW003, LRN006)",
+            fix="agent.clip_target=true, more critics (agent=rlpd) or a lower utd; see that no success is rewarded "
+            "twice (hiltk check: REW003, LRN006)",
         )
         return
     expected = Expected(q_low=low, q_high=high)
@@ -186,8 +186,8 @@ def _too_high(r: Ratings) -> Iterator[Finding]:
             code="overestimates",
             what=f"the critics overestimate what the policy does: on average by {over:.2g}, {over / r.span:.0%} of the "
             "range of returns",
-            fix="the policy is drawn to actions nobody has tried: agent.clip_target=true, agent=rlpd (ten critics), a "
-            "lower utd, or short corrections where it goes wrong",
+            fix="the policy is drawn to out-of-distribution actions: agent.clip_target=true, agent=rlpd (ten critics), "
+            "a lower utd, or short corrections where it goes wrong",
         )
 
 
@@ -196,10 +196,9 @@ def _too_low(r: Ratings) -> Iterator[Finding]:
     if -under > TOO_LOW * r.span:
         yield Finding(
             code="underestimates",
-            what=f"the critics expect {-under:.2g} less than the human then got: reward from the end has not reached "
-            "the beginning, or the policy could not do what the human did from there",
-            fix="more updates, agent.n_step=3, or agent.mc_floor=true, which keeps targets above the return that was "
-            "had",
+            what=f"the critics underestimate the human's return by {-under:.2g}: reward has not propagated from the "
+            "end to the beginning, or the policy could not do what the human did from there",
+            fix="more updates, agent.n_step=3, or agent.mc_floor=true, which keeps targets above the observed return",
         )
 
 

@@ -68,7 +68,7 @@ class Diagnosis:
         wanted: the change among them that an encoder should answer to; empty where nothing was changed.
         misled_mm: by nuisance, how far it moves the answer of a probe that was fitted without it; empty where positions
             are not known.
-        gaze: what the answer hangs on, see `hiltk.diagnostics.saliency`; NaN where that is not known.
+        gaze: what the answer depends on, see `hiltk.diagnostics.saliency`; NaN where that is not known.
     """
 
     camera: str
@@ -255,7 +255,7 @@ def _nuisances(d: Diagnosis) -> str:
 def _gaze(d: Diagnosis) -> str:
     if np.isnan(d.gaze):
         return ""
-    seen = "it looks at the cube" if d.gaze >= GAZE else "its answer does not hang on the cube"
+    seen = "it looks at the cube" if d.gaze >= GAZE else "its answer does not depend on the cube"
     return f"; covering the cube matters {d.gaze:.1f} times as much as covering anything: {seen}"
 
 

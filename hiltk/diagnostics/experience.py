@@ -75,7 +75,7 @@ class Experience:
         return self.source == source
 
     def positive(self, spec: Spec) -> np.ndarray:
-        """(N,) bool: transitions that are paid more than an ordinary step."""
+        """(N,) bool: transitions with more reward than an ordinary step."""
         return np.asarray(pays_success(self.reward, spec.reward))
 
 
@@ -150,7 +150,7 @@ def online(run: Artifact, spec: Spec) -> Experience:
 
 
 def demonstrations(datasets: list[Artifact], spec: Spec) -> Experience:
-    """All episodes of datasets, paid by the run's reward rule as training pays them.
+    """All episodes of datasets, with rewards by the run's rule as in training.
 
     Raises:
         UserError: a dataset is damaged, or has another state or action.

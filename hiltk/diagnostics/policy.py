@@ -1,4 +1,4 @@
-"""What a policy's action hangs on: its state, each camera, the object's place; and whether noise drowns that.
+"""Which inputs a policy relies on: its state, each camera, the object's place; and whether noise drowns it.
 
 One input after the other is replaced by what another episode shows (permutation importance, Breiman 2001, section 10),
 which unlike a gradient also sees through saturated activations. The squared ratio of the change that makes to the
@@ -164,7 +164,7 @@ def findings(d: PolicyDiagnosis) -> list[Finding]:
             Finding(
                 code="noise",
                 what=f"its exploration noise, {noise.size:.2f}, is larger than what its actions differ by from moment "
-                f"to moment, {d.effects[0].size * NOISY:.2f}: in training nothing of it is to be seen",
+                f"to moment, {d.effects[0].size * NOISY:.2f}: in training it drowns the policy",
                 fix="harmless in `hiltk eval`, which takes the mean; for training lower agent.noise or "
                 "agent.temperature (hiltk check: LRN004)",
             )
@@ -180,16 +180,16 @@ def _blind(d: PolicyDiagnosis) -> Iterator[Finding]:
             code="ignores_state",
             what=f"it ignores its state: replacing it by another episode's changes the action by {d.share(state):.1%} "
             "of its spread",
-            fix="statistics that divide by almost nothing do that (hiltk check: LRN001, LRN002); else the images alone "
-            "told the demonstrations apart",
+            fix="statistics with a standard deviation near zero do that (hiltk check: LRN001, LRN002); else the images "
+            "alone explain the demonstrations",
         )
     for camera in (e for e in d.effects if e.kind == "camera" and d.share(e) < limits.USED.alarm):
         yield Finding(
             code="ignores_camera",
             what=f"it ignores {camera.what}: replacing it by another episode's changes the action by "
             f"{d.share(camera):.1%} of its spread",
-            fix="hiltk diagnose encoder says whether the encoder sees the cube; look for the crop, and for a state "
-            "that gives everything away in the demonstrations",
+            fix="hiltk diagnose encoder says whether the encoder sees the cube; look for the crop, and whether the "
+            "state alone explains the demonstrations",
         )
 
 
@@ -215,7 +215,7 @@ def _same_motion(d: PolicyDiagnosis) -> Iterator[Finding]:
 
 
 def verdict(diagnoses: Sequence[PolicyDiagnosis]) -> str:
-    """One paragraph: for each policy what its action hangs on, what is wrong, and what to do."""
+    """One paragraph: for each policy which inputs it relies on, what is wrong, and what to do."""
     return " ".join(_sentence(d) for d in diagnoses)
 
 

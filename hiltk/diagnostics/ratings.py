@@ -1,4 +1,4 @@
-"""What the critics say of executed actions, beside the discounted reward that followed.
+"""What the critics say of executed actions, beside the return that followed.
 
 Values are perturbed as in the analysis of HIL-SERL (Luo et al. 2024, arXiv 2410.21845): 100 actions within +-0.2 of the
 policy's, where the spread of their values shows in which states it matters what is done.
@@ -95,7 +95,7 @@ def rate(agent: Any, episodes: Sequence[Episode], seed: int = 0) -> Ratings:
     """Values of every executed action of these episodes.
 
     Args:
-        agent: a learner with ``policy``, ``critic`` and ``conf``; its reward rule has paid the episodes.
+        agent: a learner with ``policy``, ``critic`` and ``conf``; the episodes' rewards are of its rule.
     """
     policy, bounds = agent.policy, (agent.q_low, agent.q_high)
     store = store_episodes(list(episodes))

@@ -1,4 +1,4 @@
-"""Which part of a picture an answer hangs on: cover one patch after the other and see how far the answer moves.
+"""Which part of a picture an answer depends on: cover one patch after the other and see how far the answer moves.
 
 Occlusion (Zeiler & Fergus 2014, section 4.2) rather than the input's gradient: it is in the answer's own units, and
 saturated activations do not hide anything from it. A patch shows what that place looks like on average over all
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 Answer = Callable[[np.ndarray], np.ndarray]  # frames (N, H, W, 3) uint8 to answers (N, K)
 CUBE_DIFFERENCE = 20  # summed over the three channels of 0..255: the cube, or its shade, is there
-GAZE = 1.5  # times the average: from here on an answer hangs on the cube
+GAZE = 1.5  # times the average: from here on an answer depends on the cube
 
 
 @dataclass(frozen=True)

@@ -252,7 +252,7 @@ def make_native(conf: GymnasiumConf) -> gym.Env[Any, Any]:
         _import(conf.module)
     try:
         with headless_mujoco(), warnings.catch_warnings():
-            # About the environment's own declarations; nothing a user of it could mend.
+            # About the environment's own declarations; nothing a user of it could fix.
             warnings.filterwarnings("ignore", module="gymnasium")
             return gym.make(conf.id, disable_env_checker=True, **conf.kwargs)
     except gym.error.UnregisteredEnv as error:

@@ -75,8 +75,8 @@ class Guards:
             return None
         return Finding(
             code="regression",
-            what=f"success without help over {WINDOW} episodes fell from {self._best:.0%} to {now:.0%}: something "
-            "changed, or learning unlearned",
+            what=f"success without help over {WINDOW} episodes fell from {self._best:.0%} to {now:.0%}: a "
+            "domain shift, or the policy has forgotten",
             fix="check light, cameras and reset first; the folder best/ of this policy holds the weights of its best "
             "time",
         )
@@ -86,7 +86,7 @@ class Guards:
 
 
 def q_bound(rows: Rows, expected: Expected) -> Finding | None:
-    """Values no return can have [058: Q above 1 where a success pays 1]."""
+    """Q values beyond any return [058: Q above 1 where a success pays 1]."""
     if not math.isfinite(expected.span):
         return None
     means, tops = _last(rows, "q_mean", 3), _last(rows, "q_max", 3)
@@ -98,28 +98,28 @@ def q_bound(rows: Rows, expected: Expected) -> Finding | None:
     return Finding(
         code="q_bound",
         what=f"Q is {outside[-1]:.3g}, but returns lie between {expected.q_low:.3g} and {expected.q_high:.3g}: the "
-        "critics believe in reward that does not exist, and the policy follows them",
-        fix="agent.clip_target=true, more critics (agent=rlpd) or a lower utd; see that no success is paid twice",
+        "critics overestimate, and the policy follows them",
+        fix="agent.clip_target=true, more critics (agent=rlpd) or a lower utd; see that no success is rewarded twice",
     )
 
 
 def critic_loss(rows: Rows, expected: Expected) -> Finding | None:
-    """A loss that explodes [044: 11 000 to 28 000]."""
+    """Exploding loss [044: 11 000 to 28 000]."""
     floor = 0.05 * expected.span**2 if math.isfinite(expected.span) else 1.0
     jump = _jump(rows, "critic_loss", times=20, floor=floor)
     if jump is None:
         return None
     return Finding(
         code="critic_loss",
-        what=f"the critic loss is {jump[0]:.3g}, {jump[0] / jump[1]:.0f} times its median: the critics chase targets "
-        "that run away",
+        what=f"the critic loss is {jump[0]:.3g}, {jump[0] / jump[1]:.0f} times its median: the TD targets of the "
+        "critics diverge",
         fix="lower agent.lr or agent.tau; look for rewards of different scale in demos and online "
         "(reward.success_value)",
     )
 
 
 def gradient(rows: Rows, expected: Expected) -> Finding | None:
-    """Gradients that explode before losses do."""
+    """Exploding gradients, which come before the loss."""
     for key in ("critic_gradient", "actor_gradient"):
         jump = _jump(rows, key, times=100, floor=1.0)
         if jump is not None:
@@ -133,7 +133,7 @@ def gradient(rows: Rows, expected: Expected) -> Finding | None:
 
 
 def saturation(rows: Rows, expected: Expected) -> Finding | None:
-    """Actions pinned at their limits [050, 023]."""
+    """Saturated actions [050, 023]."""
     values = _last(rows, "saturation", 5)
     if not values or min(values) < limits.SATURATED.alarm:
         return None
@@ -165,7 +165,7 @@ def positive_rate(rows: Rows, expected: Expected) -> Finding | None:
         return None
     return Finding(
         code="positive_rate",
-        what=f"{fmean(values):.2%} of the transitions learned from carry a reward: critics learn that nothing pays",
+        what=f"{fmean(values):.2%} of the transitions learned from carry a reward: critics see almost no reward",
         fix="more demonstrations that end in success, earlier corrections, or a reward classifier that recognises "
         "success",
     )

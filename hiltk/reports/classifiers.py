@@ -1,4 +1,4 @@
-"""The section on success classifiers: precision and recall, sessions, the rule, frames added to mend mistakes."""
+"""The section on success classifiers: precision and recall, sessions, the rule, frames added to fix mistakes."""
 
 from __future__ import annotations
 

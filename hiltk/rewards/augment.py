@@ -1,4 +1,4 @@
-"""What training frames of a success classifier are changed by: another place, another lamp, another focus."""
+"""Augmentation of a success classifier's training frames: another place, another lamp, another focus."""
 
 from __future__ import annotations
 

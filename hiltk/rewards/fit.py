@@ -47,8 +47,8 @@ def fit(
 
     Beside success, a linear layer that is thrown away afterwards reads the arm's posture off the features. A label says
     one bit of a frame, the encoders of the arm say where it is, how high and how far the jaws are closed: what success
-    hangs on, and what a few episodes of labels do not teach (as the pose that Levine et al. 2016, "End-to-end training
-    of deep visuomotor policies", train their vision layers on first).
+    depends on, and what a few episodes of labels do not teach (as the pose that Levine et al. 2016, "End-to-end
+    training of deep visuomotor policies", train their vision layers on first).
 
     The weights of the latest steps are averaged with a half-life of 34 steps (Polyak & Juditsky 1992): with a high
     learning rate single steps jump about so much that the best of them is a matter of luck.

@@ -1,7 +1,7 @@
 """What a policy could earn by playing with the success classifier instead of finishing: exact, by dynamic programming.
 
 A policy that has found out how to make the classifier say "success" decides in every frame whether it does. The reward
-rule sees nothing but that: it is a small automaton, whose best-paid path `payoff` computes.
+rule sees nothing but that: it is a small automaton, whose path of highest return `payoff` computes.
 """
 
 from __future__ import annotations

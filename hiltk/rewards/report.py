@@ -58,7 +58,7 @@ def metrics(result: Result, names: list[str]) -> dict[str, Any]:
 
 
 def warnings(result: Result, conf: ClassifierConf) -> list[str]:
-    """What makes this classifier hard to trust, each with its remedy; empty when nothing does."""
+    """What makes this classifier hard to trust, each with its fix; empty when nothing does."""
     labels, held_out = _counts(result.train), _counts(result.held_out)
     replay, found = summarise(result.verdicts), []
     if labels["success"] < MIN_POSITIVE_SHARE * labels["frames"]:

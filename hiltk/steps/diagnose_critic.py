@@ -1,4 +1,4 @@
-"""`hiltk diagnose critic`: whether the critics' values agree with what was paid."""
+"""`hiltk diagnose critic`: compare critic values with observed returns."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from hiltk.learning import checkpoint
 from hiltk.steps.common import load_datasets, set_up_torch
 
 CAPTION = (
-    "Values of executed actions along episodes, with the returns that followed (shaded where a time-out hides what "
+    "Values of executed actions along episodes, with the observed returns (shaded where a time-out hides what "
     "would have); value against return; how much values differ between similar actions; values over the training."
 )
 STRIP = "Frames of episodes with the value of the action taken there; shaded: between which the return lies."
@@ -100,7 +100,7 @@ def trained_agent(artifact: Artifact, metrics: pd.DataFrame, device: torch.devic
 
 
 def _episodes(cfg: DiagnoseCriticConf, artifact: Artifact, agent: Agent, inputs: list[Artifact]) -> list[Episode]:
-    """Demonstrations, paid by the rule of this run, then the newest episodes of its training."""
+    """Demonstrations, with rewards of this run's rule, then the newest episodes of its training."""
     demos: list[Episode] = []
     if cfg.demos and (names := learned_from(artifact)):
         episodes, _, datasets = load_datasets(names, Path(cfg.root))

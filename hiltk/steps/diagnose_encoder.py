@@ -219,7 +219,7 @@ def _positions_mm(scene: Scene) -> np.ndarray | None:
 
 
 def _maps(cfg: DiagnoseEncoderConf, subject: Subject, images: list[ImageSpec], scene: Scene) -> Iterator[Saliency]:
-    """A map per camera of what the subject's answer hangs on, over some pictures of both sets or of the changes."""
+    """A map per camera of what the subject's answer depends on, over some pictures of both sets or of the changes."""
     if not cfg.saliency:
         return
     changes = scene.changes

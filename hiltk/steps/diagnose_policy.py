@@ -1,4 +1,4 @@
-"""`hiltk diagnose policy`: what a policy's action hangs on."""
+"""`hiltk diagnose policy`: which inputs a policy relies on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CAPTION = (
 
 
 def run(cfg: DiagnosePolicyConf) -> Artifact:
-    """Write ``policy.csv``, ``policy.png`` and ``diagnosis.json``: what each policy's action hangs on.
+    """Write ``policy.csv``, ``policy.png`` and ``diagnosis.json``: which inputs each policy relies on.
 
     Raises:
         ConfigError: options contradict each other, or no dataset is known.

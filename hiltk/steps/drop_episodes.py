@@ -1,4 +1,4 @@
-"""`hiltk drop-episodes`: a dataset without some of its episodes."""
+"""`hiltk drop-episodes`: copy a dataset without some episodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hiltk export-replay`: what a policy lived through in training, as a dataset."""
+"""`hiltk export-replay`: a policy's replay buffer as a dataset."""
 
 from __future__ import annotations
 

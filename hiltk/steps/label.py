@@ -1,4 +1,4 @@
-"""`hiltk label`: say frame by frame where success shows, as a new version of a dataset."""
+"""`hiltk label`: label success frame by frame, as a new version of a dataset."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def _raise_if_failed(pipeline: Pipeline, failed: dict[int, str], where: str) -> 
         raise UserError(
             f"{len(failed)} of {len(pipeline.seeds)} seeds failed\n{stories}",
             where=where,
-            fix="mend it and run the same command again: steps that are done will be skipped",
+            fix="fix it and run the same command again: finished steps are skipped",
         )
 
 

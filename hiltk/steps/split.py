@@ -1,4 +1,4 @@
-"""`hiltk split`: a training part and a held-out part of a dataset, by whole episodes or whole sessions."""
+"""`hiltk split`: training and held-out set from one dataset, by whole episodes or sessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hiltk stats`: statistics to normalise by, computed anew and with floors, as a new version of a dataset."""
+"""`hiltk stats`: normalisation statistics, recomputed with floors, as a new version of a dataset."""
 
 from __future__ import annotations
 

@@ -298,5 +298,5 @@ PLANTED: dict[str, tuple[Callable[[World], Artifact], str]] = {
     "long takeovers": (long_takeovers, "takeovers that carry the episodes"),
     "short discount": (short_discount, "discount too low for the task"),
     "few updates": (few_updates, "too few updates"),
-    "dark": (dark, "demonstrations of another world"),
+    "dark": (dark, "domain shift between demonstrations and training"),
 }

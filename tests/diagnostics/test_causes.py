@@ -47,11 +47,11 @@ def test_a_score_is_severity_times_certainty() -> None:
 
 
 def test_a_cause_without_a_sign_does_not_accuse() -> None:
-    seen = Suspect("a", 0.9, 1, Finding("a spoils it", fix="mend a"))
-    unseen = Suspect("b", 0.0, 1, Finding("b spoils it", fix="mend b"))
+    seen = Suspect("a", 0.9, 1, Finding("a spoils it", fix="repair a"))
+    unseen = Suspect("b", 0.0, 1, Finding("b spoils it", fix="repair b"))
     shown = table([seen, unseen])
     assert shown["what was seen"].tolist() == ["a spoils it", "no sign of it"]
-    assert shown["cure"].tolist() == ["mend a", ""]
+    assert shown["fix"].tolist() == ["repair a", ""]
 
 
 @pytest.mark.parametrize("trained", [False, True])
@@ -87,8 +87,8 @@ def test_a_sound_run_stays_clean_and_every_cause_says_where_it_is_explained(soun
 @pytest.mark.parametrize(
     ("metrics", "cause"),
     [
-        ({"q_mean": 3.0, "q_max": 4.0}, "values beyond any reward"),
-        ({"saturation": 0.96}, "actions pinned at their limit"),
+        ({"q_mean": 3.0, "q_max": 4.0}, "Q values beyond any return"),
+        ({"saturation": 0.96}, "saturated actions"),
         ({"alpha": 0.004, "action_size": 0.03}, "a timid policy"),
         ({"utd": 0.05}, "too few updates"),  # configured: 1
     ],

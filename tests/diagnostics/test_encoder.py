@@ -193,10 +193,10 @@ def test_the_verdict_names_nuisances_gaze_and_the_best(tmp_path: Path) -> None:
     words = verdict([good, bad], ("near", "far"))
     assert "a, wrist, trunk: the means" in words and "b, wrist, trunk: the means" in words
     assert "moving the cube moves it 4 times as far as another light, which takes a probe 12 mm astray" in words
-    remedy = "which takes a probe 12 mm astray: keep it fixed on the robot, or vary it in training (env.jitter)"
-    assert f"0.25 times as far as another light, {remedy}" in words and words.count("keep it fixed") == 1
+    fix = "which takes a probe 12 mm astray: keep it fixed on the robot, or vary it in training (env.jitter)"
+    assert f"0.25 times as far as another light, {fix}" in words and words.count("keep it fixed") == 1
     assert "3.0 times as much as covering anything: it looks at the cube" in words
-    assert "its answer does not hang on the cube" in words and "collapsed" not in words
+    assert "its answer does not depend on the cube" in words and "collapsed" not in words
     assert words.endswith("The position is best read from a, wrist, trunk: 10.0 mm.")
     lost = verdict([replace(good, misled_mm={"light": 31.0})], ("near", "far"))
     assert "4 times as far as another light, which takes a probe 31 mm astray: keep it fixed" in lost  # of 60 by chance

@@ -11,7 +11,7 @@ from hiltk.diagnostics.saliency import Saliency, cube_mask, figure, occlusion
 
 
 def corner(frames: np.ndarray) -> np.ndarray:
-    """An answer that hangs on the mean of the 4 x 4 pixels at the top left, (N, 1)."""
+    """An answer that depends on the mean of the 4 x 4 pixels at the top left, (N, 1)."""
     return frames[:, :4, :4].astype(float).mean(axis=(1, 2, 3))[:, None]
 
 

@@ -1,7 +1,7 @@
 """What people have on their disks still loads, acts as it did, and trains on: artifacts of an older version.
 
 They are made by `tests.rails.make_artifacts`. Where one of these tests fails, an old artifact is not read as it was
-meant: mend the reading (or add a migration), never the artifact.
+meant: fix the reading (or add a migration), never the artifact.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def test_the_weights_with_the_lowest_held_out_loss_are_kept(
 def test_features_know_the_posture_that_is_read_off_them(
     spec: Spec, conf: ClassifierConf, make_labelled: Callable[..., Episode]
 ) -> None:
-    """A dim square's place is the state; success does not hang on it, so a network that need not read it forgets it."""
+    """A dim square's place is the state; success does not depend on it; a network that need not read it forgets it."""
     rng, episodes = np.random.default_rng(0), []
     for n in range(12):
         episode = make_labelled([False] * 8 + [n < 6] * 4, seed=n)

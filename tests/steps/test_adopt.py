@@ -283,7 +283,7 @@ def test_a_dataset_with_a_spec_needs_none(recorded: Path, tmp_path: Path) -> Non
     assert result.exit_code == 1 and "has a spec already" in result.output and "hiltk show" in result.output
 
 
-def test_statistics_that_are_nonsense_are_told_and_mended(dead: Path, tmp_path: Path) -> None:
+def test_statistics_that_are_nonsense_are_told_and_fixed(dead: Path, tmp_path: Path) -> None:
     """Failure S1: min and max of zero for joints that move."""
     theirs = Path(shutil.copytree(dead, tmp_path / "theirs"))
     file = theirs / "meta" / "stats.json"
@@ -292,5 +292,5 @@ def test_statistics_that_are_nonsense_are_told_and_mended(dead: Path, tmp_path: 
     file.write_text(json.dumps(stats))
     artifact = adopt.run(conf(tmp_path, theirs, joint_unit="degrees"))
     assert "shoulder_lift.pos: min and max are 0 and 0" in (artifact.path / "adopt.json").read_text()
-    mended = json.loads((artifact.path / "meta" / "stats.json").read_text())[STATE_KEY]
-    assert mended["max"][1] - mended["min"][1] > 1
+    fixed = json.loads((artifact.path / "meta" / "stats.json").read_text())[STATE_KEY]
+    assert fixed["max"][1] - fixed["min"][1] > 1

@@ -168,7 +168,7 @@ def test_values_are_those_of_the_checkpoint(root: Path) -> None:
         (artifact.path / checkpoint.FILE).write_bytes(before)
     assert "demo" not in set(found.table.source) and (found.table.q_mean == 3).all()
     assert "100% of the values are beyond what the reward rule can pay, 0 to 1; the highest is 3" in found.verdict
-    assert "hardly care what is done" in found.verdict and "overestimate what the policy does" in found.verdict
+    assert "hardly tell actions apart" in found.verdict and "overestimate what the policy does" in found.verdict
 
 
 @pytest.mark.parametrize("left", ["nothing", "the header"])

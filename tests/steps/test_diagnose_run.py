@@ -62,7 +62,7 @@ def test_the_run_is_judged_and_reported(world: World, capsys: pytest.CaptureFixt
     record = load(found.path)
     assert record.table.score.is_monotonic_decreasing and record.table.score.iloc[0] >= STANDS_OUT
     assert record.table.cause.iloc[0] == "demonstrations do not reach the batches" == found.run()["first"]
-    assert "demo_fraction 0" in record.table.numbers.iloc[0] and "demo_fraction=0.5" in record.table.cure.iloc[0]
+    assert "demo_fraction 0" in record.table.numbers.iloc[0] and "demo_fraction=0.5" in record.table.fix.iloc[0]
     assert "Most likely: demonstrations do not reach the batches" in record.verdict
     out = " ".join(capsys.readouterr().out.split())
     assert "asked and cleared:" in out and "zero actions" in out
