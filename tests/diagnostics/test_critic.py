@@ -66,6 +66,7 @@ class Tabular:
     q_high: float = 1.0
     conf: Any = field(default_factory=lambda: SimpleNamespace(discount=GAMMA))
     gripper: Any = None
+    arm: int = 4  # action dimensions that the critic takes
 
     @property
     def policy(self) -> Any:
