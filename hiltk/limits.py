@@ -1,4 +1,4 @@
-"""How far a number may go before it speaks of a failure: each threshold that several ask for, once.
+"""Thresholds of failures that several modules use, each once.
 
 A failure is looked for in settings and data before a run (rules), in its metrics while it runs (guards), and in what is
 left of it afterwards (diagnoses, which `hiltk diagnose run` ranks). Where they look at the same number they share a

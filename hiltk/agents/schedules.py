@@ -1,4 +1,4 @@
-"""Numbers that change while training; most are strings that a config says (Yarats et al. 2021, DrQ-v2).
+"""Schedules: numbers that change while training, most given as strings in the config (Yarats et al. 2021, DrQ-v2).
 
 ``0.2`` is constant. ``linear(1.0,0.1,100000)`` goes from 1.0 to 0.1 over 100 000 steps and stays there.
 ``step_linear(1.0,0.2,5000,0.05,20000)`` goes to 0.2 over 5 000 steps, then to 0.05 over another 20 000.

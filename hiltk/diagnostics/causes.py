@@ -204,7 +204,7 @@ def false_successes(e: Evidence) -> Suspect | None:
     if e.setting("reward.source") != "classifier":
         return None
     known = "true_success" in e.metrics and e.metrics.true_success.notna().any()
-    # The simulator judges the observation in which the episode was ended; that its hold had not yet run out is no lie.
+    # The simulator judges the observation in which the episode was ended; a hold still running is no false success.
     rewarded = e.online.positive(e.spec) & e.online.last
     false = int((rewarded & ~e.online.shown).sum()) if known else 0
     blind = e.refused("REW007", "LRN003")

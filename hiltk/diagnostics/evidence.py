@@ -1,4 +1,4 @@
-"""What a training run left behind, and what its policy answers when asked: the ground that causes are judged on."""
+"""What a training run left behind and what its policy outputs: the evidence that causes are ranked by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training run learned from, as plain columns: its own replay, and the demonstrations it names. No frames."""
+"""What a training run learned from, as plain columns: its replay buffer and the demonstrations it names. No frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Demonstrations against what was experienced: how far their distributions are apart, and where they overlap.
+"""Domain shift from demonstrations to experience: how far their distributions are apart, and where they overlap.
 
 Episodes are the unit wherever chance is judged: neighbouring frames are near-copies, and a test that counts them one by
 one calls any two recordings different.

@@ -1,4 +1,4 @@
-"""Whose eyes are examined: an encoder with the observation pipeline that belongs to it."""
+"""The subject of a diagnosis: an encoder with the observation pipeline that belongs to it."""
 
 from __future__ import annotations
 

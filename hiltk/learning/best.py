@@ -1,4 +1,4 @@
-"""The policy at its best so far, judged by success without help and not by a loss."""
+"""The best checkpoint so far, by success without help and not by a loss."""
 
 from __future__ import annotations
 

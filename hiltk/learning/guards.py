@@ -1,4 +1,4 @@
-"""Guards: what has gone wrong unnoticed in past training runs, recognised from the metrics of each episode.
+"""Guards: failures of past training runs, detected from the metrics of each episode.
 
 Every guard is a function of the last `WINDOW` episodes' metrics and of what the configuration promises. It finds
 nothing, or says what it saw, what that means and what to do. The thresholds leave room: healthy runs of the simulated

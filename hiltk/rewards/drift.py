@@ -1,4 +1,4 @@
-"""Drift: live episodes compared with those the success classifier was trained on, and a warning by name.
+"""Drift (domain shift): live episodes compared with those the success classifier was trained on, and a warning by name.
 
 A lamp, a bumped or exchanged camera, swapped colour channels or a dirty lens change what a classifier sees, and it goes
 on judging (devlogs 076, 081, 082: success fell from 55 to 28 % by a change of light).

@@ -1,4 +1,4 @@
-"""A classifier session by session: on held-out episodes of each, and on each as if it had never been recorded."""
+"""A classifier by session: on held-out episodes of each, and leaving one session out of training (domain shift)."""
 
 from __future__ import annotations
 

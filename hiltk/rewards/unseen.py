@@ -1,4 +1,4 @@
-"""Verdicts on episodes that took no part in training, neither in fitting nor in choosing step and threshold."""
+"""Verdicts on test episodes, used neither for fitting nor for choosing step and threshold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Held-out episodes as they might look on another day: the same episodes under another lamp, from a knocked camera."""
+"""Augmented held-out episodes, for a domain shift to come: another lamp, a knocked camera."""
 
 from __future__ import annotations
 
