@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
 
 from hiltk.agents.encoders import Encoder, FrameByFrame, ResNetEncoder, feature_key
 from hiltk.config.groups import EncoderConf
 from hiltk.data.replay import FrameStore
 from hiltk.data.resources import human_size, require_memory
+from hiltk.images import shift_frame, to_tensor
 from hiltk.observation import Observation
 from hiltk.spec import IMAGE_PREFIX
 
@@ -78,7 +78,7 @@ class FeatureStore:
         frames = self.frames.frames[key]
         pairs = zip(rows % self.frames.size, shifts, strict=True)
         shifted = np.stack([shift_frame(frames[row], *self.offsets[shift]) for row, shift in pairs])
-        tensor = torch.from_numpy(shifted).permute(0, 3, 1, 2).to(self.encoder.trunk.scale.device)
+        tensor = to_tensor(shifted, self.encoder.trunk.scale.device)
         # One frame alone is convolved otherwise than several, with other last digits: a resumed run, which computes
         # together what was computed one by one, would not be the same run.
         maps = self.encoder.trunk(tensor.expand(max(2, len(tensor)), -1, -1, -1))[: len(tensor)]
@@ -138,9 +138,3 @@ def fixed_shifts(count: int, pad: int) -> np.ndarray:
     grid = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
     others = np.random.default_rng(SHIFT_SEED).permutation(grid[(grid != 0).any(axis=1)])
     return np.concatenate([np.zeros((1, 2), grid.dtype), others])[:count]
-
-
-def shift_frame(frame: np.ndarray, down: int, right: int) -> np.ndarray:
-    """``out[y, x] = frame[y + down, x + right]`` with the edge repeated, as `random_shift` does; (H, W, C)."""
-    rows, columns = (np.clip(np.arange(n) + by, 0, n - 1) for n, by in zip(frame.shape[:2], (down, right), strict=True))
-    return frame[rows[:, None], columns]

@@ -20,6 +20,7 @@ from hiltk.artifacts.writing import write_spec
 from hiltk.config.groups import EncoderConf, LearnerConf, SacConf
 from hiltk.errors import UserError
 from hiltk.formats import POLICY
+from hiltk.images import to_tensor
 from hiltk.observation import Observation
 from hiltk.spec import STATE_KEY, ActionSpec, GripperFormat, ImageSpec, Spec
 
@@ -131,11 +132,10 @@ class Policy(nn.Module):
 
 def to_tensors(observation: dict[str, np.ndarray], device: torch.device | str = "cpu") -> Observations:
     """A batch of numpy observations to tensors; frames (B, H, W, C) become (B, C, H, W) views, still uint8."""
-    out: Observations = {}
-    for key, value in observation.items():
-        tensor = torch.from_numpy(value).to(device, non_blocking=True)
-        out[key] = tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor
-    return out
+    return {
+        k: to_tensor(v, device) if v.ndim == 4 else torch.from_numpy(v).to(device, non_blocking=True)
+        for k, v in observation.items()
+    }
 
 
 def quantise(action: np.ndarray, spec: ActionSpec) -> np.ndarray:

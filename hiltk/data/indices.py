@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from hiltk.data.replay import FrameStore
+
+class Ring(Protocol):
+    """What returns to go are computed from, of `hiltk.data.replay.FrameStore`."""
+
+    size: int
+    end: int
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    moves: np.ndarray
+    step: np.ndarray
+
+    @property
+    def begin_row(self) -> int: ...
 
 
 class RowIndex:
@@ -50,7 +62,7 @@ class ReturnsToGo:
     missing. Rows without one are -inf, the floor that never counts.
     """
 
-    def __init__(self, store: FrameStore, discount: float) -> None:
+    def __init__(self, store: Ring, discount: float) -> None:
         self.store, self.discount = store, discount
         self._values = np.full(store.size, -np.inf, np.float32)
         self._final = 0  # rows before this one will not change

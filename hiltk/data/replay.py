@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hiltk.agents.augment import random_shift
 from hiltk.data.episode import Episode, Source
 from hiltk.data.frames import Frames
 from hiltk.data.indices import ReturnsToGo, RowIndex
 from hiltk.errors import UserError
+from hiltk.images import random_shift, to_tensor
 from hiltk.observation import Observation
 from hiltk.spec import IMAGE_PREFIX, STATE_KEY, Spec
 
@@ -460,7 +460,7 @@ def _tensors(observation: dict[str, np.ndarray], pad: int, rng: np.random.Genera
     out = {}
     for key, value in observation.items():
         if key.startswith(IMAGE_PREFIX):
-            out[key] = torch.from_numpy(random_shift(value, pad, rng)).permute(0, 3, 1, 2)
+            out[key] = to_tensor(random_shift(value, pad, rng))
         else:
             out[key] = torch.from_numpy(value)
     return out

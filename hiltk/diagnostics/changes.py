@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hiltk.agents.augment import random_shift
 from hiltk.config.groups import EnvConf, JitterConf, TaskConf
 from hiltk.diagnostics.pictures import Photographer, Pictures
 from hiltk.envs.make import scene_class
 from hiltk.envs.tasks import sample_spawn
+from hiltk.images import random_shift
 from hiltk.spec import ImageSpec, Spec
 
 CUBE, LIGHT, CAMERA = "cube", "light", "camera"

@@ -11,6 +11,7 @@ from hiltk.agents.drqv2 import DrqEncoder
 from hiltk.agents.encoders import Encoder, FrameByFrame
 from hiltk.agents.policy import Policy, quantise, to_tensors
 from hiltk.errors import UserError
+from hiltk.images import to_tensor
 from hiltk.observation import Observation
 from hiltk.spec import Spec
 
@@ -57,7 +58,7 @@ def embed(subject: Subject, key: str, frames: np.ndarray) -> dict[str, np.ndarra
     """Embeddings (N, D) of one camera's frames (N, H, W, 3) by layer."""
     parts: dict[str, list[np.ndarray]] = {}
     for start in range(0, len(frames), CHUNK):
-        tensor = torch.from_numpy(frames[start : start + CHUNK]).to(subject.device).permute(0, 3, 1, 2)
+        tensor = to_tensor(frames[start : start + CHUNK], subject.device)
         for layer, values in subject.encoder.embed(key, tensor.repeat(1, subject.stack, 1, 1)).items():
             if subject.layers is None or layer in subject.layers:
                 parts.setdefault(layer, []).append(values.flatten(1).cpu().numpy())

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hiltk.agents.augment import random_shift
 from hiltk.config.commands import AugmentConf
 from hiltk.errors import ConfigError
+from hiltk.images import random_shift, to_tensor
 
 SHARE_BLURRED = 0.5  # of the frames; the others stay sharp
 TURN_DEG, ZOOM, SHIFT = 10.0, 0.1, 0.125  # of the camera at strength 1, either way; shift: of the image
@@ -45,7 +45,7 @@ def augmented(
         blur(frames, conf.blur, rng)
     if conf.gamma:
         change_gamma(frames, conf.gamma, rng)
-    tensor = torch.from_numpy(frames).to(device, non_blocking=True).permute(0, 3, 1, 2)
+    tensor = to_tensor(frames, device)
     if conf.color or conf.light:
         tensor = recolor(tensor, conf.color, rng)
     return relight(tensor, conf.light, rng) if conf.light else tensor

@@ -21,6 +21,7 @@ from hiltk.config.groups import EncoderConf
 from hiltk.data.frames import Frames
 from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.formats import CLASSIFIER, with_new_names
+from hiltk.images import to_tensor
 from hiltk.observation import Observation
 from hiltk.rewards.calibration import sigmoid
 from hiltk.rewards.training_images import Statistics
@@ -239,11 +240,6 @@ class SuccessClassifier(nn.Module):
             ) from error
         classifier.statistics = Statistics.load(folder)
         return classifier.eval()
-
-
-def to_tensor(frames: np.ndarray, device: torch.device) -> Tensor:
-    """(B, H, W, C) uint8 to (B, C, H, W) uint8, without copying on the CPU."""
-    return torch.from_numpy(frames).to(device, non_blocking=True).permute(0, 3, 1, 2)
 
 
 def _from_config(path: Path) -> SuccessClassifier:

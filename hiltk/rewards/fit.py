@@ -15,9 +15,10 @@ from tqdm import tqdm
 
 from hiltk.agents.encoders import ResNetEncoder
 from hiltk.config.commands import ClassifierConf
+from hiltk.images import to_tensor
 from hiltk.rewards.augment import augmented
 from hiltk.rewards.calibration import balanced_loss, fit_temperature
-from hiltk.rewards.classifier import Network, to_tensor
+from hiltk.rewards.classifier import Network
 from hiltk.rewards.frames import LabelledFrames, balanced_rows
 from hiltk.rewards.maps import cached
 

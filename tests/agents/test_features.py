@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from hiltk.agents.augment import random_shift
 from hiltk.agents.encoders import FrameByFrame, ResNetEncoder, check_encoder
-from hiltk.agents.features import FeatureStore, attach, cache_bytes, fixed_shifts, map_shapes, shift_frame
+from hiltk.agents.features import FeatureStore, attach, cache_bytes, fixed_shifts, map_shapes
 from hiltk.agents.make import build_agent, build_policy
 from hiltk.config.groups import DrqConf, EncoderConf
 from hiltk.data import resources
@@ -18,6 +17,7 @@ from hiltk.data.episode import Episode, Source
 from hiltk.data.replay import Batch, FrameStore, ReplaySampler, example_observation, store_episodes
 from hiltk.data.statistics import vector_stats
 from hiltk.errors import ConfigError, UserError
+from hiltk.images import random_shift, shift_frame
 from hiltk.spec import STATE_KEY, ImageSpec, RewardSpec, Spec
 from tests.agents.resnets import resnet10_folder, resnet_conf
 from tests.conftest import build_episode, build_spec

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hiltk.agents.augment import random_shift
+from hiltk.images import random_shift
 
 
 @given(st.integers(0, 5), st.integers(0, 2**31))

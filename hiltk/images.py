@@ -1,14 +1,18 @@
-"""Random-shift augmentation on uint8 frames (DrQ, Kostrikov et al. 2020, section 4.1)."""
+"""Frames on their way into a network: shifted at random, then handed to torch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 
 def random_shift(frames: np.ndarray | Sequence[np.ndarray], pad: int, rng: np.random.Generator) -> np.ndarray:
     """What padding each frame by repeating its edge, then cropping it back at a random offset, gives.
+
+    Random-shift augmentation as of DrQ (Kostrikov et al. 2020, section 4.1).
 
     Shifting whole pixels of uint8 frames before the conversion to floats is several times cheaper than gathering
     interpolated floats, and leaves pixel values untouched.
@@ -19,21 +23,21 @@ def random_shift(frames: np.ndarray | Sequence[np.ndarray], pad: int, rng: np.ra
     """
     if pad == 0:
         return np.asarray(frames)
-    batch, (height, width, channels) = len(frames), frames[0].shape
-    offsets = rng.integers(0, 2 * pad + 1, size=(2, batch)) - pad
-    downs, rights = np.clip(offsets, [[1 - height], [1 - width]], [[height - 1], [width - 1]]).tolist()
-    out = np.empty((batch, height, width, channels), frames[0].dtype)
-    for i in range(batch):
-        _shift(frames[i], out[i], downs[i], rights[i])
+    downs, rights = (rng.integers(0, 2 * pad + 1, size=(2, len(frames))) - pad).tolist()
+    out = np.empty((len(frames), *frames[0].shape), frames[0].dtype)
+    for i, (down, right) in enumerate(zip(downs, rights, strict=True)):
+        shift_frame(frames[i], down, right, out[i])
     return out
 
 
-def _shift(frame: np.ndarray, out: np.ndarray, down: int, right: int) -> None:
-    """``out[y, x] = frame[y + down, x + right]``, with the frame's edge where that is outside.
+def shift_frame(frame: np.ndarray, down: int, right: int, out: np.ndarray | None = None) -> np.ndarray:
+    """``out[y, x] = frame[y + down, x + right]``, with the frame's edge where that is outside; (H, W, C).
 
     The part that is inside is copied once and its borders repeated: a padded copy of every frame would cost twice.
     """
     height, width = frame.shape[:2]
+    down, right = max(1 - height, min(down, height - 1)), max(1 - width, min(right, width - 1))
+    out = np.empty_like(frame) if out is None else out
     top, bottom = max(0, -down), min(height, height - down)
     left, end = max(0, -right), min(width, width - right)
     out[top:bottom, left:end] = frame[top + down : bottom + down, left + right : end + right]
@@ -41,3 +45,9 @@ def _shift(frame: np.ndarray, out: np.ndarray, down: int, right: int) -> None:
     out[top:bottom, end:] = out[top:bottom, end - 1 : end]
     out[:top] = out[top]
     out[bottom:] = out[bottom - 1]
+    return out
+
+
+def to_tensor(frames: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+    """Frames (B, H, W, C) as a view (B, C, H, W), still uint8 and not copied on the CPU; networks scale them."""
+    return torch.from_numpy(frames).to(device, non_blocking=True).permute(0, 3, 1, 2)
