@@ -65,7 +65,8 @@ NOISE = Limit(sound=0.3, alarm=0.5, spoilt=0.6)
 Q_BEYOND = Limit(sound=0.1, alarm=0.1, spoilt=1.0)  # mean value beyond the possible returns, in parts of their range
 Q_PEAK_BEYOND = 0.5  # the same of the largest value of a batch, which errs further
 POSITIVE = Limit(sound=0.01, alarm=0.01, spoilt=0.0)  # share of the transitions learned from that carry a reward
-# Share of a dataset's frames that show success (REW001). More than POSITIVE: success is paid once and then still shows.
+# Share of a dataset's frames that show success, below which a classifier starves (REW001, devlog 058). More than
+# POSITIVE: success is paid once and then still shows.
 SHOWS_SUCCESS = 0.02
 
 # ---------------------------------------------------------------- humans

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from hiltk.agents.base import Agent, Metrics, descend
 from hiltk.agents.encoders import ENCODERS, CnnEncoder, Encoder, FrameByFrame, build_encoder
 from hiltk.agents.networks import Observations, Torso
-from hiltk.agents.policy import Policy, quantise, to_tensors
+from hiltk.agents.policy import Policy, to_tensors
 from hiltk.agents.schedules import parse_schedule
+from hiltk.arm.gripper import quantise
 from hiltk.config.groups import DrqConf, EncoderConf
 from hiltk.config.setting import require
 from hiltk.data.replay import Batch

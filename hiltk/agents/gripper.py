@@ -1,7 +1,7 @@
 """The three-way gripper: one action value each for close, hold and open (HIL-SERL, arXiv 2410.21845, appendix A).
 
 A Gaussian cannot choose between three commands; a small Q-network can, by double DQN (van Hasselt et al. 2016). It
-chooses greedily, in training as in evaluation, as the original does. Index 0, 1, 2 is -1, 0, +1 in the action vector.
+chooses greedily, in training as in evaluation, as the original does.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hiltk.agents.networks import mlp
+from hiltk.arm.gripper import COMMANDS, HOLD, MOVES
 from hiltk.spec import RewardSpec
 
-COMMANDS = ("close", "hold", "open")
-CHOICES, HOLD = len(COMMANDS), COMMANDS.index("hold")
+CHOICES = len(COMMANDS)
 
 
 class GripperHead(nn.Module):
@@ -53,9 +53,9 @@ def head_temperature(reward: RewardSpec) -> float:
 
 
 def choices(action: Tensor) -> Tensor:
-    """The gripper command of actions (B, A) as an index (B,); values in between snap as they do in the policy."""
+    """The gripper command of actions (B, A) as an index (B,); values in between snap as `quantise` does."""
     gripper = action[:, -1]
-    return HOLD + (gripper >= 0.5).long() - (gripper <= -0.5).long()
+    return HOLD + (gripper >= MOVES).long() - (gripper <= -MOVES).long()
 
 
 def double_dqn_target(

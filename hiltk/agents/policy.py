@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from hiltk.agents.encoders import ENCODERS, build_encoder, rebuildable
 from hiltk.agents.gripper import GripperHead, greedy, head_temperature
 from hiltk.agents.networks import GaussianActor, Observations, Torso
+from hiltk.arm.gripper import quantise
 from hiltk.artifacts.writing import write_spec
 from hiltk.config.groups import EncoderConf, LearnerConf, SacConf
 from hiltk.errors import UserError
 from hiltk.formats import POLICY
 from hiltk.images import to_tensor
 from hiltk.observation import Observation
-from hiltk.spec import STATE_KEY, ActionSpec, GripperFormat, ImageSpec, Spec
+from hiltk.spec import STATE_KEY, GripperFormat, ImageSpec, Spec
 
 WEIGHTS, CONFIG = "policy.safetensors", "policy.yaml"
 
@@ -136,12 +137,3 @@ def to_tensors(observation: dict[str, np.ndarray], device: torch.device | str = 
         k: to_tensor(v, device) if v.ndim == 4 else torch.from_numpy(v).to(device, non_blocking=True)
         for k, v in observation.items()
     }
-
-
-def quantise(action: np.ndarray, spec: ActionSpec) -> np.ndarray:
-    """Snap the gripper of an action (..., A) to -1, 0 or +1 where the spec says it is three-way."""
-    if spec.gripper is not GripperFormat.discrete3:
-        return action
-    action = action.copy()
-    action[..., -1] = np.where(np.abs(action[..., -1]) < 0.5, 0.0, np.sign(action[..., -1]))
-    return action

@@ -25,8 +25,8 @@ from hiltk.verbs import STEPS
 
 PACKAGES = ("hiltk", "torch", "lerobot", "mujoco", "numpy")
 
-# Where and how fast a step runs and what it refuses, not what it computes.
-VOLATILE = ("root", "name", "threads", "device", "resume", "checks")
+# Settings of all commands that say where and how fast a step runs and what it refuses, not what it computes.
+VOLATILE = frozenset(one.key for conf in COMMANDS.values() for one in declared(conf) if one.volatile)
 
 
 def plain_config(cfg: Any) -> dict[str, Any]:
@@ -45,6 +45,14 @@ def _to_node(cfg: Any) -> DictConfig:
     # A structured node refuses values of a subclass's extra fields; plain data has no such trouble.
     data = dataclasses.asdict(cfg) if dataclasses.is_dataclass(cfg) and not isinstance(cfg, type) else cfg
     return OmegaConf.create(data)
+
+
+def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted key."""
+    out: dict[str, Any] = {}
+    for key, value in config.items():
+        out |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return out
 
 
 def _get(config: dict[str, Any], dotted: str) -> Any:

@@ -217,7 +217,7 @@ def _start(
 def _require_same(earlier: dict[str, Any], now: dict[str, Any], may_change: Sequence[str], path: Path) -> None:
     """Refuse to continue a run under other settings: its record would be true of only half of it."""
     free = {*provenance.VOLATILE, *may_change}
-    before, after = (_flat(r.get("config") or {}) for r in (earlier, now))
+    before, after = (provenance.flat(r.get("config") or {}) for r in (earlier, now))
     changed = [
         f"    {key}: {before.get(key)!r} before, {after.get(key)!r} now"
         for key in sorted(before.keys() | after.keys())
@@ -230,14 +230,6 @@ def _require_same(earlier: dict[str, Any], now: dict[str, Any], may_change: Sequ
             where=str(path),
             fix="resume with the same settings, or start anew with resume=false",
         )
-
-
-def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted key."""
-    out: dict[str, Any] = {}
-    for key, value in config.items():
-        out |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return out
 
 
 def _write_run(path: Path, record: dict[str, Any]) -> None:

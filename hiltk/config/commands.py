@@ -25,8 +25,8 @@ from hiltk.verbs import ROOT_HELP, default_root
 class StepConf:
     """Settings every command has."""
 
-    root: str = setting(default_root, ROOT_HELP)
-    name: str = setting(REQUIRED, "name of the artifact this command writes")
+    root: str = setting(default_root, ROOT_HELP, volatile=True)
+    name: str = setting(REQUIRED, "name of the artifact this command writes", volatile=True)
 
 
 @dataclass
@@ -34,8 +34,8 @@ class ComputeConf(StepConf):
     """Settings of every command that draws random numbers and runs networks."""
 
     seed: int = setting(0, "everything random follows from it")
-    threads: int = setting(1, "CPU threads of this process; more is slower beside another process")
-    device: str = setting("auto", "where networks run", choices=("auto", "cpu", "cuda"))
+    threads: int = setting(1, "CPU threads of this process; more is slower beside another process", volatile=True)
+    device: str = setting("auto", "where networks run", choices=("auto", "cpu", "cuda"), volatile=True)
 
 
 @dataclass
@@ -83,7 +83,7 @@ class RecordConf(ComputeConf):
     steps_after_success: int = setting(0, "go on after success: more positive frames for a reward classifier")
     fault: Fault = setting(Fault.none, "none | zero_actions: mirror the joints, store zeros as actions (devlog 044)")
     video: bool = setting(False, "cameras as video (small, lossy), not exact images")
-    checks: ChecksConf = setting(ChecksConf(), CHECKS)
+    checks: ChecksConf = setting(ChecksConf(), CHECKS, volatile=True)
 
 
 KEEP, REBUILD = "keep", "rebuild"
@@ -158,7 +158,7 @@ class AdoptConf(StepConf):
         Semantics.achieved, "of rebuilt actions, achieved: what the arm did; commanded: from foreign.commands"
     )
     model_path: str = setting("", "MJCF or URDF of the arm; empty: the built-in SO-101", file=True)
-    checks: ChecksConf = setting(ChecksConf(), CHECKS)
+    checks: ChecksConf = setting(ChecksConf(), CHECKS, volatile=True)
 
 
 @dataclass
@@ -177,7 +177,7 @@ class FixActionsConf(StepConf):
     )
     foreign: StatedConf = setting(StatedConf(), "conventions of a dataset made elsewhere")
     force: bool = setting(False, "rebuild every action, even in an intact dataset")
-    checks: ChecksConf = setting(ChecksConf(), CHECKS)
+    checks: ChecksConf = setting(ChecksConf(), CHECKS, volatile=True)
 
 
 class LabelSource(Enum):
@@ -340,7 +340,7 @@ class ClassifierConf(ComputeConf):
         None, "consecutive frames that must show success; null: tuned by replaying held-out episodes"
     )
     min_steps: int | None = setting(None, "no success before this step of an episode; null: tuned")
-    checks: ChecksConf = setting(ChecksConf(), CHECKS)
+    checks: ChecksConf = setting(ChecksConf(), CHECKS, volatile=True)
 
 
 @dataclass
@@ -362,7 +362,7 @@ class BcConf(UpdateConf):
     init: str = setting(
         "", "policy to start from, or RoboBase's snapshot FILE.pt (agent=drqv2_robobase)", reference="policies"
     )
-    checks: ChecksConf = setting(ChecksConf(), CHECKS)
+    checks: ChecksConf = setting(ChecksConf(), CHECKS, volatile=True)
 
 
 @dataclass
@@ -396,8 +396,8 @@ class TrainConf(UpdateConf):
         None, "size of the replay buffer on disk, GiB; the smaller of the two limits holds"
     )
     checkpoint_every: int = setting(5, "episodes between checkpoints; what a crash can cost at most")
-    resume: bool = setting(False, "go on from the checkpoint of an interrupted run of the same name")
-    checks: ChecksConf = setting(ChecksConf(), CHECKS)
+    resume: bool = setting(False, "go on from the checkpoint of an interrupted run of the same name", volatile=True)
+    checks: ChecksConf = setting(ChecksConf(), CHECKS, volatile=True)
 
 
 # ---------------------------------------------------------------- looking
@@ -414,7 +414,7 @@ class EvalConf(ComputeConf):
     episodes: int = setting(40, "per stratum")
     stochastic: bool = setting(False, "sample actions instead of taking the mean")
     videos: int = setting(3, "successes and failures filmed, each")
-    checks: ChecksConf = setting(ChecksConf(), CHECKS)
+    checks: ChecksConf = setting(ChecksConf(), CHECKS, volatile=True)
 
 
 @dataclass

@@ -44,6 +44,7 @@ class Setting:
         choices: the values it takes, where they can be listed, as they are typed.
         reference: the artifacts it names.
         file: whether it names a file or folder on this machine, whose content counts.
+        volatile: whether it says where, how fast or under which checks a step runs, and not what it computes.
     """
 
     key: str
@@ -53,6 +54,7 @@ class Setting:
     choices: tuple[str, ...]
     reference: Reference | None
     file: bool
+    volatile: bool
 
     @property
     def is_group(self) -> bool:
@@ -68,6 +70,7 @@ def setting[T](
     choices: Sequence[object] = (),
     reference: str | Reference | None = None,
     file: bool = False,
+    volatile: bool = False,
 ) -> T: ...
 @overload
 def setting[T](
@@ -77,6 +80,7 @@ def setting[T](
     choices: Sequence[object] = (),
     reference: str | Reference | None = None,
     file: bool = False,
+    volatile: bool = False,
 ) -> T: ...
 def setting(
     default: Any,
@@ -85,6 +89,7 @@ def setting(
     choices: Sequence[object] = (),
     reference: str | Reference | None = None,
     file: bool = False,
+    volatile: bool = False,
 ) -> Any:
     """A dataclass field that declares a setting; typed as its default, so that mypy checks both.
 
@@ -96,10 +101,11 @@ def setting(
         choices: the values it may have, besides its default; an enum's are its members.
         reference: the artifacts it names, by kind.
         file: it names a file or folder on this machine.
+        volatile: it says where, how fast or under which checks a step runs, and not what it computes.
     """
     if isinstance(reference, str):
         reference = Reference(reference)
-    said = {"help": help, "choices": tuple(choices), "reference": reference, "file": file}
+    said = {"help": help, "choices": tuple(choices), "reference": reference, "file": file, "volatile": volatile}
     if isinstance(default, list | dict) or is_dataclass(default):
         return field(default_factory=lambda: copy.deepcopy(default), metadata=said)
     if callable(default):
@@ -142,6 +148,7 @@ def _setting(schema: type, f: Field[Any], key: str, hint: Any) -> Setting:
         choices=members or tuple(map(str, said.get("choices", ()))),
         reference=said.get("reference"),
         file=said.get("file", False),
+        volatile=said.get("volatile", False),
     )
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from hiltk import limits
-from hiltk.agents.gripper import COMMANDS
+from hiltk.arm.gripper import COMMANDS
 from hiltk.data.episode import Source
 from hiltk.diagnostics.ratings import PERTURBED, SOURCES, Ratings
 from hiltk.findings import Finding

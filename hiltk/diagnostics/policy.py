@@ -17,8 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hiltk import limits
-from hiltk.agents.gripper import COMMANDS
 from hiltk.agents.policy import Policy
+from hiltk.arm.gripper import COMMANDS
 from hiltk.diagnostics.changes import CUBE, Changes
 from hiltk.diagnostics.frames import Moments
 from hiltk.diagnostics.subjects import decide, repeated

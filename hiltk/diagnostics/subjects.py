@@ -9,7 +9,8 @@ import torch
 
 from hiltk.agents.drqv2 import DrqEncoder
 from hiltk.agents.encoders import Encoder, FrameByFrame
-from hiltk.agents.policy import Policy, quantise, to_tensors
+from hiltk.agents.policy import Policy, to_tensors
+from hiltk.arm.gripper import quantise
 from hiltk.errors import UserError
 from hiltk.images import to_tensor
 from hiltk.observation import Observation

@@ -6,6 +6,7 @@ from enum import Enum
 
 import numpy as np
 
+from hiltk.arm.gripper import snapped
 from hiltk.config.groups import HumanConf
 from hiltk.envs.base import SceneEnv
 from hiltk.envs.tasks import TASKS
@@ -110,7 +111,7 @@ class ScriptedExpert:
         if kind is GripperFormat.none:
             return action[:3]
         if kind is GripperFormat.discrete3:
-            action[3] = np.sign(action[3]) if abs(action[3]) > 0.5 else 0.0
+            action[3] = snapped(action[3])
         return action
 
     # ------------------------------------------------------------------ what to do next

@@ -12,6 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
 from hiltk.data.survey import Contents, brightness, evenly, sampled_frames
+from hiltk.limits import SHOWS_SUCCESS
 from hiltk.reports.curation import FAILURE, INTERVENTION, MOST_STRIPS, SUCCESS, bare, draw_strip
 from hiltk.reports.figures import COLORS
 from hiltk.reports.page import Cell, Section, Table
@@ -19,7 +20,6 @@ from hiltk.reports.page import Figure as Picture
 from hiltk.spec import IMAGE_PREFIX
 
 IDLE_END = 0.2  # of an episode idle at its end is worth a word (failures.md E9)
-FEW_POSITIVE = 0.02  # of all frames (E1)
 DRIFT = 0.15  # of the mean brightness (D10)
 MOST_ROWS = 200  # episodes in the page's table; all are in table.csv
 
@@ -71,7 +71,7 @@ def _success(contents: Contents) -> list[str]:
     if not contents.success.any():
         return [f"None of the {len(ended)} episodes shows success in any frame."]
     text = f"{int(ended.sum())} of {len(ended)} episodes ended in success; {_percent(share)} of all frames show it."
-    few = " That is little for a reward classifier." if share < FEW_POSITIVE else ""
+    few = " That is little for a reward classifier." if share < SHOWS_SUCCESS else ""
     return [text + few]
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
+from hiltk.artifacts.provenance import flat
 from hiltk.spec import Difference, Dimension, GripperFormat, ImageSpec, Spec, Stats, compare, refusing_steps
 
 UNKNOWN = "unknown"
@@ -135,13 +137,13 @@ def spec_differences(left: Spec, right: Spec, kinds: tuple[str, str] = ("", ""))
     return sorted(rows, key=lambda row: -len(row.refused_by))
 
 
-def config_differences(left: dict[str, Any], right: dict[str, Any], *, ignore: tuple[str, ...]) -> list[Difference]:
+def config_differences(left: dict[str, Any], right: dict[str, Any], *, ignore: Collection[str]) -> list[Difference]:
     """In what two records (``run.yaml``) differ: the step, and the settings, by dotted name.
 
     A setting that only one run has is None in the other; between runs of different steps such settings say nothing and
     are left out.
     """
-    before, after = _flat(left.get("config") or {}), _flat(right.get("config") or {})
+    before, after = flat(left.get("config") or {}), flat(right.get("config") or {})
     steps = [Difference("step", left.get("step"), right.get("step"))]
     if steps[0].left == steps[0].right:
         steps, keys = [], [*before, *(k for k in after if k not in before)]
@@ -149,13 +151,6 @@ def config_differences(left: dict[str, Any], right: dict[str, Any], *, ignore: t
         keys = [k for k in before if k in after]
     keys = [k for k in keys if k.split(".")[0] not in ignore]
     return steps + [Difference(k, before.get(k), after.get(k)) for k in keys if before.get(k) != after.get(k)]
-
-
-def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for key, value in config.items():
-        out |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return out
 
 
 @dataclass(frozen=True)

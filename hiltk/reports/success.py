@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from hiltk.artifacts.provenance import flat
 from hiltk.artifacts.store import Artifact
 from hiltk.evaluation.intervals import Paired, compare_paired
 from hiltk.evaluation.rollouts import EPISODE_COLUMNS
@@ -128,7 +129,7 @@ def _merge(frames: list[pd.DataFrame]) -> pd.DataFrame:
 def _setting(config: dict[str, Any]) -> dict[str, Any]:
     """The keys of an evaluation's config that decide what its numbers mean."""
     parts: dict[str, Any] = {key: config.get(key) for key in ("env", "task", "stochastic") if key in config}
-    return {key: value for key, value in _flatten(parts) if key not in ("task.stratum", "env.renderer")}
+    return {key: value for key, value in flat(parts).items() if key not in ("task.stratum", "env.renderer")}
 
 
 def _describe(setting: dict[str, Any], every: list[dict[str, Any]]) -> str:
@@ -136,13 +137,6 @@ def _describe(setting: dict[str, Any], every: list[dict[str, Any]]) -> str:
     keys = list(dict.fromkeys(key for s in every for key in s))
     varying = [key for key in keys if len({str(s.get(key)) for s in every}) > 1]
     return ", ".join(f"{key}={setting.get(key)}" for key in varying)
-
-
-def _flatten(node: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    out: list[tuple[str, Any]] = []
-    for key, value in node.items():
-        out += _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
-    return out
 
 
 def _seed_name(seed: int) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 from rich.table import Table
 
 from hiltk.config.commands import ClassifierConf
+from hiltk.limits import SHOWS_SUCCESS
 from hiltk.reward_rule import is_positive, summarise, wilson
 from hiltk.rewards.calibration import average_precision, reliability
 from hiltk.rewards.frames import LabelledFrames
@@ -16,7 +17,6 @@ from hiltk.rewards.sessions import SessionScore
 from hiltk.rewards.training import Result
 from hiltk.rewards.tuning import Tuning
 
-MIN_POSITIVE_SHARE = 0.02  # below it, terminal-only labels starve the classifier (devlog 058)
 ADVISED_NEGATIVES = (2.0, 5.0)  # failure frames per success frame; HIL-SERL's authors use about five
 MIN_UNSEEN_ACCURACY = 0.95  # HIL-SERL's authors go on from there
 
@@ -61,8 +61,8 @@ def warnings(result: Result, conf: ClassifierConf) -> list[str]:
     """What makes this classifier hard to trust, each with its fix; empty when nothing does."""
     labels, held_out = _counts(result.train), _counts(result.held_out)
     replay, found = summarise(result.verdicts), []
-    if labels["success"] < MIN_POSITIVE_SHARE * labels["frames"]:
-        found.append("under 2 % of the frames show success: record with steps_after_success=15")
+    if labels["success"] < SHOWS_SUCCESS * labels["frames"]:
+        found.append(f"under {100 * SHOWS_SUCCESS:g} % of the frames show success: record with steps_after_success=15")
     least, most = ADVISED_NEGATIVES
     if labels["failure"] < least * labels["success"]:
         found.append("fewer than two failure frames per success frame: record failures as well, with keep=all")

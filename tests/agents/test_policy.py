@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hiltk.agents.make import load_policy
-from hiltk.agents.policy import Policy, quantise
+from hiltk.agents.policy import Policy
+from hiltk.arm.gripper import quantise
 from hiltk.config.groups import EncoderConf, SacConf
 from hiltk.errors import UserError
 from hiltk.spec import (

@@ -14,8 +14,9 @@ from hiltk.agents.base import NotFinite
 from hiltk.agents.bc import BehaviorCloning
 from hiltk.agents.gripper import choices, double_dqn_target
 from hiltk.agents.make import load_policy
-from hiltk.agents.policy import Policy, quantise
+from hiltk.agents.policy import Policy
 from hiltk.agents.sac import SacAgent
+from hiltk.arm.gripper import quantise
 from hiltk.config.groups import EncoderConf, SacConf
 from hiltk.configuring.typed import compose
 from hiltk.data.replay import Batch

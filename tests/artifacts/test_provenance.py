@@ -13,6 +13,7 @@ from hiltk.artifacts.provenance import plain_config, references, step_key
 from hiltk.artifacts.store import Artifact
 from hiltk.artifacts.writing import create
 from hiltk.config.commands import (
+    COMMANDS,
     BcConf,
     ClassifierConf,
     DiagnoseEncoderConf,
@@ -23,6 +24,7 @@ from hiltk.config.commands import (
     TrainConf,
 )
 from hiltk.config.groups import GymnasiumConf, SacConf, So101SimConf
+from hiltk.config.setting import declared
 from hiltk.errors import UserError
 
 
@@ -51,6 +53,13 @@ def changed(cfg: Any, **values: Any) -> Any:
 def cfg(tmp_path: Path) -> BcConf:
     dataset(tmp_path, "demos", "one")
     return BcConf(name="bc", root=str(tmp_path), datasets=["demos"], agent=SacConf())
+
+
+def test_what_does_not_count_is_said_where_a_setting_is_declared() -> None:
+    """By name, so that no command may mean something else by it."""
+    assert {"root", "name", "threads", "device", "resume", "checks"} == provenance.VOLATILE
+    declared_as = {(one.key, one.volatile) for conf in COMMANDS.values() for one in declared(conf)}
+    assert {key for key, volatile in declared_as if not volatile}.isdisjoint(provenance.VOLATILE)
 
 
 def test_where_and_how_fast_does_not_count(cfg: BcConf, tmp_path: Path) -> None:
