@@ -13,7 +13,7 @@ from hiltk.envs.base import HilEnv, Info
 from hiltk.errors import UserError
 from hiltk.evaluation.seeds import episode_seeds
 from hiltk.observation import Observation
-from hiltk.spec import STATE_KEY, Spec
+from hiltk.spec import JOINT_PARTS, STATE_KEY, Spec, require_compatible
 
 EPISODE_COLUMNS = ["seed", "episode", "stratum", "success", "steps", "return"]
 
@@ -160,3 +160,21 @@ def _seed_sampling(seed: int) -> None:
     import torch
 
     torch.manual_seed(seed)
+
+
+def require_fit(policy: Spec, env: Spec, policy_name: str, env_name: str) -> None:
+    """Refuse a policy made for other actions, states or cameras; cameras it does not use are no obstacle.
+
+    Raises:
+        UserError: naming every difference.
+    """
+    used = {image.name for image in policy.images}
+    seen = [image for image in env.images if image.name in used]
+    if missing := used - {image.name for image in seen}:
+        raise UserError(
+            f"policy {policy_name} looks through a camera that {env_name} lacks: {', '.join(sorted(missing))}",
+            where=f"its cameras: {', '.join(image.name for image in env.images) or 'none'}",
+            fix=f"env.cameras=[{','.join(image.name for image in policy.images)}]",
+        )
+    fitting = replace(env, images=seen)
+    require_compatible(policy, fitting, JOINT_PARTS, left_name=f"policy {policy_name}", right_name=env_name)

@@ -11,12 +11,32 @@ from rich.markup import escape
 from rich.table import Table
 
 from hiltk.artifacts.provenance import flat
+from hiltk.artifacts.store import Artifact, spec_file
+from hiltk.data.lerobot_io import dataset_spec
+from hiltk.errors import UserError
 from hiltk.spec import Difference, Dimension, GripperFormat, ImageSpec, Spec, Stats, compare, refusing_steps
 
 UNKNOWN = "unknown"
 
 
 # ---------------------------------------------------------------- one spec
+
+
+def spec_and_run(artifact: Artifact) -> tuple[Spec | None, dict[str, Any]]:
+    """The spec (None for kinds that have none, e.g. reports) and ``run.yaml`` of an artifact.
+
+    Raises:
+        UserError: it is no artifact, or one of its files is damaged.
+    """
+    if artifact.kind == "datasets":
+        return dataset_spec(artifact.path), artifact.run()  # also checks the tables against the spec
+    if spec_file(artifact.kind, artifact.path).is_file():
+        return artifact.spec(), artifact.run()
+    if record := artifact.run():
+        return None, record
+    raise UserError(
+        "this folder is no artifact of hiltk's", where=str(artifact.path), fix="name a dataset, policy, ..."
+    )
 
 
 def spec_tables(spec: Spec, kind: str = "") -> list[Table]:

@@ -9,9 +9,14 @@ from rich.console import Console
 
 from hiltk.artifacts.provenance import VOLATILE
 from hiltk.artifacts.store import resolve
-from hiltk.reports.spec_tables import config_differences, difference_tables, spec_differences, stats_differences
+from hiltk.reports.spec_tables import (
+    config_differences,
+    difference_tables,
+    spec_and_run,
+    spec_differences,
+    stats_differences,
+)
 from hiltk.spec import Spec
-from hiltk.steps.show import read
 
 
 def run(left: str, right: str, *, root: str, as_json: bool = False) -> int:
@@ -23,7 +28,7 @@ def run(left: str, right: str, *, root: str, as_json: bool = False) -> int:
         UserError: there is no such artifact, or one is damaged.
     """
     a, b = resolve(left, "", root), resolve(right, "", root)
-    (spec_a, run_a), (spec_b, run_b) = read(a), read(b)
+    (spec_a, run_a), (spec_b, run_b) = spec_and_run(a), spec_and_run(b)
     one, other = spec_a or Spec(), spec_b or Spec()
     specs = spec_differences(one, other, (a.kind, b.kind)) if spec_a and spec_b else []
     config = config_differences(run_a, run_b, ignore=VOLATILE)

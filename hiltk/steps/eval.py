@@ -20,12 +20,11 @@ from hiltk.config.commands import EvalConf
 from hiltk.config.groups import RewardConf
 from hiltk.envs.base import HilEnv
 from hiltk.envs.make import announce_renderer, env_class, make_env
-from hiltk.errors import ConfigError, UserError, nearest
+from hiltk.errors import ConfigError, nearest
 from hiltk.evaluation.filming import examples, film_examples
-from hiltk.evaluation.rollouts import Actor, EpisodeResult, evaluate
+from hiltk.evaluation.rollouts import Actor, EpisodeResult, evaluate, require_fit
 from hiltk.evaluation.tables import TOTAL_NOTE, compare_policies, success_table, summarise
 from hiltk.evaluation.videos import Film, write_filmstrip, write_video
-from hiltk.spec import JOINT_PARTS, Spec, require_compatible
 from hiltk.steps.common import set_up_torch
 
 WHOLE = "all"  # the stratum that is the whole spawn area; it contains the others
@@ -81,24 +80,6 @@ def labels(artifacts: Sequence[Artifact]) -> list[str]:
     """Names of the policies in tables: the artifact's name, with its version where names repeat."""
     names = [a.name for a in artifacts]
     return [a.name if names.count(a.name) == 1 else f"{a.name}@{a.version}" for a in artifacts]
-
-
-def require_fit(policy: Spec, env: Spec, policy_name: str, env_name: str) -> None:
-    """Refuse a policy made for other actions, states or cameras; cameras it does not use are no obstacle.
-
-    Raises:
-        UserError: naming every difference.
-    """
-    used = {image.name for image in policy.images}
-    seen = [image for image in env.images if image.name in used]
-    if missing := used - {image.name for image in seen}:
-        raise UserError(
-            f"policy {policy_name} looks through a camera that {env_name} lacks: {', '.join(sorted(missing))}",
-            where=f"its cameras: {', '.join(image.name for image in env.images) or 'none'}",
-            fix=f"env.cameras=[{','.join(image.name for image in policy.images)}]",
-        )
-    fitting = replace(env, images=seen)
-    require_compatible(policy, fitting, JOINT_PARTS, left_name=f"policy {policy_name}", right_name=env_name)
 
 
 def choose_strata(cfg: EvalConf, env: HilEnv) -> list[str]:

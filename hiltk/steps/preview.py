@@ -25,6 +25,7 @@ from hiltk.envs.rewards import SuccessRule
 from hiltk.errors import ConfigError
 from hiltk.evaluation.preview import Act, Look, look_at, play
 from hiltk.evaluation.preview_film import film
+from hiltk.evaluation.rollouts import require_fit
 from hiltk.evaluation.seeds import episode_seeds
 from hiltk.evaluation.videos import write_video
 from hiltk.humans.make import human_row, make_human
@@ -41,7 +42,6 @@ from hiltk.rewards.classifier import SuccessClassifier
 from hiltk.rewards.drift import UNWATCHED, DriftMonitor
 from hiltk.spec import STATE_KEY
 from hiltk.steps.common import frame_cache, set_up_torch
-from hiltk.steps.eval import require_fit
 
 LIVE_EPISODES = 5
 MOST_SAID = 10  # wrong episodes named in the terminal

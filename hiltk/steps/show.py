@@ -8,11 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hiltk.artifacts.store import Artifact, resolve, spec_file
-from hiltk.data.lerobot_io import dataset_spec
-from hiltk.errors import UserError
-from hiltk.reports.spec_tables import spec_tables
-from hiltk.spec import Spec
+from hiltk.artifacts.store import Artifact, resolve
+from hiltk.reports.spec_tables import spec_and_run, spec_tables
 
 MADE = ("step", "status", "started", "finished", "seed", "fingerprint", "peak_memory_mb")
 
@@ -28,7 +25,7 @@ def run(reference: str, *, root: str, as_json: bool = False) -> None:
         UserError: there is no such artifact, or it is damaged.
     """
     artifact = resolve(reference, "", root)
-    spec, record = read(artifact)
+    spec, record = spec_and_run(artifact)
     if as_json:
         about = {"ref": artifact.ref, "kind": artifact.kind, "path": str(artifact.path)}
         print(
@@ -41,23 +38,6 @@ def run(reference: str, *, root: str, as_json: bool = False) -> None:
     console.print(_origin(artifact, record))
     for table in spec_tables(spec, artifact.kind) if spec else []:
         console.print(table)
-
-
-def read(artifact: Artifact) -> tuple[Spec | None, dict[str, Any]]:
-    """The spec (None for kinds that have none, e.g. reports) and ``run.yaml`` of an artifact.
-
-    Raises:
-        UserError: it is no artifact, or one of its files is damaged.
-    """
-    if artifact.kind == "datasets":
-        return dataset_spec(artifact.path), artifact.run()  # also checks the tables against the spec
-    if spec_file(artifact.kind, artifact.path).is_file():
-        return artifact.spec(), artifact.run()
-    if record := artifact.run():
-        return None, record
-    raise UserError(
-        "this folder is no artifact of hiltk's", where=str(artifact.path), fix="name a dataset, policy, ..."
-    )
 
 
 def _origin(artifact: Artifact, record: dict[str, Any]) -> Table:
