@@ -19,7 +19,7 @@ _NUMBER = re.compile(r"\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Schedule:
+class PiecewiseLinear:
     """A value by step: straight lines between ``(step, value)`` points, constant before and after them."""
 
     points: tuple[tuple[float, float], ...]
@@ -40,7 +40,7 @@ def imitation_weight(conf: LearnerConf, updates: int) -> float:
     return start if end is None else start + progress * (end - start)
 
 
-def parse_schedule(text: str, where: str = "") -> Schedule:
+def parse_schedule(text: str, where: str = "") -> PiecewiseLinear:
     """Read a schedule of values that are not negative.
 
     Args:
@@ -52,15 +52,15 @@ def parse_schedule(text: str, where: str = "") -> Schedule:
     plain = re.sub(r"\s", "", str(text))
     call = _CALL.fullmatch(plain)
     if call is None:
-        return Schedule(((0.0, _number(plain, text, where)),))
+        return PiecewiseLinear(((0.0, _number(plain, text, where)),))
     name, values = call[1], [_number(v, text, where) for v in call[2].split(",")]
     if name == "linear" and len(values) == 3:
         start, end, steps = values
-        return Schedule(((0.0, start), (_duration(steps, text, where), end)))
+        return PiecewiseLinear(((0.0, start), (_duration(steps, text, where), end)))
     if name == "step_linear" and len(values) == 5:
         start, middle, first, end, second = values
         turn = _duration(first, text, where)
-        return Schedule(((0.0, start), (turn, middle), (turn + _duration(second, text, where), end)))
+        return PiecewiseLinear(((0.0, start), (turn, middle), (turn + _duration(second, text, where), end)))
     fix = f"write {_FORMS[name]}" if name in _FORMS else nearest(name, _FORMS)
     raise _nonsense(text, where, fix)
 

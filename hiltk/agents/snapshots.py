@@ -38,7 +38,7 @@ _SURPLUS = re.compile(r"actor_model\..+|.+\.hidden_state")
 
 
 @dataclass
-class Fit:
+class ParameterMatch:
     """How the parameters of a snapshot and of an agent go together; names are ours, of `unknown` the file's.
 
     Attributes:
@@ -69,7 +69,7 @@ def is_snapshot(reference: str) -> bool:
     return reference.endswith(SUFFIXES)
 
 
-def load_snapshot(agent: object, path: Path) -> Fit:
+def load_snapshot(agent: object, path: Path) -> ParameterMatch:
     """Copy a snapshot's encoder, actor, critics and target critics into an agent, and say what was done.
 
     Args:
@@ -104,9 +104,9 @@ def load_snapshot(agent: object, path: Path) -> Fit:
     return fit
 
 
-def compare(state: dict[str, Tensor], own: dict[str, nn.Parameter], layers: int) -> Fit:
+def compare(state: dict[str, Tensor], own: dict[str, nn.Parameter], layers: int) -> ParameterMatch:
     """Match a RoboBase state dict with our parameters by name and shape; what we have nothing of is left alone."""
-    fit, parts = Fit(), {name.split(".")[0] for name in own}
+    fit, parts = ParameterMatch(), {name.split(".")[0] for name in own}
     for theirs, value in state.items():
         name = translate(theirs, layers)
         if name is not None and name.split(".")[0] not in parts:
@@ -202,7 +202,7 @@ def _covers(allowed: str, name: str) -> bool:
     return name == allowed or name.startswith(allowed + ".")
 
 
-def _check_allowed(allowed: list[str], fit: Fit) -> None:
+def _check_allowed(allowed: list[str], fit: ParameterMatch) -> None:
     names = [*fit.loaded, *fit.missing, *fit.mismatched, *fit.unknown, *fit.unused]
     for one in allowed:
         if not any(_covers(one, name) for name in names):
@@ -211,7 +211,7 @@ def _check_allowed(allowed: list[str], fit: Fit) -> None:
             )
 
 
-def _print(fit: Fit, path: Path) -> None:
+def _print(fit: ParameterMatch, path: Path) -> None:
     console = Console()
     console.print(
         f"snapshot {path.name}: {len(fit.loaded)} parameters loaded, {len(fit.missing)} missing, "

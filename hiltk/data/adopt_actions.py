@@ -72,17 +72,17 @@ def _sums(values: np.ndarray, window: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Fit:
+class LineFit:
     """``moved = slope * asked`` by least squares through zero, and how well it explains the motion."""
 
     slope: float
     r: float
 
 
-def fit(asked: np.ndarray, moved: np.ndarray) -> Fit:
+def fit(asked: np.ndarray, moved: np.ndarray) -> LineFit:
     """Fit arrays of one shape; r is 0 where one of them is zero throughout."""
     both, own, their = float((asked * moved).sum()), float((asked**2).sum()), float((moved**2).sum())
-    return Fit(both / own, both / (own * their) ** 0.5) if own > 0 and their > 0 else Fit(0.0, 0.0)
+    return LineFit(both / own, both / (own * their) ** 0.5) if own > 0 and their > 0 else LineFit(0.0, 0.0)
 
 
 def rotate(actions: np.ndarray, yaw_deg: int) -> np.ndarray:

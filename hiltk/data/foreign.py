@@ -141,14 +141,14 @@ def _gripper_percent(values: np.ndarray, unit: str) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Camera:
+class ForeignCamera:
     """One of their cameras under our name."""
 
     key: str
     image: ImageSpec
 
 
-def find_cameras(files: LeRobotFiles, conf: ForeignConf) -> list[Camera]:
+def find_cameras(files: LeRobotFiles, conf: ForeignConf) -> list[ForeignCamera]:
     """The cameras to take over, in the order of the config; all of them, by their own names, where it names none.
 
     Raises:
@@ -164,7 +164,7 @@ def find_cameras(files: LeRobotFiles, conf: ForeignConf) -> list[Camera]:
                 where=f"{files.path}; its cameras: {there}",
                 fix=nearest(key, files.cameras) or "set foreign.cameras={ours: theirs}",
             )
-    return [Camera(key, _image_spec(files, name, key, conf)) for name, key in wanted.items()]
+    return [ForeignCamera(key, _image_spec(files, name, key, conf)) for name, key in wanted.items()]
 
 
 def _image_spec(files: LeRobotFiles, name: str, key: str, conf: ForeignConf) -> ImageSpec:
@@ -261,13 +261,13 @@ def _is_resized(image: ImageSpec) -> bool:
     return (image.height, image.width) != (image.native_height, image.native_width)
 
 
-def _keeps_video(files: LeRobotFiles, cameras: list[Camera]) -> bool:
+def _keeps_video(files: LeRobotFiles, cameras: list[ForeignCamera]) -> bool:
     """Full-size frames that came as video stay video; resized ones are small enough to be kept exactly."""
     resized = any(_is_resized(camera.image) for camera in cameras)
     return not resized and any(files.features[camera.key]["dtype"] == "video" for camera in cameras)
 
 
-def _require_memory(files: LeRobotFiles, cameras: list[Camera]) -> None:
+def _require_memory(files: LeRobotFiles, cameras: list[ForeignCamera]) -> None:
     """An episode's frames are in memory at once, as they come out."""
     longest = max(stop - start for start, stop in files.bounds)
     needed = 2 * longest * sum(3 * camera.image.height * camera.image.width for camera in cameras)
@@ -313,7 +313,7 @@ def foreign_episodes(
         )
 
 
-def _fitted(files: LeRobotFiles, camera: Camera) -> Iterator[np.ndarray]:
+def _fitted(files: LeRobotFiles, camera: ForeignCamera) -> Iterator[np.ndarray]:
     """A camera's frames, cropped and resized one by one."""
     for frame in files.frames(camera.key):
         yield fit_image(frame, camera.image)

@@ -31,7 +31,7 @@ JOINTS = 6
 
 
 @dataclass(frozen=True)
-class Recording:
+class SimRecording:
     """One run of `hiltk record` in the simulator.
 
     Attributes:
@@ -80,7 +80,7 @@ def resimulated_success(dataset: OwnDataset, artifact: Artifact, predicate: str,
     return found
 
 
-def _recordings(artifact: Artifact, predicate: str, root: str) -> list[Recording]:
+def _recordings(artifact: Artifact, predicate: str, root: str) -> list[SimRecording]:
     """The runs of `hiltk record` a dataset goes back to."""
     made = [_recording(run, ref, predicate) for ref, run in _ancestors(artifact, root) if run.get("step") == "record"]
     if not made:
@@ -109,7 +109,7 @@ def _ancestors(artifact: Artifact, root: str) -> Iterator[tuple[str, dict[str, A
                 todo.append(resolve(entry["artifact"] if known else entry["artifact"] + version, "datasets", root))
 
 
-def _recording(run: dict[str, Any], ref: str, predicate: str) -> Recording:
+def _recording(run: dict[str, Any], ref: str, predicate: str) -> SimRecording:
     config = run.get("config") or {}
     row = ENVS.get((config.get("env") or {}).get("name", ""))
     if row is None or not issubclass(row.env, SceneEnv):
@@ -118,14 +118,14 @@ def _recording(run: dict[str, Any], ref: str, predicate: str) -> Recording:
     task: TaskConf = _typed(TaskConf, config["task"])
     task = replace(task, name=predicate or task.name)
     seeds = [attempt_seed(int(config["seed"]), attempt) for attempt in range(int(run["attempts"]))]
-    return Recording(ref, env, task, seeds)
+    return SimRecording(ref, env, task, seeds)
 
 
 def _typed(schema: type, values: dict[str, Any]) -> Any:
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
 
 
-def _replayed(dataset: OwnDataset, episodes: list[int], recording: Recording) -> Iterator[tuple[int, np.ndarray]]:
+def _replayed(dataset: OwnDataset, episodes: list[int], recording: SimRecording) -> Iterator[tuple[int, np.ndarray]]:
     """Episodes of this recording with their success per row."""
     with closing(make_bare_env(recording.env, recording.task, seed=0)) as env:
         firsts = np.stack([env.reset(seed=seed)[0][STATE_KEY][:JOINTS] for seed in recording.seeds])

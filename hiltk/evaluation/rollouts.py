@@ -33,7 +33,7 @@ class Remembers(Protocol):
     def reset(self) -> None: ...
 
 
-class Camera(Protocol):
+class OnObservation(Protocol):
     """Told of every observation of an episode, the first included, while it is filmed."""
 
     def __call__(self, observation: Observation, *, step: int, success: bool) -> None: ...
@@ -79,7 +79,7 @@ def run_episode(
     seed: int,
     stratum: str,
     deterministic: bool = True,
-    film: Camera | None = None,
+    film: OnObservation | None = None,
 ) -> EpisodeResult:
     """Let a policy act until success or the end of the episode.
 

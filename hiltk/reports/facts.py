@@ -10,10 +10,10 @@ from hiltk.artifacts.store import Artifact
 from hiltk.evaluation.tables import TOTAL, format_p
 from hiltk.reports.figures import WINDOW, Runs
 from hiltk.reports.sources import title_of
-from hiltk.reports.success import Board
+from hiltk.reports.success import SuccessBoard
 
 
-def success_facts(board: Board) -> list[str]:
+def success_facts(board: SuccessBoard) -> list[str]:
     """Success of each policy with its weakest stratum, and the difference between the first two."""
     facts = [_policy_fact(board, policy) for policy in board.policies]
     for second in board.policies[1:]:
@@ -25,7 +25,7 @@ def success_facts(board: Board) -> list[str]:
     return facts
 
 
-def _policy_fact(board: Board, policy: str) -> str:
+def _policy_fact(board: SuccessBoard, policy: str) -> str:
     total = board.rate(policy)
     strata = [s for s in board.rows if s != TOTAL and board.rate(policy, s).n]
     fact = f"{policy} succeeds in {total.count} of {total.n} episodes: {total}"

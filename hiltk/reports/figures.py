@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hiltk.reports.success import Board
+from hiltk.reports.success import SuccessBoard
 
 WINDOW = 20  # episodes a learning curve averages over
 # Okabe and Ito's colours, told apart with every common colour vision.
@@ -37,7 +37,7 @@ WATCHED = {
 LOGARITHMIC = ("critic_loss", "critic_gradient", "actor_gradient")
 
 
-def success_figure(board: Board, path: Path) -> None:
+def success_figure(board: SuccessBoard, path: Path) -> None:
     """Success per stratum: a bar per policy, pooled over training seeds, with its Wilson interval; a dot per seed."""
     rows, policies = board.rows, board.policies
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
@@ -59,7 +59,7 @@ def success_figure(board: Board, path: Path) -> None:
     _save(figure, path)
 
 
-def _seed_dots(axis: Axes, board: Board, policy: str, x: np.ndarray, width: float) -> None:
+def _seed_dots(axis: Axes, board: SuccessBoard, policy: str, x: np.ndarray, width: float) -> None:
     seeds = board.seeds(policy)
     if len(seeds) < 2:
         return

@@ -24,7 +24,7 @@ from hiltk.reports.figures import (
 )
 from hiltk.reports.page import Cell, Figure, Section, Table, Video, own_figures
 from hiltk.reports.sources import read_csv, title_of, training_runs
-from hiltk.reports.success import Board
+from hiltk.reports.success import SuccessBoard
 
 LONG = 50  # letters in a cell: such a table is one of sentences
 PAIRED = "exact McNemar test on the episodes both policies played"
@@ -33,7 +33,7 @@ PAIRED = "exact McNemar test on the episodes both policies played"
 # ---------------------------------------------------------------- success
 
 
-def success_section(board: Board, file: Path) -> Section:
+def success_section(board: SuccessBoard, file: Path) -> Section:
     """The table and the bars of one evaluation setting; the figure is written to ``file``."""
     success_figure(board, file)
     title = f"Success by stratum ({board.setting})" if board.setting else "Success by stratum"
@@ -52,7 +52,7 @@ def success_section(board: Board, file: Path) -> Section:
     return Section(title, [text], [success_table(board)], [figure])
 
 
-def success_table(board: Board) -> Table:
+def success_table(board: SuccessBoard) -> Table:
     """Strata by policies: successes per training seed, then all seeds with the interval, then differences."""
     first, *others = board.policies
     head = [[Cell("")], [Cell("stratum")]]
@@ -66,7 +66,7 @@ def success_table(board: Board) -> Table:
     return Table(head, [_success_row(board, stratum) for stratum in board.rows], total=True)
 
 
-def _success_row(board: Board, stratum: str) -> list[Cell]:
+def _success_row(board: SuccessBoard, stratum: str) -> list[Cell]:
     row = [Cell(stratum.replace("_", " "))]
     for policy in board.policies:
         singles = [board.rate(policy, stratum, seed) for seed in _seed_columns(board, policy)]
@@ -79,7 +79,7 @@ def _success_row(board: Board, stratum: str) -> list[Cell]:
     return row
 
 
-def _pooled_cell(board: Board, policy: str, stratum: str) -> Cell:
+def _pooled_cell(board: SuccessBoard, policy: str, stratum: str) -> Cell:
     rate, time = board.rate(policy, stratum), board.time_s(policy, stratum)
     if not rate.n:
         return Cell("")
@@ -95,12 +95,12 @@ def _grouped(cells: list[Cell]) -> list[Cell]:
     return cells
 
 
-def _seed_columns(board: Board, policy: str) -> list[int]:
+def _seed_columns(board: SuccessBoard, policy: str) -> list[int]:
     seeds = board.seeds(policy)
     return seeds if len(seeds) > 1 else []
 
 
-def terminal_table(board: Board) -> TerminalTable:
+def terminal_table(board: SuccessBoard) -> TerminalTable:
     """The same numbers for a terminal of 80 columns: above the pooled rate, below the seeds one by one."""
     out = TerminalTable(title=board.setting or None, title_justify="left")
     out.add_column("stratum", no_wrap=True)
@@ -116,7 +116,7 @@ def terminal_table(board: Board) -> TerminalTable:
     return out
 
 
-def _terminal_cells(board: Board, stratum: str) -> Iterator[str]:
+def _terminal_cells(board: SuccessBoard, stratum: str) -> Iterator[str]:
     for policy in board.policies:
         rates = [board.rate(policy, stratum, seed) for seed in board.seeds(policy)]
         singles = "  ".join(f"{rate.count}/{rate.n}" for rate in rates)

@@ -21,7 +21,7 @@ _SAME_EPISODE = ["train_seed", "stratum", "seed"]
 
 
 @dataclass
-class Board:
+class SuccessBoard:
     """Every episode of every policy in one evaluation setting.
 
     Attributes:
@@ -84,7 +84,7 @@ class Board:
         return pd.DataFrame(out, columns=_COLUMNS)
 
 
-def boards(evaluations: Sequence[Artifact]) -> list[Board]:
+def boards(evaluations: Sequence[Artifact]) -> list[SuccessBoard]:
     """One board per evaluation setting (environment, task, deterministic or not), in the order given.
 
     The same episode of the same policy counts once, however many evaluations hold it.
@@ -99,7 +99,7 @@ def boards(evaluations: Sequence[Artifact]) -> list[Board]:
         name = _describe(setting, settings)
         parts.setdefault(name, []).append(_episodes(evaluation))
         rates[name] = float(setting.get("env.fps", 10.0))
-    return [Board(name, _merge(frames), rates[name]) for name, frames in parts.items()]
+    return [SuccessBoard(name, _merge(frames), rates[name]) for name, frames in parts.items()]
 
 
 def _episodes(evaluation: Artifact) -> pd.DataFrame:

@@ -43,7 +43,7 @@ CAPTIONS = {
 
 
 @dataclass(frozen=True)
-class Scene:
+class ProbeImages:
     """What one subject is shown: two sets, and pictures in which one thing changes."""
 
     first: Pictures
@@ -64,7 +64,7 @@ def run(cfg: DiagnoseEncoderConf) -> Artifact:
     subjects = _subjects(cfg, device, inputs)
     found: list[Diagnosis] = []
     maps: list[Saliency] = []
-    scenes: dict[str, Scene] = {}  # by what decides the pictures
+    scenes: dict[str, ProbeImages] = {}  # by what decides the pictures
     for subject in subjects:
         images = _cameras(cfg, subject.spec)
         if repr(images) not in scenes:
@@ -156,7 +156,7 @@ def _cameras(cfg: DiagnoseEncoderConf, spec: Spec) -> list[ImageSpec]:
 # ---------------------------------------------------------------- images
 
 
-def _scene(cfg: DiagnoseEncoderConf, spec: Spec, images: list[ImageSpec], inputs: list[Artifact]) -> Scene:
+def _scene(cfg: DiagnoseEncoderConf, spec: Spec, images: list[ImageSpec], inputs: list[Artifact]) -> ProbeImages:
     if cfg.positions:
         strata = cfg.sets or STRATA
         first, second = from_simulator(cfg.env, cfg.task, spec, images, strata, cfg.images, cfg.seed)
@@ -164,7 +164,7 @@ def _scene(cfg: DiagnoseEncoderConf, spec: Spec, images: list[ImageSpec], inputs
     else:
         first, second = (_set(cfg, name, spec, images, inputs) for name in cfg.sets)
         changes = of_sets(first, second, cfg.changes, cfg.seed) if cfg.changes else None
-    return Scene(first, second, changes)
+    return ProbeImages(first, second, changes)
 
 
 def _set(cfg: DiagnoseEncoderConf, name: str, spec: Spec, images: list[ImageSpec], inputs: list[Artifact]) -> Pictures:
@@ -181,7 +181,9 @@ def _set(cfg: DiagnoseEncoderConf, name: str, spec: Spec, images: list[ImageSpec
 # ---------------------------------------------------------------- diagnosis
 
 
-def _diagnose(cfg: DiagnoseEncoderConf, subject: Subject, images: list[ImageSpec], scene: Scene) -> Iterator[Diagnosis]:
+def _diagnose(
+    cfg: DiagnoseEncoderConf, subject: Subject, images: list[ImageSpec], scene: ProbeImages
+) -> Iterator[Diagnosis]:
     first, second, changes = scene.first, scene.second, scene.changes
     for image in images:
         a, b = (embed(subject, image.key, pictures.frames[image.key]) for pictures in (first, second))
@@ -208,7 +210,7 @@ def _diagnose(cfg: DiagnoseEncoderConf, subject: Subject, images: list[ImageSpec
             )
 
 
-def _positions_mm(scene: Scene) -> np.ndarray | None:
+def _positions_mm(scene: ProbeImages) -> np.ndarray | None:
     """Of both sets, (N + M, 2); None where they are not known."""
     if scene.first.positions_m is None or scene.second.positions_m is None:
         return None
@@ -218,7 +220,9 @@ def _positions_mm(scene: Scene) -> np.ndarray | None:
 # ---------------------------------------------------------------- maps
 
 
-def _maps(cfg: DiagnoseEncoderConf, subject: Subject, images: list[ImageSpec], scene: Scene) -> Iterator[Saliency]:
+def _maps(
+    cfg: DiagnoseEncoderConf, subject: Subject, images: list[ImageSpec], scene: ProbeImages
+) -> Iterator[Saliency]:
     """A map per camera of what the subject's answer depends on, over some pictures of both sets or of the changes."""
     if not cfg.saliency:
         return
@@ -235,7 +239,7 @@ def _maps(cfg: DiagnoseEncoderConf, subject: Subject, images: list[ImageSpec], s
 
 
 def _answers(
-    subject: Subject, image: ImageSpec, scene: Scene, shown: Pictures, rows: np.ndarray
+    subject: Subject, image: ImageSpec, scene: ProbeImages, shown: Pictures, rows: np.ndarray
 ) -> tuple[list[Answer], str]:
     """For each picture what is asked of frames in its place, and the answer's unit."""
     policy = subject.policy

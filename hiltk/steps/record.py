@@ -36,7 +36,7 @@ ATTEMPTS_PER_EPISODE = 5  # after this many times the episodes asked for, the hu
 
 
 @dataclass
-class Tally:
+class Recorded:
     """What has been recorded so far."""
 
     attempts: int = 0
@@ -69,7 +69,7 @@ def run(cfg: RecordConf) -> Artifact:
     inputs = [resolve(cfg.reward.classifier, "classifiers", cfg.root)] if cfg.reward.classifier else []
     # Only a classifier is a network; without one torch need not be set up.
     device = set_up_torch(cfg) if cfg.reward.source == "classifier" else "cpu"
-    tally = Tally()
+    tally = Recorded()
     with closing(make_env(cfg.env, cfg.task, cfg.reward, seed=cfg.seed, root=cfg.root, device=device)) as env:
         announce_renderer(env)
         artifact, interrupted, checked = _write(env, make_human(cfg.human, env), cfg, inputs, tally)
@@ -81,7 +81,7 @@ def run(cfg: RecordConf) -> Artifact:
 
 
 def _write(
-    env: SuccessRule, human: Human, cfg: RecordConf, inputs: list[Artifact], tally: Tally
+    env: SuccessRule, human: Human, cfg: RecordConf, inputs: list[Artifact], tally: Recorded
 ) -> tuple[Artifact, bool, Report]:
     """Record into a new artifact; also whether Ctrl-C ended it early, and what the checks say."""
     store = create("datasets", cfg.name, root=cfg.root, step="record", cfg=cfg, inputs=inputs, seed=cfg.seed)
@@ -113,7 +113,7 @@ def _check(cfg: RecordConf) -> None:
 
 
 def _record(
-    env: SuccessRule, human: Human, writer: DatasetWriter, cfg: RecordConf, tally: Tally, interrupts: Interrupts
+    env: SuccessRule, human: Human, writer: DatasetWriter, cfg: RecordConf, tally: Recorded, interrupts: Interrupts
 ) -> None:
     """Write episodes until enough are kept."""
     # The rule must not close the episode: it goes on for `steps_after_success`.
@@ -137,7 +137,7 @@ def _record(
             bar.set_postfix(attempts=tally.attempts)
 
 
-def _wrong_human(cfg: RecordConf, tally: Tally) -> UserError:
+def _wrong_human(cfg: RecordConf, tally: Recorded) -> UserError:
     """What to say when too few attempts ended as wanted."""
     ended, fix = "succeeded", "raise task.time_limit_s or human.skill, lower human.noise, or keep=all"
     if cfg.keep == "failures":
@@ -149,7 +149,7 @@ def _wrong_human(cfg: RecordConf, tally: Tally) -> UserError:
     )
 
 
-class Frames:
+class EpisodeRecorder:
     """Collects what one episode is made of."""
 
     def __init__(self, env: SuccessRule, observation: Observation, info: dict[str, Any]) -> None:
@@ -189,7 +189,7 @@ def play(env: SuccessRule, human: Human, seed: int, steps_after_success: int) ->
     observation, info = env.reset(seed=seed)
     human.reset(seed)
     stratum = str(info.get("stratum", ""))
-    frames, closed = Frames(env, observation, info), False
+    frames, closed = EpisodeRecorder(env, observation, info), False
     while not (info["success"] or closed):
         action = human.act(observation)
         observation, reward, ended, truncated, info = env.step(action)
@@ -198,7 +198,7 @@ def play(env: SuccessRule, human: Human, seed: int, steps_after_success: int) ->
     success = bool(info["success"])
     terminated = success or ended
     episode = frames.episode(stratum, env.rule, terminated=terminated, truncated=truncated and not terminated)
-    tail = Frames(env, observation, info)
+    tail = EpisodeRecorder(env, observation, info)
     while info["success"] and not closed and len(tail.actions) < steps_after_success:
         action = human.act(observation)
         observation, _, ended, truncated, info = env.step(action)
@@ -215,7 +215,7 @@ def _faulty(episode: Episode | None, fault: Fault) -> Any:
     return episode
 
 
-def _notes(cfg: RecordConf, tally: Tally, *, interrupted: bool) -> dict[str, Any]:
+def _notes(cfg: RecordConf, tally: Recorded, *, interrupted: bool) -> dict[str, Any]:
     return {
         "episodes_asked": cfg.episodes,
         "episodes_kept": tally.kept,
@@ -227,7 +227,7 @@ def _notes(cfg: RecordConf, tally: Tally, *, interrupted: bool) -> dict[str, Any
     } | ({"drift": tally.drift} if tally.drift else {})
 
 
-def _print(artifact: Artifact, tally: Tally) -> None:
+def _print(artifact: Artifact, tally: Recorded) -> None:
     table = Table(title=f"recorded {artifact.ref}", show_header=False)
     table.add_row("episodes", f"{tally.kept} of {tally.attempts} attempts")
     table.add_row("successes", str(tally.successes))

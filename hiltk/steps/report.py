@@ -29,15 +29,15 @@ from hiltk.reports.sections import (
     terminal_table,
 )
 from hiltk.reports.sources import find, kind_of, training_runs
-from hiltk.reports.success import Board, boards
+from hiltk.reports.success import SuccessBoard, boards
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ReportInputs:
     """The artifacts of a report by kind."""
 
     artifacts: list[Artifact]
-    boards: list[Board]
+    boards: list[SuccessBoard]
 
     def of(self, kind: str) -> list[Artifact]:
         """All of one kind; ``diagnoses`` are a kind of their own here."""
@@ -52,7 +52,7 @@ def run(cfg: ReportConf) -> Artifact:
         UserError: one does not exist, or is damaged.
     """
     artifacts = find(cfg.artifacts, cfg.root)
-    evidence = Evidence(artifacts, boards([a for a in artifacts if kind_of(a) == "evaluations"]))
+    evidence = ReportInputs(artifacts, boards([a for a in artifacts if kind_of(a) == "evaluations"]))
     for dataset in evidence.of("datasets"):
         _require_whole(dataset)
     with create("reports", cfg.name, root=cfg.root, step="report", cfg=cfg, inputs=artifacts, seed=0) as draft:
@@ -77,7 +77,7 @@ def _require_whole(dataset: Artifact) -> None:
         require_consistent(LeRobotFiles(dataset.path))
 
 
-def _facts(evidence: Evidence) -> list[str]:
+def _facts(evidence: ReportInputs) -> list[str]:
     facts = []
     for board in evidence.boards:
         prefix = f"[{board.setting}] " if board.setting else ""
@@ -88,7 +88,7 @@ def _facts(evidence: Evidence) -> list[str]:
     return [fact for fact in facts if fact]
 
 
-def _sections(evidence: Evidence, folder: Path) -> list[Section]:
+def _sections(evidence: ReportInputs, folder: Path) -> list[Section]:
     figures = folder / "figures"
     figures.mkdir()
     found: list[Section | None] = [
@@ -103,7 +103,7 @@ def _sections(evidence: Evidence, folder: Path) -> list[Section]:
     return [section for section in found if section]
 
 
-def _print(found: Sequence[Board], report: Artifact) -> None:
+def _print(found: Sequence[SuccessBoard], report: Artifact) -> None:
     console = Console()
     for board in found:
         console.print(terminal_table(board))
