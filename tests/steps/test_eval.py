@@ -88,7 +88,7 @@ class Expert:
 def expert_plays(monkeypatch: pytest.MonkeyPatch, env_spec: Spec) -> None:
     """Whatever policy is evaluated, the expert acts in its place."""
     env = make_env(ENV, TASK, RewardConf(), seed=0)
-    monkeypatch.setattr(step.Policy, "load", staticmethod(lambda path: Expert(env_spec, env)))
+    monkeypatch.setattr(step, "load_policy", lambda path: Expert(env_spec, env))
     cameras = ENV.cameras
     monkeypatch.setattr(step, "make_env", lambda c, *a, **k: env if c.cameras == cameras else make_env(c, *a, **k))
 
