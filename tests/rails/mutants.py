@@ -113,8 +113,8 @@ MUTANTS = [
     _m("cloning fits the mean before the tanh", "F.mse_loss(self.policy.actor.mode(features), action)",
        "F.mse_loss(self.policy.actor(features)[0], action)", "agents/test_bc.py"),
     # ------------------------------------------------------------ what networks see
-    _m("random shifts never reach the last offset", "rng.integers(0, 2 * pad + 1, size=(2, batch)) - pad",
-       "rng.integers(0, 2 * pad, size=(2, batch)) - pad", "agents/test_augment.py"),
+    _m("random shifts never reach the last offset", "rng.integers(0, 2 * pad + 1, size=(2, len(frames))) - pad",
+       "rng.integers(0, 2 * pad, size=(2, len(frames))) - pad", "test_images.py"),
     _m("images are scaled by 256", "scale = 255.0 if frames.dtype == torch.uint8 else 1.0",
        "scale = 256.0 if frames.dtype == torch.uint8 else 1.0", "agents/test_encoders.py"),
     _m("no floor below the spread of a state", "np.maximum(values.std(0), floors(values, dims))",
