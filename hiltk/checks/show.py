@@ -13,6 +13,7 @@ from hiltk.checks.engine import Report
 from hiltk.checks.rule import RULES, Rule
 from hiltk.findings import Finding, Severity
 
+EXPLAINED = "docs/failures.md says what each id and devlog was"
 COLOURS = {Severity.error: "bold red", Severity.warning: "bold yellow"}
 
 
@@ -68,8 +69,10 @@ def print_map(console: Console) -> None:
             _row(console, "", cover.ids, _why(cover))
     found = covered()
     console.print(
-        f"\n{len(IDS)} failures of the catalogue, {sum(map(bool, found.values()))} covered, {len(RULES)} rules",
+        f"\n{len(IDS)} failures of the catalogue, {sum(map(bool, found.values()))} covered, {len(RULES)} rules; "
+        f"{EXPLAINED}",
         highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -87,7 +90,7 @@ def explanation(rule: Rule) -> str:
     """Code, severity, ids, gates and the docstring."""
     head = f"{rule.code}  {rule.severity.name}  {', '.join(rule.covers)}"
     gates = f"Checked by: hiltk check{''.join(f', {step}' for step in rule.steps)}"
-    return f"{head}\n\n{rule.explanation}\n{gates}"
+    return f"{head}\n\n{rule.explanation}\n{gates}\nFailures:   {EXPLAINED}"
 
 
 # ---------------------------------------------------------------- for machines
