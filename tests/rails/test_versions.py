@@ -17,6 +17,7 @@ import torch
 import yaml
 
 from hiltk import formats, spec
+from hiltk.agents.make import load_policy
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact
 from hiltk.errors import UserError
@@ -32,7 +33,7 @@ SAMPLES = Path(__file__).parent / "samples"
 FILES: dict[str, tuple[Format, str, str, Callable[[Path], Any]]] = {
     "spec": (SPEC, "spec-{}", "hiltk_spec.yaml", lambda folder: Spec.load(folder / "hiltk_spec.yaml")),
     "run": (RUN, "run-{}", "run.yaml", lambda folder: Artifact("policies", "lift", "", folder).run()),
-    "policy": (POLICY, "policy-{}", "policy.yaml", Policy.load),
+    "policy": (POLICY, "policy-{}", "policy.yaml", load_policy),
     "classifier": (CLASSIFIER, "classifier-{}", "classifier.yaml", SuccessClassifier.load),
     "statistics": (STATISTICS, "statistics-{}", "drift.json", Statistics.load),
     "checkpoint": (CHECKPOINT, "checkpoint-{}", "checkpoint.pt", checkpoint.load),
