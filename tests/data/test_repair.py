@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.state import action_spec
 from hiltk.data.repair import (
+    asks_for_nothing,
     broken_steps,
     end_effector,
     fitting_scale,
@@ -45,6 +46,13 @@ def panned(*degrees: float) -> np.ndarray:
 
 
 # ---------------------------------------------------------------- golden numbers
+
+
+def test_an_action_along_one_axis_asks_for_something() -> None:
+    nan = np.nan
+    actions = np.array([[0, 0.5, 0, 0], [0, 0, 1e-3, 0], [0, 0, 0, 0.3], [0, 0, 0, 0], [nan, 0.5, 0, 0]])
+    assert asks_for_nothing(actions).tolist() == [False, False, True, True, True]
+    assert asks_for_nothing(actions, columns=None).tolist() == [False, False, False, True, True]
 
 
 def test_a_turn_of_the_base_moves_the_gripper_on_a_circle() -> None:

@@ -294,6 +294,17 @@ def test_every_switch_together_resumes_bit_for_bit(tmp_path: Path) -> None:
         assert all(torch.equal(v, theirs[part][k]) for k, v in ours[part].items()), part
 
 
+def test_a_resumed_run_owes_the_same_updates_and_takes_over_as_rarely(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, 4)
+    trainer.run()
+    trainer.debt = 0.25
+    trainer.save()
+    fresh, again = make_trainer(tmp_path / "fresh", 4), make_trainer(tmp_path, 8, resume=True)
+    again._resume()
+    assert again.debt == 0.25
+    assert again.schedule.state_dict() == trainer.schedule.state_dict() != fresh.schedule.state_dict()
+
+
 def test_batches_are_accounted_for(tmp_path: Path) -> None:
     rows = [r for r in make_trainer(tmp_path, 8, demos=4).run() if "batch_demos" in r]
     assert rows

@@ -226,6 +226,13 @@ MUTANTS = [
     # ------------------------------------------------------------ resuming
     _m("a resumed run draws other batches", 'self.sampler.rng.bit_generator.state = state["sampler_rng"]', "pass",
        f"{LOOP}::test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit"),
+    _m("a resumed run forgets its schedule", 'self.schedule.load_state_dict(state["schedule"])', "pass",
+       f"{LOOP}::test_a_resumed_run_owes_the_same_updates_and_takes_over_as_rarely"),
+    _m("a resumed run forgets the updates it owes", 'self.debt, self.wall_s = state["debt"], state["wall_s"]',
+       'self.wall_s = state["wall_s"]',
+       f"{LOOP}::test_a_resumed_run_owes_the_same_updates_and_takes_over_as_rarely"),
+    _m("an action along one axis asks for nothing", "nan_to_num(actions[:, :columns])).max(1, initial=0)",
+       "nan_to_num(actions[:, :columns])).min(1, initial=9)", "data/test_repair.py"),
     _m("a resumed run draws other actions", 'torch.set_rng_state(state["torch_rng"])', "pass",
        f"{LOOP}::test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit"),
     _m("a resumed run keeps rows of the future", 'self.end, self._episode = state["end"], state["episode"]',
