@@ -23,7 +23,7 @@ class Verb:
     """One command.
 
     Attributes:
-        name: what is typed, with a space where it several commands share the first word.
+        name: what is typed, with a space where several commands share the first word.
         kind: the kind of artifact it writes; empty: it writes none.
         help: one line for the list of commands.
         words: what words without ``=`` name: the config key they are put into, so that ``hiltk eval a b`` works.
