@@ -74,13 +74,14 @@ def load_policy(folder: Path) -> Policy:
             where=str(folder),
             fix=f"a policy folder holds {WEIGHTS} and {CONFIG}",
         )
-    policy = build_policy(*_load_config(folder / CONFIG), Spec.load(spec_file("policies", folder)))
+    agent, encoder = _load_config(folder / CONFIG)
+    policy = AGENTS[agent.name].policy(agent, encoder, Spec.load(spec_file("policies", folder)))
     policy.load_weights(folder)
     return policy.eval()
 
 
 def _load_config(file: Path) -> tuple[LearnerConf, EncoderConf]:
-    """What `Policy.save` wrote.
+    """What `Policy.save` wrote; it can be built.
 
     Raises:
         UserError: it is damaged, a newer hiltk's, or asks for what this version does not have.

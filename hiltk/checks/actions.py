@@ -21,7 +21,7 @@ LEAST_SLOPE_OF_AXIS = 0.2
 LEAST_JOINT_STEP_DEG = 0.3  # three ticks of a servo's encoder
 MOST_CLIPPED = 1 / 3
 
-DATA_STEPS = ("record", "fix-actions", "bc-pretrain", "train")
+LEARNS_ACTIONS = ("bc-pretrain", "train")  # what writes a dataset is added by `rule`
 FIX_ACTIONS = "hiltk fix-actions rebuilds them from the joints"
 
 
@@ -35,7 +35,7 @@ def silent_motion(d: Dataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return d.total(steps), d.total(np.where(silent, steps, 0.0))
 
 
-@rule("ACT001", covers=("A1",), steps=DATA_STEPS)
+@rule("ACT001", covers=("A1",), steps=LEARNS_ACTIONS)
 def zero_actions(d: Dataset) -> Iterator[Finding]:
     """Actions are zero while the arm moves.
 
@@ -61,7 +61,7 @@ def zero_actions(d: Dataset) -> Iterator[Finding]:
         )
 
 
-@rule("ACT002", covers=("A2",), steps=DATA_STEPS)
+@rule("ACT002", covers=("A2",), steps=LEARNS_ACTIONS)
 def zero_interventions(d: Dataset) -> Iterator[Finding]:
     """Corrections by a human are zero while the arm moves.
 
@@ -83,7 +83,7 @@ def zero_interventions(d: Dataset) -> Iterator[Finding]:
         )
 
 
-@rule("ACT003", covers=("A3",), steps=DATA_STEPS)
+@rule("ACT003", covers=("A3",), steps=LEARNS_ACTIONS)
 def impossible_actions(d: Dataset) -> Iterator[Finding]:
     """Actions that nothing could execute: outside their range, not a number, or at an episode's end.
 
@@ -132,7 +132,7 @@ def direction(asked: np.ndarray, got: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return np.degrees(np.arctan2(cross, dot)), fit
 
 
-@rule("ACT004", covers=("A4",), steps=DATA_STEPS)
+@rule("ACT004", covers=("A4",), steps=LEARNS_ACTIONS)
 def turned_actions(d: Dataset) -> Iterator[Finding]:
     """Actions point elsewhere than the arm goes.
 
@@ -187,7 +187,7 @@ def _best_fit(d: Dataset, asked: np.ndarray, got: np.ndarray) -> float:
     return float(max(fits))
 
 
-@rule("ACT005", covers=("A5", "A7"), steps=DATA_STEPS)
+@rule("ACT005", covers=("A5", "A7"), steps=LEARNS_ACTIONS)
 def wrong_scale(d: Dataset) -> Iterator[Finding]:
     """The arm moves much more or much less than its actions say.
 
@@ -232,7 +232,7 @@ def wrong_scale(d: Dataset) -> Iterator[Finding]:
         )
 
 
-@rule("ACT006", covers=("A5",), steps=("record", "train"), severity=Severity.warning)
+@rule("ACT006", covers=("A5",), steps=("train",), severity=Severity.warning)
 def below_servo_resolution(d: Dataset) -> Iterator[Finding]:
     """Half an action is too small a step for the servos.
 
@@ -258,7 +258,7 @@ def below_servo_resolution(d: Dataset) -> Iterator[Finding]:
         )
 
 
-@rule("ACT007", covers=("C12",), steps=("fix-actions", "bc-pretrain", "train"), severity=Severity.warning)
+@rule("ACT007", covers=("C12",), steps=LEARNS_ACTIONS, severity=Severity.warning)
 def clipped_actions(d: Dataset) -> Iterator[Finding]:
     """Many rebuilt actions are at their limit: the arm was faster than they can say.
 

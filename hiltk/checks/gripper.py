@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from hiltk.arm.units import ARM_JOINTS
-from hiltk.checks.actions import DATA_STEPS, FIX_ACTIONS, SLACK
+from hiltk.checks.actions import FIX_ACTIONS, LEARNS_ACTIONS, SLACK
 from hiltk.checks.rule import rule
 from hiltk.checks.subject import Dataset
 from hiltk.data.repair import ZERO_BELOW
@@ -28,7 +28,7 @@ def gripper_actions(d: Dataset) -> np.ndarray | None:
     return d.action[:, 3] if d.action.shape[1] == 4 and not joints else None
 
 
-@rule("GRP001", covers=("B1", "B2"), steps=DATA_STEPS)
+@rule("GRP001", covers=("B1", "B2"), steps=LEARNS_ACTIONS)
 def wrong_format(d: Dataset) -> Iterator[Finding]:
     """Gripper actions are in another format than the spec says.
 
@@ -68,7 +68,7 @@ def wrong_format(d: Dataset) -> Iterator[Finding]:
             )
 
 
-@rule("GRP002", covers=("B3",), steps=DATA_STEPS)
+@rule("GRP002", covers=("B3",), steps=LEARNS_ACTIONS)
 def jaws_disagree(d: Dataset) -> Iterator[Finding]:
     """The jaws move while their action says nothing, or the opposite.
 

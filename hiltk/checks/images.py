@@ -13,7 +13,7 @@ from hiltk.checks.subject import Dataset, Subjects
 from hiltk.findings import Finding, Severity
 from hiltk.limits import LIGHT_OF_FIRST_FRAMES
 
-IMAGE_STEPS = ("record", "fix-actions", "train-classifier", "bc-pretrain", "train")
+LEARNS_IMAGES = ("train-classifier", "bc-pretrain", "train")
 MEAN, LEAST_STD, MOST_SATURATED = (0.05, 0.95), 0.02, 0.5
 MOVED_DEG = 1.0  # between two frames: no camera on or before the arm sees exactly the same afterwards
 LEAST_EPISODES = 6  # of which fewer show no change of view
@@ -27,7 +27,7 @@ TURNS = {
 }
 
 
-@rule("IMG001", covers=("D1", "D3", "D7"), steps=IMAGE_STEPS)
+@rule("IMG001", covers=("D1", "D3", "D7"), steps=LEARNS_IMAGES)
 def unusable_frames(d: Dataset) -> Iterator[Finding]:
     """Frames are black, white or flat.
 
@@ -56,7 +56,7 @@ def unusable_frames(d: Dataset) -> Iterator[Finding]:
             )
 
 
-@rule("IMG002", covers=("D10", "G2", "G7"), steps=IMAGE_STEPS)
+@rule("IMG002", covers=("D10", "G2", "G7"), steps=LEARNS_IMAGES)
 def stuck_camera(d: Dataset) -> Iterator[Finding]:
     """A camera repeats its last frame while the arm moves.
 
@@ -81,7 +81,7 @@ def stuck_camera(d: Dataset) -> Iterator[Finding]:
             )
 
 
-@rule("IMG003", covers=("D8", "G4", "D10"), steps=IMAGE_STEPS)
+@rule("IMG003", covers=("D8", "G4", "D10"), steps=LEARNS_IMAGES)
 def changed_view(d: Dataset) -> Iterator[Finding]:
     """A camera shows something else from some episode on.
 
@@ -147,7 +147,7 @@ def _off_diagonal(square: np.ndarray) -> float:
 @rule(
     "IMG004",
     covers=("D10", "S11"),
-    steps=("train-classifier", "bc-pretrain", "train"),
+    steps=LEARNS_IMAGES,
     reads=Reads.together,
     severity=Severity.warning,
 )
@@ -189,7 +189,7 @@ def _light(colours: np.ndarray) -> np.ndarray:
 @rule(
     "IMG005",
     covers=("D6",),
-    steps=("train-classifier", "bc-pretrain", "train"),
+    steps=LEARNS_IMAGES,
     reads=Reads.together,
     severity=Severity.warning,
 )

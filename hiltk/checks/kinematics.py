@@ -8,7 +8,7 @@ import numpy as np
 
 from hiltk.arm.model import JOINTS
 from hiltk.arm.units import ARM_JOINTS
-from hiltk.checks.actions import DATA_STEPS
+from hiltk.checks.actions import LEARNS_ACTIONS
 from hiltk.checks.rule import Reads, rule
 from hiltk.checks.subject import EE_AXES, LIKELY_RADIANS, Dataset, Subjects
 from hiltk.data.repair import asks_for_nothing
@@ -26,7 +26,7 @@ FOLLOW_DEG = 10.0
 STUCK_STEPS = 5
 
 
-@rule("KIN001", covers=("S2", "C14", "C7", "C8"), steps=DATA_STEPS)
+@rule("KIN001", covers=("S2", "C14", "C7", "C8"), steps=LEARNS_ACTIONS)
 def stale_end_effector(d: Dataset) -> Iterator[Finding]:
     """The stored end effector is not where the joints put it.
 
@@ -65,7 +65,7 @@ def stale_end_effector(d: Dataset) -> Iterator[Finding]:
             )
 
 
-@rule("KIN002", covers=("C4", "C1", "C3"), steps=DATA_STEPS)
+@rule("KIN002", covers=("C4", "C1", "C3"), steps=LEARNS_ACTIONS)
 def wrong_unit(d: Dataset) -> Iterator[Finding]:
     """Joints are in another unit than the spec says, in all or some episodes.
 
@@ -100,7 +100,7 @@ def wrong_unit(d: Dataset) -> Iterator[Finding]:
         )
 
 
-@rule("KIN003", covers=("C12", "C2"), steps=DATA_STEPS)
+@rule("KIN003", covers=("C12", "C2"), steps=LEARNS_ACTIONS)
 def beyond_limits(d: Dataset) -> Iterator[Finding]:
     """Joints are beyond the limits of the arm that the spec describes.
 
@@ -192,7 +192,7 @@ def reset_pose(all_: Subjects) -> Iterator[Finding]:
                 )
 
 
-@rule("KIN006", covers=("C5",), steps=DATA_STEPS)
+@rule("KIN006", covers=("C5",), steps=LEARNS_ACTIONS)
 def loose_lock(d: Dataset) -> Iterator[Finding]:
     """A joint that the spec calls locked moves.
 
@@ -275,7 +275,7 @@ def leader_and_follower(d: Dataset) -> Iterator[Finding]:
             )
 
 
-@rule("KIN008", covers=("G7",), steps=DATA_STEPS)
+@rule("KIN008", covers=("G7",), steps=LEARNS_ACTIONS)
 def wrong_velocity(d: Dataset) -> Iterator[Finding]:
     """Joint velocities are not the change of the positions.
 
@@ -310,7 +310,7 @@ def wrong_velocity(d: Dataset) -> Iterator[Finding]:
         )
 
 
-@rule("KIN009", covers=("C13",), steps=("record", "train"), severity=Severity.warning)
+@rule("KIN009", covers=("C13",), steps=("train",), severity=Severity.warning)
 def small_workspace(d: Dataset) -> Iterator[Finding]:
     """The workspace is a few centimetres wide.
 
@@ -331,7 +331,7 @@ def small_workspace(d: Dataset) -> Iterator[Finding]:
         )
 
 
-@rule("KIN010", covers=("C9", "A7", "G7"), steps=DATA_STEPS)
+@rule("KIN010", covers=("C9", "A7", "G7"), steps=LEARNS_ACTIONS)
 def stuck_state(d: Dataset) -> Iterator[Finding]:
     """The arm is told to move and its recorded joints stand still to the last digit.
 

@@ -76,7 +76,7 @@ def few_successes(all_: Subjects) -> Iterator[Finding]:
         )
 
 
-@rule("REW002", covers=("E8",), steps=("record", "fix-actions", "train"))
+@rule("REW002", covers=("E8",), steps=("train",))
 def unpaid_success(d: Dataset) -> Iterator[Finding]:
     """Episodes end in success without a reward.
 
@@ -144,7 +144,7 @@ def flicker_pays(all_: Subjects) -> Iterator[Finding]:
             )
 
 
-@rule("REW004", covers=("E5", "S9"), steps=("record", "fix-actions", "train"))
+@rule("REW004", covers=("E5", "S9"), steps=("train",))
 def foreign_rewards(d: Dataset) -> Iterator[Finding]:
     """Rewards are not those of the dataset's own rule.
 
@@ -178,7 +178,7 @@ def foreign_rewards(d: Dataset) -> Iterator[Finding]:
         )
 
 
-@rule("REW005", covers=("E9",), steps=("record", "fix-actions", "bc-pretrain", "train"), severity=Severity.warning)
+@rule("REW005", covers=("E9",), steps=("bc-pretrain", "train"), severity=Severity.warning)
 def idle_end(d: Dataset) -> Iterator[Finding]:
     """Episodes end in idling.
 
@@ -208,7 +208,7 @@ def _after_last(busy: np.ndarray) -> int:
     return len(busy) - (int(np.flatnonzero(busy)[-1]) + 1 if busy.any() else 0)
 
 
-@rule("REW006", covers=("E10",), steps=("record", "fix-actions", "train-classifier"))
+@rule("REW006", covers=("E10",), steps=("train-classifier",))
 def shifted_labels(d: Dataset) -> Iterator[Finding]:
     """Success labels lie beside the frames that show success.
 

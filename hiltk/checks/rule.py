@@ -107,9 +107,13 @@ def rule(
     severity: Severity = Severity.error,
     reads: Reads = Reads.dataset,
 ) -> Callable[[Check], Check]:
-    """Register a function as the rule ``code``."""
+    """Register a function as the rule ``code``.
+
+    Args:
+        steps: what reads; of a dataset's rules, whatever writes a dataset by itself is added.
+    """
     if reads is Reads.dataset and set(steps) & set(READERS):
-        steps = (*WRITERS, *(step for step in steps if step not in WRITERS))
+        steps = (*WRITERS, *steps)
 
     def register(check: Check) -> Check:
         assert code not in RULES, code

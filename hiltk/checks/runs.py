@@ -105,7 +105,7 @@ def _fingerprint(one: Made, noted: dict[str, str]) -> str:
     return str(found.run().get("fingerprint") or "")
 
 
-@rule("RUN003", covers=("S1",), steps=("record", "fix-actions", "bc-pretrain", "train"))
+@rule("RUN003", covers=("S1",), steps=("bc-pretrain", "train"))
 def false_statistics(d: Dataset) -> Iterator[Finding]:
     """meta/stats.json does not describe the data.
 
@@ -233,7 +233,7 @@ def episodes_twice(all_: Subjects) -> Iterator[Finding]:
         )
 
 
-@rule("RUN007", covers=("G7",), steps=("record", "fix-actions", "bc-pretrain", "train"))
+@rule("RUN007", covers=("G7",), steps=("bc-pretrain", "train"))
 def slow_loop(d: Dataset) -> Iterator[Finding]:
     """The recording loop did not keep its rate.
 
