@@ -19,6 +19,8 @@ from hiltk.data.timeline import Timeline
 
 EXPLAINS = 0.7  # correlation of actions with motion below which they do not explain it
 WINDOW_S = 2.0  # servo lag averages out over this time
+# Stored gripper values at which the jaws hold, where they are changes at all: 1 below closes, 1 above opens.
+HOLDS_AT = {"continuous": 0.0, "discrete3": 0.0, "discrete012": 1.0}
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import numpy as np
 from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import JOINTS
 from hiltk.arm.units import ARM_JOINTS
-from hiltk.data.adopt import Recording
 from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.lerobot_io import ACTION, require_finite
+from hiltk.data.recording import Recording
 from hiltk.data.repair import Rebuilt, broken_steps, frozen_steps, rebuild
 from hiltk.data.rewrite import replace_columns
 from hiltk.data.timeline import timeline

@@ -21,9 +21,10 @@ from hiltk.artifacts.writing import create
 from hiltk.checks.engine import expand
 from hiltk.checks.gate import examine_written, notes, refuse
 from hiltk.config.commands import AdoptConf, FixActionsConf
-from hiltk.data.adopt import Adoption, Output, adopt, check_conventions
+from hiltk.data.adopt import Adoption, adopt, check_conventions
 from hiltk.data.adopt_questions import OPEN, Ask, Decider, Guess, setting
 from hiltk.data.consistency import require_consistent
+from hiltk.data.converted import Output
 from hiltk.data.foreign import write_converted
 from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.lerobot_io import SPEC_FILE
