@@ -1,4 +1,4 @@
-"""Frames on their way into a network: shifted at random, then handed to torch."""
+"""Frames on their way into a network: shifted at random, handed to torch, scaled."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels in [0, 1]
 
 
 def random_shift(frames: np.ndarray | Sequence[np.ndarray], pad: int, rng: np.random.Generator) -> np.ndarray:
@@ -51,3 +53,24 @@ def shift_frame(frame: np.ndarray, down: int, right: int, out: np.ndarray | None
 def to_tensor(frames: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     """Frames (B, H, W, C) as a view (B, C, H, W), still uint8 and not copied on the CPU; networks scale them."""
     return torch.from_numpy(frames).to(device, non_blocking=True).permute(0, 3, 1, 2)
+
+
+def full_scale(frames: Tensor) -> float:
+    """What white is in frames: 255 in uint8, 1 in floats."""
+    return 255.0 if frames.dtype == torch.uint8 else 1.0
+
+
+class ImageNetNorm(nn.Module):
+    """Frames (B, 3, H, W) uint8 or in [0, 1], normalised by the mean and deviation of ImageNet's pixels."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (MEAN, STD))
+        self.register_buffer("scale", 1 / std, persistent=False)
+        self.register_buffer("shift", -mean / std, persistent=False)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return torch.addcmul(self.shift, frames.to(self.scale.dtype), self.scale / full_scale(frames))

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hiltk.agents.pretrained import check_reference, load_trunk
-from hiltk.agents.resnet import MEAN, STD, FrozenResNet
+from hiltk.agents.resnet import FrozenResNet
 from hiltk.config.groups import EncoderConf, TrunkConf
 from hiltk.errors import ConfigError, UserError, nearest
+from hiltk.images import ImageNetNorm, full_scale
 from hiltk.spec import IMAGE_PREFIX, ImageSpec
 
 Images = dict[str, Tensor]
@@ -112,9 +113,6 @@ class LeRobotEncoder(Encoder):
     size. Output: (B, F).
     """
 
-    scale: Tensor
-    shift: Tensor
-
     def __init__(self, conf: EncoderConf, images: list[ImageSpec]) -> None:
         super().__init__()
         _check_sizes(images)
@@ -124,9 +122,7 @@ class LeRobotEncoder(Encoder):
             height, width = self.convolutions(torch.zeros(1, 3, images[0].height, images[0].width)).shape[2:]
         self.necks = nn.ModuleList([Neck(conf.channels[-1], (height, width), conf) for _ in images])
         self.out_features, self.state_features = conf.features * len(images), conf.features
-        mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (MEAN, STD))
-        self.register_buffer("scale", 1 / std, persistent=False)
-        self.register_buffer("shift", -mean / std, persistent=False)
+        self.normalise = ImageNetNorm()
         self._checked = False
 
     def forward(self, images: Images) -> Tensor:
@@ -141,8 +137,7 @@ class LeRobotEncoder(Encoder):
         return {"trunk": maps.mean(dim=(2, 3)), "features": self.necks[self.keys.index(key)](maps)}
 
     def _maps(self, frames: Tensor) -> Tensor:
-        unit = 255.0 if frames.dtype == torch.uint8 else 1.0
-        return self.convolutions(torch.addcmul(self.shift, frames.to(self.scale.dtype), self.scale / unit))
+        return self.convolutions(self.normalise(frames))
 
 
 class FrameByFrame(Encoder):
@@ -348,7 +343,7 @@ def _check_sizes(images: list[ImageSpec]) -> None:
 
 def _centred(frames: Tensor) -> Tensor:
     """(B, C, H, W) uint8 or [0, 1] to floats in [-0.5, 0.5], as DrQ-v2 does."""
-    scale = 255.0 if frames.dtype == torch.uint8 else 1.0
+    scale = full_scale(frames)
     return frames.to(torch.float32).mul_(1.0 / scale).sub_(0.5) if scale != 1.0 else frames - 0.5
 
 

@@ -78,7 +78,7 @@ class FeatureStore:
         frames = self.frames.frames[key]
         pairs = zip(rows % self.frames.size, shifts, strict=True)
         shifted = np.stack([shift_frame(frames[row], *self.offsets[shift]) for row, shift in pairs])
-        tensor = to_tensor(shifted, self.encoder.trunk.scale.device)
+        tensor = to_tensor(shifted, self.encoder.trunk.normalise.scale.device)
         # One frame alone is convolved otherwise than several, with other last digits: a resumed run, which computes
         # together what was computed one by one, would not be the same run.
         maps = self.encoder.trunk(tensor.expand(max(2, len(tensor)), -1, -1, -1))[: len(tensor)]

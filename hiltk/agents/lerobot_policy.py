@@ -36,9 +36,9 @@ from hiltk.agents.encoders import LeRobotEncoder, Neck
 from hiltk.agents.gripper import CHOICES
 from hiltk.agents.networks import LOG_STD_MAX, LOG_STD_MIN, Torso
 from hiltk.agents.policy import Policy
-from hiltk.agents.resnet import MEAN, STD
 from hiltk.config.groups import SacConf
 from hiltk.errors import UserError
+from hiltk.images import MEAN, STD
 from hiltk.spec import STATE_KEY
 
 ACTION = "action"

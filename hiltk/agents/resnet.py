@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hiltk.config.groups import TrunkConf
+from hiltk.images import ImageNetNorm
 
 GROUPS = 4  # of the group normalisation
 AT_ONCE = 16  # frames through the network at once on a CPU
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels in [0, 1]
 
 
 class FrozenResNet(nn.Module):
@@ -27,9 +27,6 @@ class FrozenResNet(nn.Module):
     Frozen by construction: its weights are buffers, saved with the policy but no optimizer's parameters; it computes
     without gradients and stays in evaluation mode whatever ``train()`` says.
     """
-
-    scale: Tensor
-    shift: Tensor
 
     def __init__(self, conf: TrunkConf) -> None:
         super().__init__()
@@ -42,9 +39,7 @@ class FrozenResNet(nn.Module):
         self.stages = nn.Sequential(*stages)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         _as_buffers(self)
-        mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (MEAN, STD))
-        self.register_buffer("scale", 1 / std, persistent=False)
-        self.register_buffer("shift", -mean / std, persistent=False)
+        self.normalise = ImageNetNorm()
         self.eval()
 
     def train(self, mode: bool = True) -> FrozenResNet:
@@ -58,14 +53,12 @@ class FrozenResNet(nn.Module):
         return torch.cat([self._maps(some) for some in frames.tensor_split(count)]).float()
 
     def _maps(self, frames: Tensor) -> Tensor:
-        unit = 255.0 if frames.dtype == torch.uint8 else 1.0
-        x = torch.addcmul(self.shift, frames.to(self.scale.dtype), self.scale / unit)
         # ReLU after the pooling gives the same, and has a quarter of the pixels to do.
-        return self.stages(_max_pool(self.stem(x), same=self.conf.norm == "group").relu_())
+        return self.stages(_max_pool(self.stem(self.normalise(frames)), same=self.conf.norm == "group").relu_())
 
     def map_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width (h, w) of the feature maps of frames (H, W)."""
-        shape = self(torch.zeros(1, 3, height, width, device=self.scale.device)).shape
+        shape = self(torch.zeros(1, 3, height, width, device=self.normalise.scale.device)).shape
         return shape[2], shape[3]
 
 

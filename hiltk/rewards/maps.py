@@ -36,7 +36,7 @@ class MapCache:
             for key, maps in self._maps.items():
                 maps[some, version] = self.encoder.trunk(augment(self.frames[key][some])).half().cpu().numpy()
             self._known[some, version] = True
-        device = self.encoder.trunk.scale.device
+        device = self.encoder.trunk.normalise.scale.device
         return {feature_key(k): torch.from_numpy(v[rows, versions]).to(device) for k, v in self._maps.items()}
 
 

@@ -115,8 +115,8 @@ MUTANTS = [
     # ------------------------------------------------------------ what networks see
     _m("random shifts never reach the last offset", "rng.integers(0, 2 * pad + 1, size=(2, len(frames))) - pad",
        "rng.integers(0, 2 * pad, size=(2, len(frames))) - pad", "test_images.py"),
-    _m("images are scaled by 256", "scale = 255.0 if frames.dtype == torch.uint8 else 1.0",
-       "scale = 256.0 if frames.dtype == torch.uint8 else 1.0", "agents/test_encoders.py"),
+    _m("images are scaled by 256", "return 255.0 if frames.dtype == torch.uint8 else 1.0",
+       "return 256.0 if frames.dtype == torch.uint8 else 1.0", "agents/test_encoders.py"),
     _m("no floor below the spread of a state", "np.maximum(values.std(0), floors(values, dims))",
        "np.maximum(values.std(0), 1e-8)", "data/test_statistics.py"),
     # ------------------------------------------------------------ the arm
