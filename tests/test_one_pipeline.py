@@ -25,8 +25,7 @@ ALLOWED = {
     "rewards/views.py": "numbers about light, colour and likeness",
     "diagnostics/evidence.py": "numbers about brightness",
 }
-# Where pixels become floats: inside the encoder, once.
-ENCODERS = {"agents/encoders.py", "agents/resnet.py"}
+SCALES = {"images.py"}  # where pixels become floats: one function, which every encoder calls
 RESIZERS = {"resize", "interpolate", "resized_crop", "center_crop", "thumbnail"}
 
 
@@ -60,7 +59,7 @@ def test_no_other_code_touches_images() -> None:
     wrong = {}
     for file in ROOT.rglob("*.py"):
         name = str(file.relative_to(ROOT))
-        if name not in ALLOWED.keys() | ENCODERS and (lines := offences(file.read_text())):
+        if name not in ALLOWED.keys() | SCALES and (lines := offences(file.read_text())):
             wrong[name] = lines
     assert wrong == {}, "images are made by hiltk.observation alone; see ALLOWED for what may be an exception"
 
