@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -11,6 +13,7 @@ from hiltk.data.repair import asks_for_nothing
 from hiltk.diagnostics.experience import Experience
 from hiltk.spec import STATE_KEY, Spec
 
+GIVEN = 0.1  # of a full action: an action that should move something
 MOVES = 0.05  # standard deviations of a dimension of the state within one step: less is rest
 
 
@@ -51,6 +54,32 @@ def timed_out(where: Experience, spec: Spec) -> np.ndarray:
     return where.terminated & ~where.positive(spec)
 
 
+def timed_out_share(where: Experience, spec: Spec) -> float:
+    """The same as a share of all ends of episodes; 0 without any."""
+    return float(timed_out(where, spec)[where.last].mean()) if len(where) else 0.0
+
+
+def rewarded_share(parts: Sequence[Experience], spec: Spec) -> float:
+    """Share of the episodes that end with the reward of success; 0 of none."""
+    ends = np.concatenate([part.positive(spec)[part.last] for part in parts])
+    return float(ends.mean()) if len(ends) else 0.0
+
+
+def at_limit_share(parts: Sequence[Experience]) -> float:
+    """Share of the steps in which a translation is at its limit; 0 of none."""
+    steps = np.concatenate([np.abs(part.action[:, :3]).max(1, initial=0) > limits.AT_LIMIT for part in parts])
+    return float(steps.mean()) if len(steps) else 0.0
+
+
+def false_successes(where: Experience, spec: Spec) -> tuple[int, int]:
+    """Episodes rewarded although their last observation shows no success, of those rewarded.
+
+    The simulator judges the observation in which the episode was ended; a hold still running is no false success.
+    """
+    rewarded = where.positive(spec) & where.last
+    return int((rewarded & ~where.shown).sum()), int(rewarded.sum())
+
+
 def silent_share(where: Experience, spec: Spec) -> float:
     """Share of transitions that move, but have a zero or missing action of the arm; NaN without motion."""
     spread = np.maximum(np.array(spec.stats[STATE_KEY].std), 1e-9)
@@ -66,3 +95,11 @@ def still_dimensions(demos: Experience, online: Experience, spec: Spec) -> tuple
     alive, least = spread > 1e-6, limits.NARROW * spread
     still = demos.state.std(0) < least if len(demos) else np.zeros(len(spread), bool)
     return alive, alive & still, alive & (np.array(spec.stats[STATE_KEY].std) < least)
+
+
+def still_share(demos: Experience, online: Experience, spec: Spec) -> float:
+    """Of the state's dimensions that move, the share that says nothing; 1 where none moves, whatever is asked for."""
+    alive, dead, narrow = still_dimensions(demos, online, spec)
+    if not alive.any():
+        return float(np.abs(online.action).max(initial=0) > GIVEN)
+    return float((dead | narrow).sum() / alive.sum())

@@ -18,6 +18,7 @@ from hiltk.agents.resnet import FrozenResNet
 from hiltk.artifacts.store import Artifact, names, resolve, versions
 from hiltk.checks.engine import examine, gather
 from hiltk.checks.subject import Dataset
+from hiltk.config.groups import SacConf
 from hiltk.data.episode import Source
 from hiltk.data.replay_export import stored_observations
 from hiltk.diagnostics import experience
@@ -30,9 +31,11 @@ from hiltk.errors import UserError
 from hiltk.evaluation.tables import TOTAL
 from hiltk.findings import Finding, Severity
 from hiltk.learning.guards import noted
+from hiltk.reward_rule import q_bounds
 from hiltk.spec import IMAGE_PREFIX, STATE_KEY, Spec
 
 RECENT = 20  # episodes that "at the end" means
+DARK = 0.02  # of full scale: below it a relative difference of brightness says nothing
 FRAMES = 60  # of each side, for the brightness of cameras
 
 
@@ -123,6 +126,39 @@ class Evidence:
         """What a guard found during training, if it spoke."""
         return next((f for f in self.guards if f.code == code), None)
 
+    @property
+    def missed(self) -> tuple[int, int]:
+        """Episodes that truly succeeded and were not rewarded, of those that did."""
+        true = self.metrics[self.metrics.true_success > 0]
+        return int((true.success == 0).sum()), len(true)
+
+    @property
+    def discount(self) -> float:
+        return float(self.setting("agent.discount", SacConf.discount))
+
+    @property
+    def worth_at_start(self) -> float:
+        """What the reward of success is worth at an episode's start, in parts of it; NaN where nobody succeeded."""
+        return self.discount**self.steps_to_success if np.isfinite(self.steps_to_success) else float("nan")
+
+    @property
+    def q_bounds(self) -> tuple[float, float]:
+        """Least and largest return that the reward rule can pay."""
+        horizon = experience.longest_episode(self.config, self.metrics, self.spec.fps)
+        return q_bounds(self.spec.reward, self.discount, horizon)
+
+    @property
+    def replays(self) -> float:
+        """How often each transition was learned from, on average; NaN before the first."""
+        steps = self.metric("env_step", 1)
+        return self.metric("update", 1) * float(self.setting("batch_size", 0)) / steps if steps else float("nan")
+
+    @property
+    def updates_behind(self) -> float:
+        """Missing updates per step, in parts of what ``utd`` promises; 0 where neither is known."""
+        wanted, got = float(self.setting("utd", 0)), self.metric("utd")
+        return 1 - got / wanted if wanted and np.isfinite(got) else 0.0
+
     # ------------------------------------------------------------------ rules
 
     @cached_property
@@ -193,6 +229,12 @@ class Evidence:
                 out[key.removeprefix(IMAGE_PREFIX)] = (demos.mean() / 255, self.moments.observations[key].mean() / 255)
         return out
 
+    @property
+    def light_gap(self) -> float:
+        """Relative difference of brightness between demonstrations and experience, of the camera with the largest."""
+        gaps = [abs(online - demos) / max(demos, DARK) for demos, online in self.brightness.values()]
+        return max(gaps, default=0.0)
+
     # ------------------------------------------------------------------ the policy
 
     @cached_property
@@ -223,11 +265,15 @@ class Evidence:
 
     @cached_property
     def noise(self) -> tuple[float, float]:
-        """Root mean square of exploration around the policy's actions as the run ended, and of those actions."""
+        """Root mean square of exploration around the policy's actions as the run ended, and of those actions.
+
+        Where the noise is scheduled, no less than the schedule said.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             explored = decide(self.policy, self.moments.observations, deterministic=False)
-        return _rms(explored - self._actions), _rms(self._actions)
+        scheduled, measured = self.metric("noise", RECENT), _rms(explored - self._actions)
+        return max(measured, min(scheduled, 1.0) if np.isfinite(scheduled) else 0.0), _rms(self._actions)
 
     @cached_property
     def frozen(self) -> FrozenResNet | None:

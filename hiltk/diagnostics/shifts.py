@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.spatial import cKDTree
 from scipy.stats import false_discovery_control
 
+from hiltk import limits
 from hiltk.diagnostics.experience import Experience
 from hiltk.spec import Spec, Stats
 
@@ -55,6 +56,12 @@ def shifts(demos: Experience, online: Experience, spec: Spec, seed: int = 0) -> 
             )
     table = pd.DataFrame(rows)
     return table.assign(q=false_discovery_control(table.p))
+
+
+def apart_share(table: pd.DataFrame) -> float:
+    """Share of the state's dimensions, of `shifts`, that hardly overlap and lie far off; 0 where there are none."""
+    own = table[table.column == "state"]
+    return float(((own.ks > NO_OVERLAP) & (own.moved_std.abs() > limits.FAR_STD)).mean()) if len(own) else 0.0
 
 
 def _assignments(demo_lengths: np.ndarray, online_lengths: np.ndarray, seed: int) -> np.ndarray:

@@ -8,9 +8,10 @@ from rich.table import Table
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
 from hiltk.config.commands import DiagnoseRunConf
-from hiltk.diagnostics.causes import STANDS_OUT, Suspect, figure, rank, table, verdict
+from hiltk.diagnostics.causes import rank
 from hiltk.diagnostics.evidence import Evidence
 from hiltk.diagnostics.record import Record, save
+from hiltk.diagnostics.suspects import STANDS_OUT, Suspect, figure, table, verdict
 from hiltk.errors import ConfigError
 from hiltk.steps.common import set_up_torch
 

@@ -14,9 +14,10 @@ from hiltk.agents.resnet import FrozenResNet
 from hiltk.checks.catalogue import IDS
 from hiltk.checks.rule import RULES
 from hiltk.config.groups import TrunkConf
-from hiltk.diagnostics.causes import CAUSES, STANDS_OUT, Suspect, rank, table, verdict
+from hiltk.diagnostics.causes import CAUSES, rank
 from hiltk.diagnostics.encoder import filter_spread
 from hiltk.diagnostics.evidence import Evidence
+from hiltk.diagnostics.suspects import STANDS_OUT, Suspect, table, verdict
 from hiltk.findings import Finding
 from hiltk.limits import ramp
 from tests.diagnostics.planted import HEALTHY, PLANTED, World, healthy

@@ -13,7 +13,7 @@ import json
 import re
 import tempfile
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -28,7 +28,7 @@ from hiltk import cli, formats
 from hiltk.artifacts.store import KINDS
 from hiltk.configuring.composing import compose_untyped
 from hiltk.configuring.files import groups
-from hiltk.diagnostics import causes
+from hiltk.diagnostics import causes, causes_data, causes_learner
 from hiltk.errors import ConfigError, UserError
 from hiltk.learning import guards
 from hiltk.rewards.drift import LOOKS
@@ -51,7 +51,9 @@ def surface() -> Surface:
         "keys": keys(),
         "rules": {code: rule["severity"] for code, rule in listed["rules"].items()},
         "guards": dict.fromkeys(guard_codes(), "guard"),
-        "causes of diagnose run": dict.fromkeys(_first_words(causes, "Suspect"), "cause"),
+        "causes of diagnose run": dict.fromkeys(
+            _first_words((causes, causes_data, causes_learner), "Suspect"), "cause"
+        ),
         "exit codes": {
             "bad input": str(UserError.exit_code),
             "config mistake": str(ConfigError.exit_code),
@@ -187,9 +189,10 @@ def guard_codes() -> list[str]:
     return [*_words(guards, "Finding", "code"), *drift]
 
 
-def _first_words(module: types.ModuleType, call: str) -> list[str]:
+def _first_words(modules: Sequence[types.ModuleType], call: str) -> list[str]:
     """The first argument of every call, where it is plain text: what a finding is called."""
-    nodes = [n for n in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(n, ast.Call) and n.args]
+    trees = [ast.parse(inspect.getsource(module)) for module in modules]
+    nodes = [n for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Call) and n.args]
     firsts = [n.args[0] for n in nodes if isinstance(n.func, ast.Name) and n.func.id == call]
     return sorted({first.value for first in firsts if isinstance(first, ast.Constant)})
 

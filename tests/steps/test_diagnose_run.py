@@ -17,8 +17,8 @@ from hiltk.artifacts.store import Artifact, resolve
 from hiltk.config.commands import DiagnoseBufferConf, DiagnoseRunConf, ReportConf
 from hiltk.data.episode import Source
 from hiltk.data.replay_export import stored_episodes
-from hiltk.diagnostics.causes import STANDS_OUT
 from hiltk.diagnostics.record import load
+from hiltk.diagnostics.suspects import STANDS_OUT
 from hiltk.errors import ConfigError, UserError
 from hiltk.steps import diagnose_buffer, diagnose_run, report
 from tests.diagnostics.planted import World, no_demonstrations
