@@ -60,6 +60,9 @@ TEMPERATURE = 0.1  # SAC's, above which what a human shows counts little
 # start of a schedule, which falls; `diagnose run` measures what there is at the end of a run.
 NOISE = Limit(sound=0.3, alarm=0.5, spoilt=0.6)
 
+# Share after the arm's last motion: of a whole dataset (REW005), or of one episode on the page of `hiltk inspect`.
+IDLE_END = 0.2
+
 # ---------------------------------------------------------------- reward and values
 
 Q_BEYOND = Limit(sound=0.1, alarm=0.1, spoilt=1.0)  # mean value beyond the possible returns, in parts of their range

@@ -41,8 +41,9 @@ def zero_actions(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  the policy shakes and goes nowhere; critic losses in the tens of thousands; "action stats: min 0, max 0".
     Cause:    the leader's joints were mirrored without a kinematic model, and the recorder stored zeros as actions.
-    Detected: per episode, over 20 % of the arm's motion happens under such an action. Motion is what counts, not
-              frames: a pause with a zero action is sound, at any frame rate. Steps below 0.2 degrees are no motion.
+    Detected: per episode, over {BROKEN_SHARE:%} of the arm's motion happens under such an action. Motion is what
+              counts, not frames: a pause with a zero action is sound, at any frame rate. Steps below {NOISE_DEG:g}
+              degrees are no motion.
               - an action below 1e-6 [all_actions_zero, actions_of_two_episodes_zero]
               - an action that is missing [actions_missing]
     Fix:      hiltk fix-actions.
@@ -57,6 +58,7 @@ def zero_actions(d: Dataset) -> Iterator[Finding]:
         yield Finding(
             f"{share:.0%} of the motion in {len(bad)} of {len(d.bounds)} episodes happens under zero actions",
             where=f"{d.episodes(bad)}, column action",
+            evidence={"silent_share": float(share), "episodes": len(bad)},
             fix=FIX_ACTIONS,
         )
 
@@ -67,8 +69,8 @@ def zero_interventions(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  the policy learns that a human does nothing; it stops whenever somebody would have helped.
     Cause:    the intervention's joints were mirrored, its end-effector action was not computed.
-    Detected: - over all rows marked is_intervention, more than 20 % of the motion happens under an action below 1e-6
-                [interventions_are_zero]
+    Detected: - over all rows marked is_intervention, more than {BROKEN_SHARE:%} of the motion happens under an action
+                below 1e-6 [interventions_are_zero]
     Fix:      hiltk fix-actions; then look at how interventions are recorded.
     Source:   devlog 045.
     """
@@ -79,6 +81,7 @@ def zero_interventions(d: Dataset) -> Iterator[Finding]:
         yield Finding(
             f"{found[1].sum() / found[0].sum():.0%} of the motion during interventions happens under zero actions",
             where=f"{d.episodes(np.flatnonzero(found[1]))}, column action",
+            evidence={"silent_share": float(found[1].sum() / found[0].sum())},
             fix=FIX_ACTIONS,
         )
 
@@ -105,6 +108,7 @@ def impossible_actions(d: Dataset) -> Iterator[Finding]:
             yield Finding(
                 f"the last row of {wrong.sum()} episodes has {column}={not wanted}: no action follows it",
                 where=d.episodes(d.episode[wrong]),
+                evidence={"episodes": int(wrong.sum())},
                 fix=f"set {column} there, or record again",
             )
     low, high = (np.array([getattr(dim, side) for dim in d.spec.action.dims]) for side in ("low", "high"))
@@ -117,6 +121,7 @@ def impossible_actions(d: Dataset) -> Iterator[Finding]:
         yield Finding(
             f"{bad.sum()} actions leave their range or are no numbers, e.g. {values}",
             where=f"{d.episodes(np.unique(d.episode[bad]))}, first in row {row}",
+            evidence={"actions": int(bad.sum())},
             fix="drop these episodes, or rebuild their actions with hiltk fix-actions force=true",
         )
 
@@ -141,10 +146,10 @@ def turned_actions(d: Dataset) -> Iterator[Finding]:
               transformed, half not; actions shuffled against their states.
     Detected: horizontal displacements by forward kinematics against the stored ones. Sound recordings fit with 0.85 or
               more.
-              - the angle between them in an episode is more than 45 degrees with a fit above 0.7: another frame
-                [simulator_frame, half_in_another_frame]
-              - over the whole dataset they fit below 0.7 at the best delay of 0 to 2 frames: they have nothing to do
-                with each other [shuffled]
+              - the angle between them in an episode is more than {MOST_YAW_DEG:g} degrees with a fit above
+                {LEAST_FIT:g}: another frame [simulator_frame, half_in_another_frame]
+              - over the whole dataset they fit below {LEAST_FIT:g} at the best delay of 0 to 2 frames: they have
+                nothing to do with each other [shuffled]
     Fix:      rebuild with hiltk fix-actions force=true; find out which sessions were transformed.
     Source:   devlogs 034, 035, 051, 054 and 058.
     """
@@ -160,12 +165,14 @@ def turned_actions(d: Dataset) -> Iterator[Finding]:
         yield Finding(
             f"the arm moves at {np.median(angle[turned]):+.0f} degrees to its actions",
             where=d.episodes(turned),
+            evidence={"turned_deg": float(np.median(angle[turned])), "episodes": len(turned)},
             fix="these actions are in another frame: hiltk fix-actions force=true rebuilds them in the base's",
         )
     elif enough.any() and len(d) >= 2 * LEAST_ROWS and (best := _best_fit(d, asked, got)) < LEAST_FIT:
         yield Finding(
             f"actions and motion have little to do with each other: correlation {best:.2f}",
             where="column action against forward kinematics",
+            evidence={"correlation": best},
             fix="see whether actions belong to these episodes; hiltk fix-actions force=true rebuilds them",
         )
 
@@ -195,11 +202,11 @@ def wrong_scale(d: Dataset) -> Iterator[Finding]:
     Cause:    a scale applied twice (0.05 x 0.02), the wrong scale in the spec, or a robot that ignores actions.
     Detected: slope of achieved displacement by asked-for displacement, where they correlate. Actions at their limit are
               left out where they were rebuilt: clipping loses motion.
-              - outside 0.5 to 2 over all axes (sound recordings: 0.86 to 1.24) [scaled_twice,
+              - outside {SLOPE[0]:g} to {SLOPE[1]:g} over all axes (sound recordings: 0.86 to 1.24) [scaled_twice,
                 half_the_scale_in_the_spec]
-              - 0.2 to 0.5 of commands, which may lead the arm by some steps, is a warning only (servos that lag by a
-                frame, with gain 0.6: 0.37) [commands_that_lead]
-              - below 0.2 in one axis that is used [dead_axis]
+              - {LEAST_SLOPE_OF_AXIS:g} to {SLOPE[0]:g} of commands, which may lead the arm by some steps, is a warning
+                only (servos that lag by a frame, with gain 0.6: 0.37) [commands_that_lead]
+              - below {LEAST_SLOPE_OF_AXIS:g} in one axis that is used [dead_axis]
     Fix:      set action_scale_m to what the robot was driven with; hiltk fix-actions force=true.
     Source:   devlogs 024, 036 and 031.
     """
@@ -222,12 +229,14 @@ def wrong_scale(d: Dataset) -> Iterator[Finding]:
             where=f"action.scale_m={d.spec.action.scale_m:g}",
             fix=f"nothing, if these commands lead an arm whose servos lag; else {wrong}" if leads else wrong,
             severity=Severity.warning if leads else Severity.error,
+            evidence={"slope": float(slope)},
         )
     elif (dead := enough & (np.abs(slopes) < LEAST_SLOPE_OF_AXIS)).any():
         names = ", ".join(n for n, is_dead in zip(d.spec.action.names, dead, strict=False) if is_dead)
         yield Finding(
             f"the arm does not answer to {names}",
             where=f"slopes of achieved by asked-for motion: {np.round(slopes, 2).tolist()}",
+            evidence={n: float(s) for n, s in zip(d.spec.action.names, slopes, strict=False)},
             fix="see that the robot was given these actions: drive each axis by itself once",
         )
 
@@ -238,8 +247,8 @@ def below_servo_resolution(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  small actions do nothing, the arm moves in jerks.
     Cause:    a very small action scale: at 0.01 x 0.02 m the joints should move by 0.01 degrees.
-    Detected: - at the dataset's median pose, half an action along some axis moves no joint by 0.3 degrees; a warning
-                only, since a simulated arm has no such limit [tiny_scale]
+    Detected: - at the dataset's median pose, half an action along some axis moves no joint by {LEAST_JOINT_STEP_DEG:g}
+                degrees; a warning only, since a simulated arm has no such limit [tiny_scale]
     Fix:      raise env.action_scale_m, or lower fps.
     Source:   devlogs 024 and 036.
     """
@@ -255,6 +264,7 @@ def below_servo_resolution(d: Dataset) -> Iterator[Finding]:
             f"half an action moves the joints by {least:.2f} degrees, servos resolve about {LEAST_JOINT_STEP_DEG}",
             where=f"action.scale_m={d.spec.action.scale_m:g}",
             fix="raise env.action_scale_m (fix-actions: action_scale_m), or record at a lower fps",
+            evidence={"least_joint_step_deg": least},
         )
 
 
@@ -280,4 +290,5 @@ def clipped_actions(d: Dataset) -> Iterator[Finding]:
             f"rebuilt actions are clipped: {listed}",
             where=f"action.scale_m={d.spec.action.scale_m:g}",
             fix="datasets made elsewhere: hiltk fix-actions with a larger action_scale_m",
+            evidence={n: float(s) for n, s in zip(d.spec.action.names, shares, strict=False)},
         )

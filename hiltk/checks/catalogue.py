@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hiltk.checks.rule import RULES
+from hiltk.limits import ACTION_SIZE, ALPHA_GONE, FALLEN, POSITIVE, TAKEN_OVER
 
 _COUNTS = {"A": 7, "B": 5, "C": 14, "D": 12, "E": 10, "F": 10, "G": 7, "S": 14}
 IDS = [f"{letter}{n}" for letter, count in _COUNTS.items() for n in range(1, count + 1)]
@@ -33,16 +34,22 @@ GUARDS = (
     Cover(("F6",), "q_bound", "Q outside what the reward rule can pay"),
     Cover(("A1",), "critic_loss", "an exploding loss, as zero actions made it"),
     Cover(("F3", "F1"), "saturation", "saturated actions: pre-activations far beyond tanh"),
-    Cover(("F4",), "alpha_low", "alpha below 0.02 with actions below a tenth"),
-    Cover(("E1",), "positive_rate", "under 1 % of the batches' transitions carry a reward"),
+    Cover(("F4",), "alpha_low", f"alpha below {ALPHA_GONE:g} with actions below {ACTION_SIZE.alarm:.0%} of full size"),
+    Cover(("E1",), "positive_rate", f"under {POSITIVE.alarm:.0%} of the batches' transitions carry a reward"),
     Cover(("S10",), "update_ratio", "updates per step as measured, against the configured ratio"),
     Cover(
         ("S13", "S14"), "human_share", "less human data in the batches than configured: evicted, or lost at a resume"
     ),
-    Cover(("F8", "E2"), "long_interventions", "the human makes over half the steps, three episodes running"),
+    Cover(
+        ("F8", "E2"),
+        "long_interventions",
+        f"the human makes over {TAKEN_OVER.alarm:.0%} of the steps, three episodes running",
+    ),
     Cover(("F7",), "imitation_inert", "the imitation term has a weight and no samples"),
     Cover(("D10",), "drift", "domain shift: live frames unlike the reward classifier's training images"),
-    Cover(("F9",), "_regression", "autonomous success falls by 40 points; best/ keeps the best weights"),
+    Cover(
+        ("F9",), "_regression", f"autonomous success falls by {100 * FALLEN:.0f} points; best/ keeps the best weights"
+    ),
 )
 
 CONSTRUCTION = (

@@ -57,6 +57,7 @@ def wrong_format(d: Dataset) -> Iterator[Finding]:
             f"gripper actions are {what} in {len(bad)} of {len(d.bounds)} episodes, hiltk's are -1 to 1",
             where=d.episodes(bad),
             fix="hiltk fix-actions force=true rebuilds them from the joints; never shift single values",
+            evidence={"least": float(values[rows].min()), "most": float(values[rows].max()), "episodes": len(bad)},
         )
     elif d.spec is not None and d.spec.action.gripper is GripperFormat.discrete3:
         between = np.flatnonzero(d.total(finite & ~np.isin(values, (-1, 0, 1))))
@@ -65,6 +66,7 @@ def wrong_format(d: Dataset) -> Iterator[Finding]:
                 f"a three-way gripper has other values than -1, 0 and 1 in {len(between)} episodes",
                 where=f"{d.episodes(between)}; the spec says action.gripper=discrete3",
                 fix="hiltk fix-actions force=true, or record with env.gripper=continuous",
+                evidence={"episodes": len(between)},
             )
 
 
@@ -75,11 +77,11 @@ def jaws_disagree(d: Dataset) -> Iterator[Finding]:
     Symptom:  a policy that reaches the cube and never grasps; or one that flaps.
     Cause:    a teleoperation quantiser with a threshold that slow closing never reaches, so it records "hold"; or one
               whose idle frames mean "close"; or a format converted the wrong way round.
-    Detected: over frames in which the jaws move by more than 2 of 100, weighted by how far, per episode with at least
-              20 units of motion. Frames at rest are left out: jaws that are told to open further than they can stand
-              still, which is sound. Recordings of the simulator correlate above 0.9.
-              - over 30 % of the motion under a zero action [always_hold]
-              - a correlation with the action below 0.5 [inverted]
+    Detected: over frames in which the jaws move by more than {MOVING:g} of 100, weighted by how far, per episode with
+              at least {LEAST_PATH:g} units of motion. Frames at rest are left out: jaws that are told to open further
+              than they can stand still, which is sound. Recordings of the simulator correlate above 0.9.
+              - over {MOST_SILENT:%} of the motion under a zero action [always_hold]
+              - a correlation with the action below {LEAST_AGREEMENT:g} [inverted]
     Fix:      hiltk fix-actions force=true; on a leader arm, quantise at +-0.3 of a step, not at 0.1.
     Source:   devlogs 074 and 077, read in the code.
     """
@@ -102,5 +104,6 @@ def jaws_disagree(d: Dataset) -> Iterator[Finding]:
             yield Finding(
                 f"{what} in {bad.sum()} of {len(d.bounds)} episodes",
                 where=f"{d.episodes(np.flatnonzero(bad))}, last column of action",
+                evidence={"episodes": int(bad.sum())},
                 fix=FIX_ACTIONS,
             )

@@ -35,8 +35,8 @@ def unusable_frames(d: Dataset) -> Iterator[Finding]:
     Cause:    a camera that is covered, off or overexposed; or images scaled twice on their way into the dataset: 0..1
               stored as bytes is black, 0..255 clamped to 1 is white.
     Detected: three frames of each of up to 60 episodes, all three of which show the same.
-              - a mean outside 0.05 to 0.95 of full scale [black_frames, scaled_to_white]
-              - a standard deviation below 0.02 of full scale [flat_frames]
+              - a mean outside {MEAN[0]:g} to {MEAN[1]:g} of full scale [black_frames, scaled_to_white]
+              - a standard deviation below {LEAST_STD:g} of full scale [flat_frames]
               - where an arm is filmed, over half of the values at 255 (a rendered toy environment may well be half
                 white) [half_overexposed]
     Fix:      drop these episodes; look at the camera, or at what wrote the images.
@@ -53,6 +53,11 @@ def unusable_frames(d: Dataset) -> Iterator[Finding]:
                 f"{seen.mean[bad].mean():.2f}, spread {seen.std[bad].mean():.3f} of full scale",
                 where=d.episodes([d.episodes_seen[i] for i in bad]),
                 fix="drop these episodes; look at the camera and at what scales its images",
+                evidence={
+                    "brightness": float(seen.mean[bad].mean()),
+                    "spread": float(seen.std[bad].mean()),
+                    "episodes": len(bad),
+                },
             )
 
 
@@ -62,9 +67,9 @@ def stuck_camera(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  the policy acts on the past; success falls in the middle of a session.
     Cause:    the camera's thread died, or it delivers fewer frames than the loop asks for.
-    Detected: - two neighbouring frames of each of up to 60 episodes, taken where the arm moves most and by at least 1
-                degree, are equal to the last bit in over 10 % of the episodes, at least two of them (or the only one)
-                [camera_died]
+    Detected: - two neighbouring frames of each of up to 60 episodes, taken where the arm moves most and by at least
+                {MOVED_DEG:g} degree, are equal to the last bit in over 10 % of the episodes, at least two of them (or
+                the only one) [camera_died]
     Fix:      replug the camera, lower its resolution or the loop's rate; drop these episodes.
     Source:   devlogs 047a, 076 and 081; vla-010.
     """
@@ -78,6 +83,7 @@ def stuck_camera(d: Dataset) -> Iterator[Finding]:
                 f"{camera} repeats a frame while the arm moves, in {len(stuck)} of {moving.sum()} episodes looked at",
                 where=d.episodes([d.episodes_seen[i] for i in stuck]),
                 fix="the camera died or is too slow for the loop: record these episodes again",
+                evidence={"stuck_episodes": len(stuck), "moving_episodes": int(moving.sum())},
             )
 
 
@@ -89,8 +95,8 @@ def changed_view(d: Dataset) -> Iterator[Finding]:
     Cause:    cameras swapped by the operating system (video0, video1), a camera replaced, bumped, or mounted upside
               down; images turned by a writer.
     Detected: small grey versions of the first frames of up to 60 episodes, where the arm rests. The dataset splits in
-              two parts, each alike (mean correlation above 0.3; recordings of one view have 0.4 to 0.75), that differ
-              from each other (0.3 lower).
+              two parts, each alike (mean correlation above {ALIKE:g}; recordings of one view have 0.4 to 0.75), that
+              differ from each other ({APART:g} lower).
               - turning, mirroring or another camera's frames explain the second part: an error
                 [upside_down_from_the_middle_on, cameras_swapped_from_the_middle_on]
               - nothing explains it: a warning, since the scene may have been rearranged on purpose
@@ -115,6 +121,7 @@ def changed_view(d: Dataset) -> Iterator[Finding]:
             where=f"first frames of {len(own)} of {len(d.bounds)} episodes",
             fix="look at the episodes around it; hiltk keeps cameras by name, so record or convert the parts apart",
             severity=Severity.error if known else Severity.warning,
+            evidence={"first_episode": int(d.episodes_seen[at]), "likeness": scores[best]},
         )
 
 
@@ -158,8 +165,8 @@ def other_light(all_: Subjects) -> Iterator[Finding]:
     Cause:    lamp, daylight or camera changed between the sessions; demonstrations of an older set-up in the config.
     Detected: first frames of the episodes of two datasets, for each camera. Appearance that varies on purpose from
               episode to episode does not count.
-              - brightness differs by more than 15 %, and by more than 3 standard deviations of the episodes within each
-                [evening_light]
+              - brightness differs by more than {LIGHT_OF_FIRST_FRAMES:%}, and by more than {MOST_DEVIATIONS:g} standard
+                deviations of the episodes within each [evening_light]
               - so does the share of a colour [another_lamp]
     Fix:      record some episodes in today's light; leave the old session out.
     Source:   devlogs 076, 081 and 082; the 70 % run trained on demonstrations of another lamp.
@@ -176,6 +183,7 @@ def other_light(all_: Subjects) -> Iterator[Finding]:
                 yield Finding(
                     f"{camera}: {what} differs by {relative.max():.0%} between {one.name} and {other.name}",
                     where="first frames of their episodes",
+                    evidence={"relative_difference": float(relative.max())},
                     fix="record in today's light, or leave the other session out",
                 )
 
@@ -212,6 +220,7 @@ def small_for_resnet(all_: Subjects) -> Iterator[Finding]:
             yield Finding(
                 f"a ResNet sees {name} at {small[0].height} x {small[0].width} pixels, made for 128 and more",
                 where=", ".join(i.name for i in small),
+                evidence={"height": small[0].height, "width": small[0].width},
                 fix="record at 128 x 128, or encoder=cnn",
             )
             return

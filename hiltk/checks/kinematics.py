@@ -35,7 +35,7 @@ def stale_end_effector(d: Dataset) -> Iterator[Finding]:
               computed with another arm model, an old calibration offset or another convention for angles.
     Detected: against forward kinematics of the same row's joints, in the spec's units and frame.
               - the median distance of an episode is above 5 mm [frozen_end_effector, elbow_offset]
-              - the median difference of an angle is above 0.1 rad [other_angles]
+              - the median difference of an angle is above {MOST_ANGLE_ERROR_RAD:g} rad [other_angles]
     Fix:      rebuild the state from the joints: bring the dataset over again with hiltk fix-actions or hiltk adopt.
     Source:   found in the code behind devlogs 045 and 086; 032, 035, 036 (offsets), 023 (angles).
     """
@@ -52,6 +52,7 @@ def stale_end_effector(d: Dataset) -> Iterator[Finding]:
             f"the stored end effector {'never moves' if frozen else 'is wrong'}: {1000 * np.median(medians[bad]):.0f} "
             f"mm from forward kinematics in {len(bad)} of {len(d.bounds)} episodes",
             where=f"{d.episodes(bad)}, {', '.join(EE_AXES)} in observation.state",
+            evidence={"error_m": float(np.median(medians[bad])), "episodes": len(bad)},
             fix="recompute the state from the joints; see that joints, units and arm model belong together",
         )
     elif (angles := d.of_state(EE_ANGLES)) is not None:
@@ -72,9 +73,9 @@ def wrong_unit(d: Dataset) -> Iterator[Finding]:
     Symptom:  constant shaking with any learner: degrees in a network made for radians are 57 times too large.
     Cause:    use_degrees or use_radians differs between recording sessions, or from what the dataset says of itself.
     Detected: per episode, over the five arm joints.
-              - in degrees, no value above 3.5: no pose of the arm has every joint that near zero for a whole episode
-                [radians, one_session_in_radians]
-              - in radians, 1 % of values above 3.5 [degrees_said_to_be_radians]
+              - in degrees, no value above {LIKELY_RADIANS:g}: no pose of the arm has every joint that near zero for a
+                whole episode [radians, one_session_in_radians]
+              - in radians, 1 % of values above {LIKELY_RADIANS:g} [degrees_said_to_be_radians]
               - in a dataset without a spec, some episodes that can only be radians beside some that can only be degrees
                 [one_session_in_radians_without_a_spec]
     Fix:      leave these sessions out, or bring them over apart with foreign.joint_unit=radians.
@@ -97,6 +98,7 @@ def wrong_unit(d: Dataset) -> Iterator[Finding]:
             f"joints look like {other} in {len(bad)} of {len(d.bounds)} episodes: they reach {largest[bad].max():.3g}",
             where=f"{d.episodes(bad)}; {'the spec says ' + d.joint_unit if d.spec else 'the others are in degrees'}",
             fix="leave these episodes out, or convert them apart from the others",
+            evidence={"largest": float(largest[bad].max()), "episodes": len(bad)},
         )
 
 
@@ -108,8 +110,8 @@ def beyond_limits(d: Dataset) -> Iterator[Finding]:
     Cause:    another calibration or another arm: a reset pose of -104.84 degrees where the model ends at -100.
     Detected: 1st to 99th percentile of each joint. Calibrated ranges of two arms differ by a few degrees, which is no
               fault.
-              - a joint more than 5 degrees outside its limits [beyond_the_model]
-              - the gripper more than 10 of 100 outside its limits [jaws_beyond_their_range]
+              - a joint more than {BEYOND_LIMIT_DEG:g} degrees outside its limits [beyond_the_model]
+              - the gripper more than {BEYOND_LIMIT_PERCENT:g} of 100 outside its limits [jaws_beyond_their_range]
     Fix:      calibrate again, or use the model of the arm that was recorded (model_path).
     Source:   devlogs 030 and 062.
     """
@@ -125,6 +127,7 @@ def beyond_limits(d: Dataset) -> Iterator[Finding]:
                 f"{joint.name} runs from {low[i]:.1f} to {high[i]:.1f}, its limits are {joint.low:.1f} to "
                 f"{joint.high:.1f}",
                 where="observation.state, 1st to 99th percentile",
+                evidence={"low": float(low[i]), "high": float(high[i])},
                 fix="calibrate again, or set model_path to the arm that was recorded",
             )
 
@@ -155,6 +158,7 @@ def outside_workspace(all_: Subjects) -> Iterator[Finding]:
                     f"{'xyz'[int(gap.argmax())]}",
                     where=f"from {np.round(low, 3).tolist()} to {np.round(high, 3).tolist()} m",
                     fix="widen env.workspace_low_m and env.workspace_high_m",
+                    evidence={"outside_m": float(gap.max())},
                     subject=d.name,
                 )
 
@@ -187,6 +191,7 @@ def reset_pose(all_: Subjects) -> Iterator[Finding]:
                     f"episodes start {1000 * off:.0f} mm outside the reset area of {whose}",
                     where=f"median start {np.round(start, 3).tolist()}, reset_ee_m {spec.robot.reset_ee_m}",
                     fix="set env.reset_ee_m and env.reset_noise_m to where demonstrations start",
+                    evidence={"off_m": off},
                     severity=Severity.error if off > RESET_ERROR_M else Severity.warning,
                     subject=d.name,
                 )
@@ -198,9 +203,10 @@ def loose_lock(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  policies trained with a locked wrist miss; 18 episodes had to be thrown away.
     Cause:    the lock was applied to commands but not to mirrored joints.
-    Detected: - a standard deviation above 1 degree in an episode [loose_wrist]
-              - a mean more than 2 degrees from robot.reset_joints in an episode [wrist_locked_elsewhere]
-              - where that is not known, more than 2 degrees from the median over the dataset
+    Detected: - a standard deviation above {LOCK_STD_DEG:g} degree in an episode [loose_wrist]
+              - a mean more than {LOCK_MEAN_DEG:g} degrees from robot.reset_joints in an episode
+                [wrist_locked_elsewhere]
+              - where that is not known, more than {LOCK_MEAN_DEG:g} degrees from the median over the dataset
                 [wrist_locked_elsewhere_once]
     Fix:      record these episodes again; the lock belongs in the environment.
     Source:   devlog 047b.
@@ -224,6 +230,7 @@ def loose_lock(d: Dataset) -> Iterator[Finding]:
                 f"{mean[bad].max():.1f}, spread {std[bad].max():.1f}",
                 where=d.episodes(bad),
                 fix="drop these episodes, or take it out of robot.locked if it may move",
+                evidence={"target_deg": target, "spread_deg": float(std[bad].max()), "episodes": len(bad)},
             )
 
 
@@ -234,8 +241,8 @@ def leader_and_follower(d: Dataset) -> Iterator[Finding]:
     Symptom:  the follower ignores the leader, or pulls it along; episodes of a few frames.
     Cause:    leader in degrees and follower in -100..100; leader locked and follower driving it; ranges that differ.
     Detected: where actions are joint positions by name.
-              - the median difference to the state over the first 10 frames of an episode is above 10 degrees in some
-                arm joint [a_leader_that_is_off]
+              - the median difference to the state over the first 10 frames of an episode is above {FOLLOW_DEG:g}
+                degrees in some arm joint [a_leader_that_is_off]
               - the action lags the state instead of leading it: shifting it one frame back explains the motion over 20
                 % better than shifting it forward, in 50 frames of motion [a_leader_that_trails]
     Fix:      the same norm mode and calibration for both arms; torque off on the leader.
@@ -259,6 +266,7 @@ def leader_and_follower(d: Dataset) -> Iterator[Finding]:
             f"leader and follower differ by {gap[bad].max():.0f} degrees in {joint} as {len(bad)} episodes begin",
             where=d.episodes(bad),
             fix="use the same unit (use_degrees) and calibrate both arms; wait until they agree before recording",
+            evidence={"difference_deg": float(gap[bad].max()), "episodes": len(bad)},
         )
         return
     moving = d.moves & (np.abs(d.to_next(state)).max(1) > 1.0)
@@ -272,6 +280,7 @@ def leader_and_follower(d: Dataset) -> Iterator[Finding]:
                 f"the leader trails the follower: {lags:.2f} degrees from its last pose, {leads:.2f} from its next",
                 where="columns action and observation.state",
                 fix="torque off on the leader; action must be what the leader asks for",
+                evidence={"lags_deg": float(lags), "leads_deg": float(leads)},
             )
 
 
@@ -307,6 +316,7 @@ def wrong_velocity(d: Dataset) -> Iterator[Finding]:
             f"stored joint velocities are {slope:.2f} times the change of the positions at {d.files.fps:g} fps",
             where="observation.state",
             fix="the rate of the loop was not the one in the dataset: record again, or correct fps",
+            evidence={"slope": slope},
         )
 
 
@@ -328,6 +338,7 @@ def small_workspace(d: Dataset) -> Iterator[Finding]:
             f"the workspace is {100 * span.min():.0f} cm wide along {'xyz'[int(span.argmin())]}",
             where=f"{d.spec.robot.workspace_low_m} to {d.spec.robot.workspace_high_m} m",
             fix="env.workspace_low_m and env.workspace_high_m; leave it if the task really is that small",
+            evidence={"span_m": float(span.min())},
         )
 
 
@@ -339,8 +350,8 @@ def stuck_state(d: Dataset) -> Iterator[Finding]:
     Cause:    a cached joint reading: the last command stored as the present position, or a bus that stopped answering.
               Or a robot that ignores its actions.
     Detected: real joints tremble in the last digit.
-              - at least 5 rows in a row with identical joints while every action exceeds 0.3 of its range, in more than
-                10 % of all rows that have such actions [cached_joints]
+              - at least {STUCK_STEPS} rows in a row with identical joints while every action exceeds 0.3 of its range,
+                in more than 10 % of all rows that have such actions [cached_joints]
     Fix:      read the encoders every step.
     Source:   devlogs 024, 031 and 087.
     """
@@ -354,6 +365,7 @@ def stuck_state(d: Dataset) -> Iterator[Finding]:
             f"joints do not change at all in {held.sum()} rows whose actions tell the arm to move",
             where=d.episodes(np.unique(d.episode[held])),
             fix="read the joints from the robot at every step, never from the last command",
+            evidence={"rows": int(held.sum()), "pushed_rows": int(pushed.sum())},
         )
 
 

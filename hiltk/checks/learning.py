@@ -36,7 +36,7 @@ def narrow_statistics(all_: Subjects) -> Iterator[Finding]:
     Detected: hiltk's own statistics never go below a hundredth of the range.
               - a standard deviation in the spec's statistics below a thousandth of the dimension's range
                 [statistics_of_a_joint_at_rest]
-              - one below 1e-4 [statistics_without_spread]
+              - one below {LEAST_STD} [statistics_without_spread]
     Fix:      take the statistics from data: record, fix-actions and adopt do.
     Source:   found in every SAC config of the series, and emulated.
     """
@@ -53,6 +53,7 @@ def narrow_statistics(all_: Subjects) -> Iterator[Finding]:
                 f"{len(narrow)} of {len(stats.std)} dimensions of the state have a deviation near zero: {listed}",
                 where=f"stats.{STATE_KEY}.std, from {stats.source or 'an unknown source'}",
                 fix="take the statistics from data, with a floor: hiltk record and fix-actions write such",
+                evidence={spec.state.names[i]: stats.std[i] for i in narrow},
                 subject=name,
             )
 
@@ -63,10 +64,10 @@ def foreign_statistics(all_: Subjects) -> Iterator[Finding]:
 
     Symptom:  constant shaking; a pretrained policy that acts as if it had never seen the task.
     Cause:    the statistics are those of other data, or of another unit (degrees against radians: 57 times).
-    Detected: over 80 % of the rows of a dataset are more than 5 standard deviations off in some dimension. Not 1 %, as
-              first thought of: a dimension that rests and then jerks may have 4 % out there by its own statistics
-              (Chebyshev), and a sound policy that was cloned on the near half of the table finds up to 46 % of sound
-              play over all of it there.
+    Detected: over {MOST_FAR:%} of the rows of a dataset are more than {limits.FAR_STD:g} standard deviations off in
+              some dimension. Not 1 %, as first thought of: a dimension that rests and then jerks may have 4 % out there
+              by its own statistics (Chebyshev), and a sound policy that was cloned on the near half of the table finds
+              up to 46 % of sound play over all of it there.
               - by the dataset's own statistics [statistics_of_radians]
               - by those of a policy [a_policy_of_another_unit]
     Fix:      warm-start only from policies of the same units; recompute the statistics.
@@ -88,6 +89,7 @@ def foreign_statistics(all_: Subjects) -> Iterator[Finding]:
                     "from the mean",
                     where=f"states of {d.name} under the statistics of {name}",
                     fix="another unit or other data: take the statistics from the data that is learned from",
+                    evidence={"far_share": float(far[worst])},
                     subject=d.name,
                 )
 
@@ -102,9 +104,9 @@ def weak_classifier(c: Made) -> Iterator[Finding]:
     Detected: on held-out episodes at the stored threshold. The catalogue asks for a precision of 98 %; of the hundred
               or so positive frames that are usually held out three mistakes would then be an alarm, and the hold rule
               forgives those.
-              - precision below 90 % [poor_precision]
-              - recall below 50 % [poor_recall]
-              - accuracy below 90 % [poor_accuracy]
+              - precision below {LEAST_PRECISION:%} [poor_precision]
+              - recall below {LEAST_RECALL:%} [poor_recall]
+              - accuracy below {LEAST_ACCURACY:%} [poor_accuracy]
               - no episode held out [nothing_held_out]
     Fix:      more failures (human=wandering keep=all) and more episodes; look at mistakes.png.
     Source:   devlogs 061 and 065, and the comparison of classifiers v4.
@@ -125,6 +127,7 @@ def weak_classifier(c: Made) -> Iterator[Finding]:
             f"on held-out episodes: {', '.join(low)}",
             where=f"metrics.json, threshold {metrics.get('threshold', float('nan')):.3g}",
             fix="record more failures and more episodes, and look at mistakes.png for wrong labels",
+            evidence={k: float(metrics[k]) for k in ("precision", "recall", "accuracy", "threshold") if k in metrics},
         )
 
 
@@ -135,7 +138,7 @@ def drowned_policy(all_: Subjects) -> Iterator[Finding]:
     Symptom:  the robot shakes; nothing of a pretrained policy is to be seen.
     Cause:    a noise schedule made for learning from nothing: linear(1.0,0.1,50000) is still 0.98 after 1000 steps.
     Detected: although the run starts from a policy (init=)
-              - agent.noise starts above 0.5 [noise_of_a_beginner]
+              - agent.noise starts above {limits.NOISE.alarm:g} [noise_of_a_beginner]
               - explore_steps are random [random_steps_with_a_policy]
     Fix:      agent=drqv2_pretrained, or agent.noise=linear(0.2,0.05,5000) agent.explore_steps=0.
     Source:   devlog 044; 050 had the opposite.
@@ -150,6 +153,7 @@ def drowned_policy(all_: Subjects) -> Iterator[Finding]:
                 f"training starts from a policy with noise of standard deviation {first:g}",
                 where=f"agent.noise={agent['noise']}, init={config['init']}",
                 fix="agent.noise=linear(0.2,0.05,5000) keeps the policy",
+                evidence={"noise": first},
                 subject=name,
             )
         if int(agent.get("explore_steps") or 0) > 0:
@@ -157,6 +161,7 @@ def drowned_policy(all_: Subjects) -> Iterator[Finding]:
                 f"the first {agent['explore_steps']} steps are random although there is a policy to start from",
                 where=f"agent.explore_steps={agent['explore_steps']}, init={config['init']}",
                 fix="agent.explore_steps=0",
+                evidence={"explore_steps": int(agent["explore_steps"])},
                 subject=name,
             )
 
@@ -169,9 +174,10 @@ def timid_or_wild(all_: Subjects) -> Iterator[Finding]:
     Cause:    a target entropy of -dim: alpha falls to 0.03 and actions shrink; a starting temperature of 0.2 and
               entropy in the targets, with which interventions lose their weight; an online buffer of a few episodes.
     Detected: - SAC: target_entropy at or below -dim(action); unset is half of that [a_target_entropy_of_minus_dim]
-              - SAC: temperature above 0.1 with demonstrations [a_high_temperature]
+              - SAC: temperature above {limits.TEMPERATURE:g} with demonstrations [a_high_temperature]
               - SAC: backup_entropy=true with demonstrations [entropy_in_the_targets]
-              - any learner: capacity below 5000 transitions and below the run's length [a_buffer_of_a_few_episodes]
+              - any learner: capacity below {LEAST_KEPT} transitions and below the run's length
+                [a_buffer_of_a_few_episodes]
     Fix:      leave them out for the defaults; each is a legal choice, so this only warns.
     Source:   devlogs 048, 063 and 072.
     """
@@ -184,6 +190,7 @@ def timid_or_wild(all_: Subjects) -> Iterator[Finding]:
                 "soon holds nothing but the last episodes",
                 where=f"capacity={kept}",
                 fix=f"capacity={LEAST_KEPT} or more, or all of the run",
+                evidence={"capacity": kept, "steps_of_the_run": run},
                 subject=name,
             )
         if "temperature" not in agent:
@@ -194,6 +201,7 @@ def timid_or_wild(all_: Subjects) -> Iterator[Finding]:
                 f"a target entropy of {target:g} for {dims} action dimensions makes a timid policy",
                 where="agent.target_entropy",
                 fix=f"agent.target_entropy=null takes {-dims / 2:g}",
+                evidence={"target_entropy": float(target), "action_dims": dims},
                 subject=name,
             )
         if config.get("demos") and float(agent["temperature"]) > limits.TEMPERATURE:
@@ -201,6 +209,7 @@ def timid_or_wild(all_: Subjects) -> Iterator[Finding]:
                 f"an initial temperature of {agent['temperature']:g} makes corrections count little",
                 where="agent.temperature",
                 fix="agent.temperature=0.01",
+                evidence={"temperature": float(agent["temperature"])},
                 subject=name,
             )
         if config.get("demos") and agent.get("backup_entropy"):
@@ -253,7 +262,7 @@ def thin_evaluation(e: Made) -> Iterator[Finding]:
     Symptom:  8 of 10 one day, 6 of 10 the next; rates that cannot be compared.
     Cause:    ten episodes leave a success rate of 70 % anywhere between 40 and 89 %; actions sampled at evaluation add
               exploration noise.
-    Detected: - fewer than 20 episodes of a policy [ten_episodes]
+    Detected: - fewer than {LEAST_EPISODES} episodes of a policy [ten_episodes]
               - stochastic=true [sampled_actions]
     Fix:      hiltk eval episodes=40, stochastic=false.
     Source:   devlog 072 and the code's select_action, which samples.
@@ -266,6 +275,7 @@ def thin_evaluation(e: Made) -> Iterator[Finding]:
         yield Finding(
             "few episodes: " + ", ".join(f"{name} {count}" for name, count in few.items()),
             where="episodes.csv",
+            evidence=dict(few),
             fix="hiltk eval episodes=40",
         )
     if e.config.get("stochastic"):

@@ -11,9 +11,10 @@ import numpy as np
 from hiltk.arm.units import ARM_JOINTS
 from hiltk.checks.rule import Reads, rule
 from hiltk.checks.subject import Dataset, Subjects
+from hiltk.config.groups import SacConf, TaskConf
 from hiltk.data.repair import NOISE_DEG, last_rows
 from hiltk.findings import Finding, Severity
-from hiltk.limits import SHOWS_SUCCESS
+from hiltk.limits import IDLE_END, SHOWS_SUCCESS, Limit
 from hiltk.observation import fit_image
 from hiltk.reward_rule import is_positive, payment, pays_success, run_lengths, settle
 from hiltk.rewards.hacking import payoff
@@ -22,12 +23,12 @@ from hiltk.spec import RewardSpec
 if TYPE_CHECKING:
     from hiltk.rewards.classifier import SuccessClassifier
 
-MOST_IDLE = 0.2
 IDLE_ACTION = 0.05
 TOLERANCE = 1e-4
-TIME_LIMIT_S = 5.0  # of a dataset whose task's limit is not known
 SAMPLE = 60  # frames of each class that a classifier is tried on
 LEAST_SAMPLE = 10
+# Of a classifier on frames that are labelled: a warning from the alarm on, an error where it is spoilt.
+RECALL, FALSE = Limit(sound=0.5, alarm=0.5, spoilt=0.2), Limit(sound=0.2, alarm=0.2, spoilt=0.5)
 REWARD_COLUMNS = ("next.reward", "next.done", "success")
 
 
@@ -59,7 +60,8 @@ def few_successes(all_: Subjects) -> Iterator[Finding]:
     Symptom:  no learning after 50 episodes; Q stays near 1 and the critics see a reward in 0.9 % of the transitions.
     Cause:    demonstrations that stop at the very moment of success, or none that succeed.
     Detected: a dataset of failures beside one of successes is as it should be.
-              - under 2 % of the frames of all datasets together are labelled as success [terminal_labels_only]
+              - under {SHOWS_SUCCESS:%} of the frames of all datasets together are labelled as success
+                [terminal_labels_only]
               - none are, where a step is about to learn from them [no_success_to_learn_from]
     Fix:      hiltk record steps_after_success=15, and keep demonstrations that succeed.
     Source:   devlog 058.
@@ -72,6 +74,7 @@ def few_successes(all_: Subjects) -> Iterator[Finding]:
         yield Finding(
             f"{share:.1%} of {sum(map(len, labels))} frames show success",
             where="column success",
+            evidence={"success_share": share, "frames": sum(map(len, labels))},
             fix="record more successes, with steps_after_success=15",
         )
 
@@ -101,6 +104,7 @@ def unpaid_success(d: Dataset) -> Iterator[Finding]:
             f"{unpaid.sum()} of {ends.sum()} successful episodes lack their reward of {reward_rule.success_value:g}",
             where=f"{d.episodes(d.episode[unpaid])}, column next.reward",
             fix="the rewards are lost or of another rule: convert or record again",
+            evidence={"unpaid": int(unpaid.sum()), "successful_episodes": int(ends.sum())},
         )
     elif reward_rule.source != "classifier" and not np.any(pays_success(reward, reward_rule)):
         ends_in = [i for i, (a, b) in enumerate(d.bounds) if b - a > 1 and settle(success[a:b], reward_rule).success]
@@ -109,6 +113,7 @@ def unpaid_success(d: Dataset) -> Iterator[Finding]:
                 f"success holds in {len(ends_in)} episodes by their labels, and no step of it is rewarded",
                 where=f"{d.episodes(ends_in)}, columns success and next.reward",
                 fix="labels were added without their rewards: hiltk label rewards=rule, or record again",
+                evidence={"unpaid": len(ends_in)},
             )
 
 
@@ -120,19 +125,19 @@ def flicker_pays(all_: Subjects) -> Iterator[Finding]:
     Cause:    every positive frame was rewarded, so flicker beat finishing; or a step is rewarded.
     Detected: the best return of a policy that decides in every frame whether success shows, by dynamic programming over
               the reward rule (hold, earliest step, values, time-outs), against the return of finishing at once.
-              Discount: the learner's, or 0.97. hiltk's rule pays success once, so this comes down to step_value above
-              (1 - discount) * success_value.
+              Discount: the learner's, or {SacConf.discount:g}. hiltk's rule pays success once, so this comes down to
+              step_value above (1 - discount) * success_value.
               - more than finishing at once [steps_pay]
               - as much without ever finishing [waiting_pays_as_much]
     Fix:      reward.step_value=0 or below it.
     Source:   devlog 072.
     """
-    discount = float((all_.config.get("agent") or {}).get("discount") or 0.97)
+    discount = float((all_.config.get("agent") or {}).get("discount") or SacConf.discount)
     specs = [("the environment", all_.target)] if all_.target else [(d.name, d.spec) for d in all_.datasets]
     for name, spec in specs:
         if spec is None or spec.reward.source == "env":
             continue
-        seconds = float((all_.config.get("task") or {}).get("time_limit_s") or TIME_LIMIT_S)
+        seconds = float((all_.config.get("task") or {}).get("time_limit_s") or TaskConf.time_limit_s)
         best = payoff(spec.reward, discount, max(1, round(seconds * spec.fps)))
         if best.hackable:
             yield Finding(
@@ -141,6 +146,7 @@ def flicker_pays(all_: Subjects) -> Iterator[Finding]:
                 where=f"reward.step_value={spec.reward.step_value:g}, success_value={spec.reward.success_value:g}, "
                 f"timeout={spec.reward.timeout} of {name}, discount {discount:g}",
                 fix="reward.step_value=0, or a small penalty such as -0.05",
+                evidence={"finishing": best.finishing, "never_finishing": best.flickering, "best": best.best},
             )
 
 
@@ -169,12 +175,14 @@ def foreign_rewards(d: Dataset) -> Iterator[Finding]:
             f"e.g. {float(reward[other][0]):g}",
             where=f"{d.episodes(np.unique(d.episode[other]))}, column next.reward",
             fix="these episodes follow another rule: convert or record them again",
+            evidence={"rewards": int(other.sum())},
         )
     elif len(often) and reward_rule.success_value != reward_rule.step_value:
         yield Finding(
             f"success is rewarded more than once in {len(often)} episodes",
             where=f"{d.episodes(often)}, column next.reward",
             fix="reward it once, when it has held",
+            evidence={"episodes": len(often)},
         )
 
 
@@ -184,8 +192,8 @@ def idle_end(d: Dataset) -> Iterator[Finding]:
 
     Symptom:  a policy that stops half-way and waits; a classifier trained on the resting pose.
     Cause:    recording went on after the task was done: 5 of 20 seconds.
-    Detected: - the rows after the last one in which the arm or the jaws move (0.2 degrees, 1 of 100) or are told to
-                (0.05) make over 20 % of all rows, over the whole dataset [idle_tail]
+    Detected: - the rows after the last one in which the arm or the jaws move ({NOISE_DEG:g} degrees, 1 of 100) or are
+                told to ({IDLE_ACTION:g}) make over {IDLE_END:%} of all rows, over the whole dataset [idle_tail]
     Fix:      end episodes on success (hiltk record does), or drop the tail.
     Source:   devlogs 008 and 061.
     """
@@ -195,11 +203,12 @@ def idle_end(d: Dataset) -> Iterator[Finding]:
     if d.ee_deltas:
         busy |= (np.abs(np.nan_to_num(d.action)).max(1) > IDLE_ACTION) & d.moves
     idle = sum(_after_last(busy[a : b - 1]) for a, b in d.bounds)
-    if idle > MOST_IDLE * len(d):
+    if idle > IDLE_END * len(d):
         yield Finding(
             f"{idle / len(d):.0%} of all frames come after the arm's last motion",
             where=f"{len(d.bounds)} episodes of {len(d) / len(d.bounds):.0f} frames on average",
             fix="stop recording at success, or cut the tails",
+            evidence={"idle_share": idle / len(d)},
         )
 
 
@@ -239,6 +248,7 @@ def shifted_labels(d: Dataset) -> Iterator[Finding]:
             f"in {wrong.sum()} of {len(wrong)} rewarded episodes the labels do not hold when the reward is given",
             where=f"{d.episodes(d.episode[rewarded][wrong])}, columns success and next.reward",
             fix="labels and rewards are shifted against each other: label again",
+            evidence={"wrong": int(wrong.sum()), "rewarded_episodes": len(wrong)},
         )
 
 
@@ -249,12 +259,12 @@ def blind_classifier(all_: Subjects) -> Iterator[Finding]:
     Symptom:  success is never, or always, detected while training; offline its figures were fine.
     Cause:    images made differently from its training set (crop, normalisation), another lamp or camera, a classifier
               of another task.
-    Detected: up to 60 labelled frames of success and of failure from each dataset that has 10 of both, through the
-              classifier's own live function, at its own threshold.
-              - under 50 % of successes recognised is a warning [a_classifier_that_misses_most]
-              - under 20 % is an error [a_classifier_that_never_fires, a_classifier_on_negatives]
-              - over 20 % of failures called success is a warning [a_classifier_that_fires_often]
-              - over 50 % is an error [a_classifier_that_always_fires]
+    Detected: up to {SAMPLE} labelled frames of success and of failure from each dataset that has {LEAST_SAMPLE} of
+              both, through the classifier's own live function, at its own threshold.
+              - under {RECALL.alarm:%} of successes recognised is a warning [a_classifier_that_misses_most]
+              - under {RECALL.spoilt:%} is an error [a_classifier_that_never_fires, a_classifier_on_negatives]
+              - over {FALSE.alarm:%} of failures called success is a warning [a_classifier_that_fires_often]
+              - over {FALSE.spoilt:%} is an error [a_classifier_that_always_fires]
     Fix:      train the classifier on frames like these as well; see that both are of the same task.
     Source:   devlogs 074, 075, 082 and 084.
     """
@@ -267,13 +277,14 @@ def blind_classifier(all_: Subjects) -> Iterator[Finding]:
             if scored is None:
                 continue
             recall, false = scored
-            if recall < 0.5 or false > 0.2:
+            if recall < RECALL.alarm or false > FALSE.alarm:
                 yield Finding(
                     f"{classifier.name} recognises {recall:.0%} of the successes and takes {false:.0%} of the failures "
                     "for success",
                     where=f"labelled frames of {d.name}",
+                    evidence={"recall": recall, "false_share": false},
                     fix="train it on frames like these too (datasets=[...]), or use the one made for them",
-                    severity=Severity.error if recall < 0.2 or false > 0.5 else Severity.warning,
+                    severity=Severity.error if recall < RECALL.spoilt or false > FALSE.spoilt else Severity.warning,
                     subject=classifier.name,
                 )
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
+from string import Formatter
 from typing import Any
 
 from hiltk.findings import Finding, Severity
@@ -42,6 +43,14 @@ class Clause:
 _SHOWN_BY = re.compile(r"\s+\[(\w+(?:,\s+\w+)*)\]$", re.M)
 
 Check = Callable[[Any], Iterable[Finding]]
+
+
+class _Thresholds(Formatter):
+    """Fills in thresholds where a docstring names them, from the rule's own module: ``{LEAST_PATH_DEG:g} degrees``."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        """``:%`` writes a share as ``20 %``."""
+        return f"{100 * value:g} %" if format_spec == "%" else str(super().format_field(value, format_spec))
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,8 @@ class Rule:
 
     @property
     def _doc(self) -> str:
-        return inspect.cleandoc(self.check.__doc__ or "")
+        doc = inspect.cleandoc(self.check.__doc__ or "")
+        return _Thresholds().vformat(doc, (), getattr(self.check, "__globals__", {}))
 
     def apply(self, subject: Any) -> Iterator[Finding]:
         """What the rule has to say of a subject, marked with whose word it is."""

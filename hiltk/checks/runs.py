@@ -135,6 +135,7 @@ def false_statistics(d: Dataset) -> Iterator[Finding]:
                 f"{high[i]:.4g} is given as {np.ravel(said['min'])[i]:.4g} to {np.ravel(said['max'])[i]:.4g}",
                 where=f"meta/stats.json, dimension {i}",
                 fix="recompute the statistics: hiltk stats",
+                evidence={"dimensions": int(off.sum()), "low": float(low[i]), "high": float(high[i])},
             )
 
 
@@ -228,6 +229,7 @@ def episodes_twice(all_: Subjects) -> Iterator[Finding]:
             f"{len(numbers)} of its episodes are also {'there a second time' if name == first else 'in ' + first}",
             where=names[name].episodes(numbers),
             fix="name each episode once: the merged dataset or its parts, not both",
+            evidence={"episodes": len(numbers)},
             severity=Severity.warning if name == first else Severity.error,
             subject=name,
         )
@@ -241,8 +243,8 @@ def slow_loop(d: Dataset) -> Iterator[Finding]:
     Cause:    cameras that block for 30 to 66 ms each, a disk that is busy.
     Detected: by the timestamps inside episodes. (LeRobot's recorder writes ideal timestamps; then only velocities can
               tell.)
-              - below 90 % of fps on average [late_frames]
-              - over 5 % of the frames more than 1.5 periods after the last [some_late_frames]
+              - below {LEAST_RATE:%} of fps on average [late_frames]
+              - over 5 % of the frames more than {GAP:g} periods after the last [some_late_frames]
     Fix:      lower fps or the cameras' resolution until the loop keeps up.
     Source:   vla-010.
     """
@@ -257,5 +259,6 @@ def slow_loop(d: Dataset) -> Iterator[Finding]:
         yield Finding(
             f"frames come at {rate * d.files.fps:.1f} Hz instead of {d.files.fps:g}; {gaps:.0%} are late",
             where="column timestamp",
+            evidence={"hz": float(rate * d.files.fps), "late_share": gaps},
             fix="lower fps or the cameras' resolution until the loop keeps up",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import isfinite
 from typing import Any
 
 from rich.console import Console
@@ -112,6 +113,7 @@ def as_data(report: Report) -> dict[str, Any]:
                 "message": f.what,
                 "where": f.where,
                 "fix": f.fix,
+                "evidence": {name: float(value) for name, value in f.evidence.items() if isfinite(value)},
             }
             for f in report.findings
         ],

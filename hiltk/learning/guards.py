@@ -79,6 +79,7 @@ class Guards:
             "domain shift, or the policy has forgotten",
             fix="check light, cameras and reset first; the folder best/ of this policy holds the weights of its best "
             "time",
+            evidence={"best": self._best, "now": now},
         )
 
 
@@ -100,6 +101,7 @@ def q_bound(rows: Rows, expected: Expected) -> Finding | None:
         what=f"Q is {outside[-1]:.3g}, but returns lie between {expected.q_low:.3g} and {expected.q_high:.3g}: the "
         "critics overestimate, and the policy follows them",
         fix="agent.clip_target=true, more critics (agent=rlpd) or a lower utd; see that no success is rewarded twice",
+        evidence={"q": outside[-1], "q_low": expected.q_low, "q_high": expected.q_high},
     )
 
 
@@ -115,6 +117,7 @@ def critic_loss(rows: Rows, expected: Expected) -> Finding | None:
         "critics diverge",
         fix="lower agent.lr or agent.tau; look for rewards of different scale in demos and online "
         "(reward.success_value)",
+        evidence={"critic_loss": jump[0], "median": jump[1]},
     )
 
 
@@ -128,6 +131,7 @@ def gradient(rows: Rows, expected: Expected) -> Finding | None:
                 what=f"the norm of the {key.removesuffix('_gradient')}'s gradient is {jump[0]:.3g}, "
                 f"{jump[0] / jump[1]:.0f} times its median",
                 fix="lower agent.lr; see whether the observations changed (a camera, a unit)",
+                evidence={key: jump[0], "median": jump[1]},
             )
     return None
 
@@ -142,6 +146,7 @@ def saturation(rows: Rows, expected: Expected) -> Finding | None:
         what=f"{values[-1]:.0%} of the policy's actions are at their limit: tanh passes no gradient there, it cannot "
         "leave",
         fix="check the action scale of the demonstrations; raise agent.temperature; bc-pretrain with loss=mean",
+        evidence={"saturation": values[-1]},
     )
 
 
@@ -155,6 +160,7 @@ def alpha_low(rows: Rows, expected: Expected) -> Finding | None:
         what=f"alpha is {alphas[-1]:.4f} and actions average {sizes[-1]:.2f} of full size: the arm hardly moves and no "
         "longer explores",
         fix="agent.target_entropy=null (half the action dimensions), or a higher one; a higher agent.temperature",
+        evidence={"alpha": alphas[-1], "action_size": sizes[-1]},
     )
 
 
@@ -168,6 +174,7 @@ def positive_rate(rows: Rows, expected: Expected) -> Finding | None:
         what=f"{fmean(values):.2%} of the transitions learned from carry a reward: critics see almost no reward",
         fix="more demonstrations that end in success, earlier corrections, or a reward classifier that recognises "
         "success",
+        evidence={"positive_share": fmean(values)},
     )
 
 
@@ -184,6 +191,7 @@ def update_ratio(rows: Rows, expected: Expected) -> Finding | None:
         code="update_ratio",
         what=f"{median(values):.2g} updates per environment step instead of {expected.utd:.2g}",
         fix="the learner does not keep up, or runs ahead: lower utd or batch_size, or use a faster device",
+        evidence={"utd": median(values), "utd_configured": expected.utd},
     )
 
 
@@ -197,6 +205,7 @@ def human_share(rows: Rows, expected: Expected) -> Finding | None:
         what=f"{fmean(values):.0%} of each batch is human, {expected.human_share:.0%} is configured: demonstrations or "
         "corrections are missing",
         fix="check demos= and that corrections are recorded as such",
+        evidence={"demo_share": fmean(values), "human_share": expected.human_share},
     )
 
 
@@ -207,9 +216,10 @@ def long_interventions(rows: Rows, expected: Expected) -> Finding | None:
         return None
     return Finding(
         code="long_interventions",
-        what=f"the human made {values[-1]:.0%} of the steps, over half for three episodes running: critics credit the "
-        "policy with what the human did, and it never sees its own mistakes through",
+        what=f"the human made {values[-1]:.0%} of the steps, over {limits.TAKEN_OVER.alarm:.0%} for three episodes "
+        "running: critics credit the policy with what the human did, and it never sees its own mistakes through",
         fix="correct briefly, then let go (intervention=brief); if the policy is helpless, bc-pretrain first",
+        evidence={"intervention_rate": values[-1]},
     )
 
 
@@ -227,6 +237,7 @@ def imitation_inert(rows: Rows, expected: Expected) -> Finding | None:
         what=f"the imitation term has weight {weights[-1]:.2g} and no transition to imitate",
         fix="give demos= or corrections; with agent.imitation_filter the critics may prefer the policy: then it has "
         "done its work",
+        evidence={"imitation_weight": weights[-1]},
     )
 
 

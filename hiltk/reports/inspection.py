@@ -11,15 +11,15 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
+from hiltk.data.repair import BROKEN_SHARE, ZERO_BELOW
 from hiltk.data.survey import Contents, brightness, evenly, sampled_frames
-from hiltk.limits import SHOWS_SUCCESS
+from hiltk.limits import IDLE_END, SHOWS_SUCCESS
 from hiltk.reports.curation import FAILURE, INTERVENTION, MOST_STRIPS, SUCCESS, bare, draw_strip
 from hiltk.reports.figures import COLORS
 from hiltk.reports.page import Cell, Section, Table
 from hiltk.reports.page import Figure as Picture
 from hiltk.spec import IMAGE_PREFIX
 
-IDLE_END = 0.2  # of an episode idle at its end is worth a word (failures.md E9)
 DRIFT = 0.15  # of the mean brightness (D10)
 MOST_ROWS = 200  # episodes in the page's table; all are in table.csv
 
@@ -44,8 +44,8 @@ def facts(contents: Contents, episodes: pd.DataFrame, states: pd.DataFrame, acti
     found += [
         f"{row.name}: {_percent(row.at_limit)} of the actions at the limit." for row in clipped.itertuples(index=False)
     ]
-    zero = float((np.abs(contents.action[contents.acts]) < 1e-6).all(1).mean()) if contents.acts.any() else 0.0
-    if zero > 0.2:
+    zero = float((np.abs(contents.action[contents.acts]) < ZERO_BELOW).all(1).mean()) if contents.acts.any() else 0.0
+    if zero > BROKEN_SHARE:
         found.append(
             f"{_percent(zero)} of the actions are zero in every dimension: `hiltk fix-actions` rebuilds lost ones."
         )
@@ -79,7 +79,7 @@ def _idle(episodes: pd.DataFrame) -> list[str]:
     share = float(np.average(episodes.idle, weights=episodes.frames))
     late = episodes.episode[episodes.idle_at_end > IDLE_END].tolist()
     text = f"The arm stands still in {_percent(share)} of the steps."
-    tail = f" In {len(late)} episodes it does for the last fifth or more: {_listed(late)}." if late else ""
+    tail = f" In {len(late)} episodes it does at the end, for over {IDLE_END:.0%}: {_listed(late)}." if late else ""
     return [text + tail]
 
 

@@ -117,6 +117,18 @@ def test_findings_by_artifact(broken: Path, dataset_dir: Callable[..., Path]) ->
     assert [f["code"] for f in data["findings"]] == ["ACT001"] and data["errors"] == 1
 
 
+def test_findings_carry_their_numbers(broken: Path) -> None:
+    report = examine(gather([resolve(str(broken), "datasets")]), select=["ACT001"])
+    (found,) = show.as_data(report)["findings"]
+    assert found["evidence"] == {"silent_share": 1.0, "episodes": 3.0}
+
+
+def test_an_explanation_states_the_thresholds_that_are_asked_for() -> None:
+    assert "over 20 % of the arm's motion" in " ".join(find("ACT001").explanation.split())
+    assert "above 0.5" in find("LRN004").clauses[0].text
+    assert not [code for code, rule in RULES.items() if "{" in rule.explanation]
+
+
 def test_nan_is_named_not_a_crash(dataset_dir: Callable[..., Path], make_episode: Callable[..., Episode]) -> None:
     from hiltk.data.lerobot_files import LeRobotFiles
     from hiltk.data.rewrite import replace_columns

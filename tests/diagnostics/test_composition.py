@@ -7,7 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hiltk.diagnostics.composition import composition, silent_share, still_dimensions, timed_out
+from hiltk.diagnostics.composition import (
+    at_limit_share,
+    composition,
+    false_successes,
+    rewarded_share,
+    silent_share,
+    still_dimensions,
+    still_share,
+    timed_out,
+    timed_out_share,
+)
 from hiltk.diagnostics.experience import Experience, of_episodes
 from hiltk.spec import STATE_KEY, RewardSpec, Spec
 from tests.conftest import build_episode
@@ -72,8 +82,23 @@ def test_dimensions_that_stand_still() -> None:
     assert np.flatnonzero(~alive).tolist() == [3]
     assert np.flatnonzero(dead).tolist() == [0, 1] and np.flatnonzero(narrow).tolist() == [17]
     assert not still_dimensions(of(), online, spec)[1].any()
+    assert still_share(demos, online, spec) == pytest.approx(3 / 17)
+    online.state[:] = 7.0  # nothing moves, whatever is asked for
+    assert still_share(demos, online, spec) == 1 and still_share(demos, moving(0, 1, 0.0), spec) == 0
 
 
 def test_time_outs_that_are_terminal() -> None:
     online = of(online_episode("ppp", success=True), online_episode("ppp"), online_episode("ppp", terminal=True))
     assert np.flatnonzero(timed_out(online, SPEC)).tolist() == [8]
+    assert timed_out_share(online, SPEC) == pytest.approx(1 / 3) and timed_out_share(of(), SPEC) == 0
+
+
+def test_shares_of_episodes_and_steps() -> None:
+    online = of(online_episode("ppp", success=True), online_episode("pppp", success=True), online_episode("ppp"))
+    assert rewarded_share([online, of(online_episode("ppp"))], SPEC) == pytest.approx(2 / 4)
+    assert rewarded_share([of()], SPEC) == at_limit_share([of()]) == 0
+    blind = replace(online, shown=online.shown & (online.episode != 1))
+    assert false_successes(online, SPEC) == (0, 2) and false_successes(blind, SPEC) == (1, 2)
+    action = np.zeros_like(online.action)
+    action[:4, 1], action[4:, 3] = -0.96, 1.0  # the gripper does not count
+    assert at_limit_share([replace(online, action=action)]) == pytest.approx(0.4)

@@ -60,7 +60,8 @@ def test_a_guard_trips_after_its_episodes_and_speaks_once(
     assert code not in [f.code for f in run(*[change] * (episodes - 1))]
     found = run(*[change] * (episodes + 5))
     assert [f.code for f in found] == [code]
-    assert says in found[0].what and found[0].fix
+    assert says in found[0].what and found[0].fix and all(map(math.isfinite, found[0].evidence.values()))
+    assert found[0].evidence
 
 
 def test_success_that_falls_is_a_regression() -> None:
