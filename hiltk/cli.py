@@ -151,10 +151,14 @@ def _command_class(verb: Verb) -> type[TyperCommand]:
     """A command whose help is made when it is asked for."""
 
     class Command(TyperCommand):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            ctx.meta["words"] = list(args)
+            return super().parse_args(ctx, args)
+
         def format_help(self, ctx: Any, formatter: Any) -> None:  # of the click inside Typer
             from hiltk.configuring.help import help_text
 
-            self.help = help_text(verb)
+            self.help = help_text(verb, ctx.meta.get("words", ()))
             super().format_help(ctx, formatter)
 
     return Command

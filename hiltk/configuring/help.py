@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hiltk.config.commands import COMMANDS
@@ -25,24 +25,30 @@ More
   --hydra-help         everything else Hydra offers"""
 
 
-def help_text(verb: Verb) -> str:
-    """Help as Typer formats it: paragraphs that open with ``\\b`` keep their line breaks, those with columns."""
+def help_text(verb: Verb, typed: Sequence[str] = ()) -> str:
+    """Help as Typer formats it: paragraphs that open with ``\\b`` keep their line breaks, those with columns.
+
+    Args:
+        typed: what else was; of each group the option that they choose is shown.
+    """
     about = header(verb.config)
     commands = [line for line in about if line.startswith("hiltk ")]
     words = [line for line in about[1:] if line not in commands]
     sections = [
         *"\n".join(words).strip().split("\n\n"),
         "\n".join(["Examples", *(f"  {c}" for c in commands)]),
-        *("\n".join([heading, *lines]) for heading, lines in tables(verb)),
+        *("\n".join([heading, *lines]) for heading, lines in tables(verb, typed)),
         MECHANICS,
     ]
     text = "\n\n".join("\b\n" + s if "  " in s else s.replace("\n", " ") for s in sections)
     return text.replace("[", "\\[")
 
 
-def tables(verb: Verb) -> Iterator[tuple[str, list[str]]]:
-    """Heading and lines of the verb's own settings, then of each group with the option the verb takes by itself."""
-    options = chosen_options(verb.config)
+def tables(verb: Verb, typed: Sequence[str] = ()) -> Iterator[tuple[str, list[str]]]:
+    """Heading and lines of the verb's own settings, then of each group with its own option or the one typed."""
+    options, known = chosen_options(verb.config), groups()
+    pairs = [word.partition("=") for word in typed]
+    options |= {group: name for group, _, name in pairs if group in options and name in known[group]}
     read = {group: option(group, name) for group, name in options.items()}
     schemas = {group: SCHEMAS[group][schema] for group, (schema, _) in read.items()}
     values: dict[str, Any] = {

@@ -61,3 +61,11 @@ def test_a_setting_that_must_be_given_says_so() -> None:
         "device",
         "root",
     ]
+
+
+def test_help_lists_the_settings_of_the_options_that_were_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_itself = shown("train", monkeypatch)
+    typed = shown("train agent=drqv2 env=gymnasium task=nonsense", monkeypatch)
+    assert "agent.noise=" not in by_itself and "agent.temperature=" in by_itself
+    assert "agent.noise=" in typed and "agent.temperature=" not in typed and "agent=drqv2" in typed
+    assert "env.jitter" not in typed and "task=lift" in typed
