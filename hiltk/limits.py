@@ -39,7 +39,7 @@ def ramp(value: float, sound: float, spoilt: float) -> float:
 
 
 def beyond(q: Any, low: float, high: float) -> Any:
-    """How far values lie outside the returns that a reward rule can pay, in parts of their range; 0 inside."""
+    """How far values lie outside the returns that a reward rule allows, in parts of their range; 0 inside."""
     return np.maximum(np.maximum(q - high, low - q), 0.0) / max(high - low, 1e-12)
 
 
@@ -69,7 +69,7 @@ Q_BEYOND = Limit(sound=0.1, alarm=0.1, spoilt=1.0)  # mean value beyond the poss
 Q_PEAK_BEYOND = 0.5  # the same of the largest value of a batch, which errs further
 POSITIVE = Limit(sound=0.01, alarm=0.01, spoilt=0.0)  # share of the transitions learned from that carry a reward
 # Share of a dataset's frames that show success, below which a classifier starves (REW001, devlog 058). More than
-# POSITIVE: success is paid once and then still shows.
+# POSITIVE: success is rewarded once and then still shows.
 SHOWS_SUCCESS = 0.02
 
 # ---------------------------------------------------------------- humans

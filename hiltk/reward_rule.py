@@ -1,8 +1,8 @@
-"""The reward rule: when an episode has succeeded, what it pays, how it ends, and whether that was right.
+"""The reward rule: when an episode has succeeded, its rewards, how it ends, and whether that was right.
 
 The environment applies it step by step (`hiltk.envs.rewards.SuccessRule`); labels, recordings from elsewhere, training
-of the success classifier and previews apply it to whole episodes. Both go through `Hold`, `payments` and `end`, so that
-a recording replayed is paid and ended as it was live.
+of the success classifier and previews apply it to whole episodes. Both go through `Hold`, `step_reward` and `end`, so
+that a recording replayed is rewarded and ended as it was live.
 
 Frames count from 0: frame 0 is the observation of `reset`, frame t follows step t, so that T steps have T+1 frames.
 """
@@ -93,7 +93,7 @@ def run_lengths(positive: np.ndarray) -> np.ndarray:
     return np.array(runs, int)
 
 
-# ---------------------------------------------------------------- what it pays, and how it ends
+# ---------------------------------------------------------------- its rewards, and how it ends
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Settled:
     Attributes:
         steps: until its end.
         success: whether it ended in success.
-        rewards: (T,) float32; nothing is paid after the end.
+        rewards: (T,) float32; 0 after the end.
         terminated, truncated: at the end.
     """
 
@@ -115,7 +115,7 @@ class Settled:
 
 
 def settle(shown: np.ndarray, rule: RewardSpec) -> Settled:
-    """Pay and end a recording by what its frames show.
+    """Reward and end a recording by what its frames show.
 
     Nothing can confirm the last frame of a recording, so there one positive frame is enough, as where an environment
     ends by itself. Without success the recording was cut off, as by the time limit.
@@ -127,19 +127,19 @@ def settle(shown: np.ndarray, rule: RewardSpec) -> Settled:
     success_at = first_hold(shown, rule.hold_steps, rule.min_steps, confirm_last=True)
     steps, success = success_at or last, success_at is not None
     rewards = np.zeros(last, np.float32)
-    rewards[:steps] = payments(steps, rule, success=success)
+    rewards[:steps] = episode_rewards(steps, rule, success=success)
     return Settled(steps, success, rewards, *end(rule, over=success, timeout=not success))
 
 
-def payment(rule: RewardSpec, *, success: bool) -> float:
-    """What one step pays: success once, at the step that declares it; every other step alike, positive or not."""
+def step_reward(rule: RewardSpec, *, success: bool) -> float:
+    """Reward of one step: of success once, at the step that declares it; of every other alike, positive or not."""
     return rule.success_value if success else rule.step_value
 
 
-def payments(steps: int, rule: RewardSpec, *, success: bool) -> np.ndarray:
+def episode_rewards(steps: int, rule: RewardSpec, *, success: bool) -> np.ndarray:
     """Rewards (T,) float32 of an episode up to its end, which is a success or not."""
-    rewards = np.full(steps, payment(rule, success=False), np.float32)
-    rewards[-1:] = payment(rule, success=success)
+    rewards = np.full(steps, step_reward(rule, success=False), np.float32)
+    rewards[-1:] = step_reward(rule, success=success)
     return rewards
 
 
@@ -154,8 +154,8 @@ def end(rule: RewardSpec, *, over: bool, timeout: bool) -> tuple[bool, bool]:
     return (True, False) if timeout and rule.timeout == "terminal" else (bool(over), timeout)
 
 
-def pays_success(reward: Any, rule: RewardSpec, *, discount: float = 1.0, steps: int = 1) -> Any:
-    """Whether a reward, a number or an array, holds more than ordinary steps pay.
+def is_success_reward(reward: Any, rule: RewardSpec, *, discount: float = 1.0, steps: int = 1) -> Any:
+    """Whether a reward, a number or an array, is more than that of ordinary steps.
 
     Of an environment's own reward nothing is known but its sign.
 
@@ -173,9 +173,9 @@ def pays_success(reward: Any, rule: RewardSpec, *, discount: float = 1.0, steps:
 
 
 def q_bounds(reward: RewardSpec, discount: float, horizon: int) -> tuple[float, float]:
-    """The lowest and highest discounted return the reward rule can pay from any state.
+    """The lowest and highest discounted return that the reward rule allows from any state.
 
-    Success after k more steps pays k times ``step_value``, then ``success_value`` and ends the episode; failure pays
+    Success after k more steps gives k times ``step_value``, then ``success_value`` and ends the episode; failure gives
     ``step_value`` to the time-out, or for ever where values bootstrap through it. Each is monotone in k, so the ends
     decide. The entropy bonus is left out: it is not backed up by default. Of an environment's own reward nothing is
     known, so there is no bound.
@@ -224,7 +224,7 @@ def check_rule(rule: RewardSpec) -> None:
         raise ConfigError(SAID.get(key, what), where=f"{key}={getattr(rule, key.removeprefix('reward.'))}")
     if rule.source != "env" and rule.success_value <= rule.step_value:
         raise ConfigError(
-            "success must pay more than an ordinary step",
+            "success must be rewarded more than an ordinary step",
             where=f"reward.success_value={rule.success_value}, reward.step_value={rule.step_value}",
         )
 

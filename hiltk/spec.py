@@ -117,7 +117,7 @@ class ImageSpec:
 
 @dataclass
 class RewardSpec:
-    """The reward rule: who judges success, for how long it must hold, what it pays, and what a time-out means."""
+    """The reward rule: who judges success, for how long it must hold, the rewards, and what a time-out means."""
 
     source: str = "predicate"  # predicate | classifier | env
     classifier: str = ""  # fingerprint of the classifier artifact

@@ -24,8 +24,8 @@ from hiltk.reward_rule import (
     Verdict,
     check_rule,
     first_hold,
+    is_success_reward,
     judge_episode,
-    pays_success,
     settle,
     summarise,
     wilson,
@@ -285,14 +285,14 @@ def test_the_truth_knows_no_earliest_step() -> None:
     ],
 )
 def test_what_pays_success(rule: RewardSpec, rewards: list[float], paid_for: list[bool]) -> None:
-    assert pays_success(np.array(rewards, np.float32), rule).tolist() == paid_for
+    assert is_success_reward(np.array(rewards, np.float32), rule).tolist() == paid_for
 
 
 def test_success_in_a_reward_summed_over_steps() -> None:
     """Three steps of 0.01 make 0.0297 at most, success at the third of them 1.01."""
     rule = RewardSpec(step_value=0.01)
     sums = np.array([0.01, 0.01 + 0.0099 + 0.009801, 0.01 + 0.0099 + 0.9801], np.float32)
-    assert pays_success(sums, rule, discount=0.99, steps=3).tolist() == [False, False, True]
+    assert is_success_reward(sums, rule, discount=0.99, steps=3).tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize("key", ["success_value", "step_value"])

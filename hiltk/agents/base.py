@@ -42,7 +42,7 @@ class Agent(ABC):
         policy: what is learned; trained in place.
         conf: hyper-parameters.
         reward: the reward rule, for the range Q can have.
-        horizon: longest episode in steps; bounds Q when every step pays.
+        horizon: longest episode in steps; bounds Q where every step is rewarded.
 
     Attributes:
         arm: action dimensions that the critics judge; the others are learned apart.

@@ -55,7 +55,7 @@ class SacAgent(Agent):
         self.log_alpha = torch.tensor(math.log(conf.temperature), device=policy.device, requires_grad=True)
         self.target_entropy = -actions / 2 if conf.target_entropy is None else conf.target_entropy
         self.needs_returns = conf.mc_floor
-        # At worst the gripper is moved, and pays, at every step.
+        # At worst the gripper is moved, at its cost, at every step.
         steps = longest_wait(reward, horizon)
         self.gripper_low = self.q_low - discounted_sum(conf.gripper_penalty, conf.discount, steps)
         # One optimizer owns the torso: the critic's. The actor sees its features detached.

@@ -1,4 +1,4 @@
-"""ACT: actions that say something else than what the arm did."""
+"""ACT: actions that contradict the arm's motion."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from hiltk.arm.units import ARM_JOINTS
 from hiltk.checks.rule import rule
-from hiltk.checks.subject import Dataset
+from hiltk.checks.subject import DatasetSubject
 from hiltk.data.repair import BROKEN_SHARE, LEAST_PATH_DEG, NOISE_DEG, asks_for_nothing, last_rows
 from hiltk.findings import Finding, Severity
 from hiltk.spec import Semantics
@@ -25,7 +25,7 @@ LEARNS_ACTIONS = ("bc-pretrain", "train")  # what writes a dataset is added by `
 FIX_ACTIONS = "hiltk fix-actions rebuilds them from the joints"
 
 
-def silent_motion(d: Dataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def silent_motion(d: DatasetSubject, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Per episode (E,): degrees moved in ``rows``, and how many of these under a zero or missing action."""
     if d.step_deg is None or not d.action.shape[1]:
         return None
@@ -36,7 +36,7 @@ def silent_motion(d: Dataset, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 @rule("ACT001", covers=("A1",), steps=LEARNS_ACTIONS)
-def zero_actions(d: Dataset) -> Iterator[Finding]:
+def zero_actions(d: DatasetSubject) -> Iterator[Finding]:
     """Actions are zero while the arm moves.
 
     Symptom:  the policy shakes and goes nowhere; critic losses in the tens of thousands; "action stats: min 0, max 0".
@@ -64,7 +64,7 @@ def zero_actions(d: Dataset) -> Iterator[Finding]:
 
 
 @rule("ACT002", covers=("A2",), steps=LEARNS_ACTIONS)
-def zero_interventions(d: Dataset) -> Iterator[Finding]:
+def zero_interventions(d: DatasetSubject) -> Iterator[Finding]:
     """Corrections by a human are zero while the arm moves.
 
     Symptom:  the policy learns that a human does nothing; it stops whenever somebody would have helped.
@@ -87,8 +87,8 @@ def zero_interventions(d: Dataset) -> Iterator[Finding]:
 
 
 @rule("ACT003", covers=("A3",), steps=LEARNS_ACTIONS)
-def impossible_actions(d: Dataset) -> Iterator[Finding]:
-    """Actions that nothing could execute: outside their range, not a number, or at an episode's end.
+def impossible_actions(d: DatasetSubject) -> Iterator[Finding]:
+    """Invalid actions: outside their range, not a number, or in an episode's last row.
 
     Symptom:  one frame per episode with actions of 90 among actions below 1; losses with regular spikes.
     Cause:    the last frame keeps the recorder's raw joint command, or has no action and is used all the same.
@@ -96,7 +96,7 @@ def impossible_actions(d: Dataset) -> Iterator[Finding]:
               - NaN where the action counts as valid [an_action_that_is_no_number]
               - the last row of an episode marked valid [last_frames_count_as_actions]
               - the last row of an episode not marked as an end [ends_are_not_marked]
-    Fix:      hiltk fix-actions masks last rows; drop episodes with values from elsewhere.
+    Fix:      hiltk fix-actions masks last rows; drop episodes with values out of range.
     Source:   devlogs 027 and 044.
     """
     if d.spec is None or d.action.shape[1] != len(d.spec.action.dims):
@@ -126,30 +126,31 @@ def impossible_actions(d: Dataset) -> Iterator[Finding]:
         )
 
 
-def direction(asked: np.ndarray, got: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Angle in degrees by which what happened is turned against what was asked for, and how well that fits.
+def direction(norms: np.ndarray, products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Angle in degrees from commanded displacements a to achieved ones b, and their correlation once rotated by it.
 
     Args:
-        asked, got: sums over the rows of (a.a, b.b) are needed, so both are given as (..., 3): dot, cross and norms.
+        norms: (..., 2) a.a and b.b, summed over the rows.
+        products: (..., 2) a.b and a x b, summed over the rows.
     """
-    dot, cross = got[..., 0], got[..., 1]
-    fit = np.hypot(dot, cross) / np.maximum(np.sqrt(asked[..., 0] * asked[..., 1]), 1e-12)
+    dot, cross = products[..., 0], products[..., 1]
+    fit = np.hypot(dot, cross) / np.maximum(np.sqrt(norms[..., 0] * norms[..., 1]), 1e-12)
     return np.degrees(np.arctan2(cross, dot)), fit
 
 
 @rule("ACT004", covers=("A4",), steps=LEARNS_ACTIONS)
-def turned_actions(d: Dataset) -> Iterator[Finding]:
-    """Actions point elsewhere than the arm goes.
+def rotated_actions(d: DatasetSubject) -> Iterator[Finding]:
+    """Actions point in another direction than the arm moves.
 
     Symptom:  the arm drifts to the right when the cube is ahead; policies from the simulator fail on the arm.
     Cause:    actions in another frame: one simulator faces -y, the arm and hiltk face +x; half of a dataset
               transformed, half not; actions shuffled against their states.
-    Detected: horizontal displacements by forward kinematics against the stored ones. Sound recordings fit with 0.85 or
-              more.
-              - the angle between them in an episode is more than {MOST_YAW_DEG:g} degrees with a fit above
-                {LEAST_FIT:g}: another frame [simulator_frame, half_in_another_frame]
-              - over the whole dataset they fit below {LEAST_FIT:g} at the best delay of 0 to 2 frames: they have
-                nothing to do with each other [shuffled]
+    Detected: horizontal displacements by forward kinematics against the commanded ones. Sound recordings correlate with
+              0.85 or more.
+              - the angle between them in an episode is more than {MOST_YAW_DEG:g} degrees and, rotated by it, they
+                correlate above {LEAST_FIT:g}: another frame [simulator_frame, half_in_another_frame]
+              - over the whole dataset they correlate below {LEAST_FIT:g} at the best delay of 0 to 2 frames: the
+                actions are not this motion's [shuffled]
     Fix:      rebuild with hiltk fix-actions force=true; find out which sessions were transformed.
     Source:   devlogs 034, 035, 051, 054 and 058.
     """
@@ -170,7 +171,7 @@ def turned_actions(d: Dataset) -> Iterator[Finding]:
         )
     elif enough.any() and len(d) >= 2 * LEAST_ROWS and (best := _best_fit(d, asked, got)) < LEAST_FIT:
         yield Finding(
-            f"actions and motion have little to do with each other: correlation {best:.2f}",
+            f"actions hardly correlate with the arm's motion: {best:.2f}",
             where="column action against forward kinematics",
             evidence={"correlation": best},
             fix="see whether actions belong to these episodes; hiltk fix-actions force=true rebuilds them",
@@ -184,7 +185,7 @@ def _products(asked: np.ndarray, got: np.ndarray) -> np.ndarray:
     return np.stack([(a**2).sum(1), (b**2).sum(1), dot, cross], axis=1)
 
 
-def _best_fit(d: Dataset, asked: np.ndarray, got: np.ndarray) -> float:
+def _best_fit(d: DatasetSubject, asked: np.ndarray, got: np.ndarray) -> float:
     """Correlation of all three axes, at the delay that suits it best."""
     fits = []
     for delay in range(3):
@@ -195,13 +196,13 @@ def _best_fit(d: Dataset, asked: np.ndarray, got: np.ndarray) -> float:
 
 
 @rule("ACT005", covers=("A5", "A7"), steps=LEARNS_ACTIONS)
-def wrong_scale(d: Dataset) -> Iterator[Finding]:
-    """The arm moves much more or much less than its actions say.
+def wrong_scale(d: DatasetSubject) -> Iterator[Finding]:
+    """The arm moves much more or much less than its actions command.
 
-    Symptom:  motion twenty times too slow; or one axis that does not answer at all.
+    Symptom:  motion twenty times too slow; or one axis that does not respond at all.
     Cause:    a scale applied twice (0.05 x 0.02), the wrong scale in the spec, or a robot that ignores actions.
-    Detected: slope of achieved displacement by asked-for displacement, where they correlate. Actions at their limit are
-              left out where they were rebuilt: clipping loses motion.
+    Detected: slope of achieved against commanded displacement, where they correlate. Rebuilt actions at their limit are
+              left out: clipping loses motion.
               - outside {SLOPE[0]:g} to {SLOPE[1]:g} over all axes (sound recordings: 0.86 to 1.24) [scaled_twice,
                 half_the_scale_in_the_spec]
               - {LEAST_SLOPE_OF_AXIS:g} to {SLOPE[0]:g} of commands, which may lead the arm by some steps, is a warning
@@ -218,14 +219,14 @@ def wrong_scale(d: Dataset) -> Iterator[Finding]:
         asked, got = asked[inside], got[inside]
     used, product = (asked**2).sum(0), (asked * got).sum(0)
     if np.abs(got).sum() < LEAST_PATH_M or product.sum() <= 0.5 * np.sqrt(used.sum() * (got**2).sum()):
-        return  # no motion, or none that has to do with the actions: that is said elsewhere
+        return  # no motion, or none that correlates with the actions: that is ACT004's
     enough = used > LEAST_ROWS * (0.2 * d.spec.action.scale_m) ** 2
     slope, slopes = product.sum() / max(used.sum(), 1e-12), product / np.maximum(used, 1e-12)
     if not SLOPE[0] <= slope <= SLOPE[1]:
         leads = d.spec.action.semantics is Semantics.commanded and LEAST_SLOPE_OF_AXIS <= slope < SLOPE[0]
         wrong = "the scale is wrong or applied twice; rebuild with hiltk fix-actions force=true"
         yield Finding(
-            f"the arm moves {slope:.2g} times as far as its actions say",
+            f"the arm moves {slope:.2g} times as far as its actions command",
             where=f"action.scale_m={d.spec.action.scale_m:g}",
             fix=f"nothing, if these commands lead an arm whose servos lag; else {wrong}" if leads else wrong,
             severity=Severity.warning if leads else Severity.error,
@@ -234,16 +235,16 @@ def wrong_scale(d: Dataset) -> Iterator[Finding]:
     elif (dead := enough & (np.abs(slopes) < LEAST_SLOPE_OF_AXIS)).any():
         names = ", ".join(n for n, is_dead in zip(d.spec.action.names, dead, strict=False) if is_dead)
         yield Finding(
-            f"the arm does not answer to {names}",
-            where=f"slopes of achieved by asked-for motion: {np.round(slopes, 2).tolist()}",
+            f"the arm does not respond to {names}",
+            where=f"slopes of achieved against commanded motion: {np.round(slopes, 2).tolist()}",
             evidence={n: float(s) for n, s in zip(d.spec.action.names, slopes, strict=False)},
-            fix="see that the robot was given these actions: drive each axis by itself once",
+            fix="make sure that the robot was sent these actions: drive each axis by itself once",
         )
 
 
 @rule("ACT006", covers=("A5",), steps=("train",), severity=Severity.warning)
-def below_servo_resolution(d: Dataset) -> Iterator[Finding]:
-    """Half an action is too small a step for the servos.
+def below_servo_resolution(d: DatasetSubject) -> Iterator[Finding]:
+    """Half of a full action is below the servos' resolution.
 
     Symptom:  small actions do nothing, the arm moves in jerks.
     Cause:    a very small action scale: at 0.01 x 0.02 m the joints should move by 0.01 degrees.
@@ -269,17 +270,16 @@ def below_servo_resolution(d: Dataset) -> Iterator[Finding]:
 
 
 @rule("ACT007", covers=("C12",), steps=LEARNS_ACTIONS, severity=Severity.warning)
-def clipped_actions(d: Dataset) -> Iterator[Finding]:
-    """Many rebuilt actions are at their limit: the arm was faster than they can say.
+def clipped_actions(d: DatasetSubject) -> Iterator[Finding]:
+    """Many rebuilt actions are clipped: the arm was faster than the action scale allows.
 
     Symptom:  a cloned policy is slower than the demonstrations and stops short of the cube.
     Cause:    the action scale is smaller than what the arm moved per frame.
-    Detected: a sound demonstration at full speed reaches 21 % (the gates ask for 10 %): the servos lag behind and then
-              catch up, and little is lost. Recorded commands may be at their limit as often as they like: it is what
-              was sent.
+    Detected: a sound demonstration at full speed reaches 21 %: the servos lag behind and then catch up, and little is
+              lost. Recorded commands may be at their limit as often as they like: that is what was sent.
               - the part of rebuilt translations at +-1 exceeds a third in some axis [clipped]
     Fix:      hiltk fix-actions with a larger action_scale_m.
-    Source:   the list of gates; devlog 062.
+    Source:   devlog 062.
     """
     if d.spec is None or not d.ee_deltas or d.spec.action.semantics is not Semantics.achieved or not d.moves.any():
         return

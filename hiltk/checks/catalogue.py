@@ -31,7 +31,7 @@ class Cover:
 
 
 GUARDS = (
-    Cover(("F6",), "q_bound", "Q outside what the reward rule can pay"),
+    Cover(("F6",), "q_bound", "Q outside the returns that the reward rule allows"),
     Cover(("A1",), "critic_loss", "an exploding loss, as zero actions made it"),
     Cover(("F3", "F1"), "saturation", "saturated actions: pre-activations far beyond tanh"),
     Cover(("F4",), "alpha_low", f"alpha below {ALPHA_GONE:g} with actions below {ACTION_SIZE.alarm:.0%} of full size"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from hiltk.artifacts.store import Artifact
 from hiltk.checks import actions, driving, gripper, images, kinematics, learning, rewards, runs  # noqa: F401 (they register)
 from hiltk.checks.rule import RULES, Reads, Rule
-from hiltk.checks.subject import Dataset, Made, Subjects
+from hiltk.checks.subject import DatasetSubject, Made, Subjects
 from hiltk.errors import ConfigError, nearest
 from hiltk.findings import Finding, Severity
 from hiltk.verbs import GATED
@@ -64,7 +64,7 @@ def gather(artifacts: Sequence[Artifact]) -> Subjects:
     for artifact in artifacts:
         kind = kind_of(artifact)
         if kind == "datasets":
-            found.datasets.append(Dataset(artifact.path, artifact.ref, artifact))
+            found.datasets.append(DatasetSubject(artifact.path, artifact.ref, artifact))
         elif kind in KINDS:
             getattr(found, kind).append(Made(artifact))
         else:
@@ -107,7 +107,7 @@ def examine(all_: Subjects, *, step: str = "", select: Sequence[str] = (), ignor
 def _subjects(rule: Rule, all_: Subjects) -> list[object]:
     if rule.reads is Reads.together:
         return [all_]
-    found: dict[Reads, list[Dataset] | list[Made]] = {
+    found: dict[Reads, list[DatasetSubject] | list[Made]] = {
         Reads.dataset: all_.datasets,
         Reads.classifier: all_.classifiers,
         Reads.policy: all_.policies,

@@ -13,7 +13,7 @@ from hiltk.artifacts.provenance import plain_config
 from hiltk.artifacts.store import Artifact
 from hiltk.checks.engine import Report, examine, gather
 from hiltk.checks.show import print_gate, severity
-from hiltk.checks.subject import Dataset, Subjects
+from hiltk.checks.subject import DatasetSubject, Subjects
 from hiltk.config.commands import ChecksConf
 from hiltk.envs.base import HilEnv
 from hiltk.errors import UserError
@@ -48,7 +48,7 @@ def gate(step: str, cfg: Gated, artifacts: Sequence[Artifact], *, env: HilEnv | 
 
 def examine_written(step: str, path: Path, name: str, spec: Spec, ignore: Sequence[str]) -> Report:
     """Check a dataset that a step has written and not yet committed, and say what was found; refuses nothing."""
-    report = examine(Subjects([Dataset(path, name, spec=spec)], step=step), step=step, ignore=ignore)
+    report = examine(Subjects([DatasetSubject(path, name, spec=spec)], step=step), step=step, ignore=ignore)
     print_gate(report, Console())
     return report
 

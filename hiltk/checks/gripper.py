@@ -1,4 +1,4 @@
-"""GRP: gripper values in another format than the spec's, or that do not say what the jaws did."""
+"""GRP: gripper actions in another format than the spec's, or that contradict the jaws' motion."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from hiltk.arm.units import ARM_JOINTS
 from hiltk.checks.actions import FIX_ACTIONS, LEARNS_ACTIONS, SLACK
 from hiltk.checks.rule import rule
-from hiltk.checks.subject import Dataset
+from hiltk.checks.subject import DatasetSubject
 from hiltk.data.repair import ZERO_BELOW
 from hiltk.findings import Finding
 from hiltk.spec import GripperFormat
@@ -19,7 +19,7 @@ LEAST_PATH = 20.0  # units per episode; less shows nothing
 MOST_SILENT, LEAST_AGREEMENT = 0.3, 0.5
 
 
-def gripper_actions(d: Dataset) -> np.ndarray | None:
+def gripper_actions(d: DatasetSubject) -> np.ndarray | None:
     """The action's gripper dimension (N,); None where it has none, or nothing says which it is."""
     if d.spec is not None:
         return None if d.spec.action.gripper is GripperFormat.none or not d.ee_deltas else d.action[:, -1]
@@ -29,7 +29,7 @@ def gripper_actions(d: Dataset) -> np.ndarray | None:
 
 
 @rule("GRP001", covers=("B1", "B2"), steps=LEARNS_ACTIONS)
-def wrong_format(d: Dataset) -> Iterator[Finding]:
+def wrong_format(d: DatasetSubject) -> Iterator[Finding]:
     """Gripper actions are in another format than the spec says.
 
     Symptom:  the gripper closes in the first episode and never opens again.
@@ -71,15 +71,15 @@ def wrong_format(d: Dataset) -> Iterator[Finding]:
 
 
 @rule("GRP002", covers=("B3",), steps=LEARNS_ACTIONS)
-def jaws_disagree(d: Dataset) -> Iterator[Finding]:
-    """The jaws move while their action says nothing, or the opposite.
+def jaws_disagree(d: DatasetSubject) -> Iterator[Finding]:
+    """The jaws move under a zero action, or against their action.
 
     Symptom:  a policy that reaches the cube and never grasps; or one that flaps.
     Cause:    a teleoperation quantiser with a threshold that slow closing never reaches, so it records "hold"; or one
               whose idle frames mean "close"; or a format converted the wrong way round.
     Detected: over frames in which the jaws move by more than {MOVING:g} of 100, weighted by how far, per episode with
-              at least {LEAST_PATH:g} units of motion. Frames at rest are left out: jaws that are told to open further
-              than they can stand still, which is sound. Recordings of the simulator correlate above 0.9.
+              at least {LEAST_PATH:g} units of motion. Frames at rest are left out: jaws commanded beyond their
+              range stand still, which is sound. Recordings of the simulator correlate above 0.9.
               - over {MOST_SILENT:%} of the motion under a zero action [always_hold]
               - a correlation with the action below {LEAST_AGREEMENT:g} [inverted]
     Fix:      hiltk fix-actions force=true; on a leader arm, quantise at +-0.3 of a step, not at 0.1.
@@ -98,7 +98,7 @@ def jaws_disagree(d: Dataset) -> Iterator[Finding]:
     opposed = (path > LEAST_PATH) & ~silent & (product < LEAST_AGREEMENT * norms)
     for bad, what in (
         (silent, "the jaws move under a zero action"),
-        (opposed, "the jaws' motion and their action do not agree"),
+        (opposed, "the jaws' motion does not correlate with their action"),
     ):
         if bad.any():
             yield Finding(

@@ -9,7 +9,7 @@ import numpy as np
 
 from hiltk.agents.encoders import ENCODERS
 from hiltk.checks.rule import Reads, rule
-from hiltk.checks.subject import Dataset, Subjects
+from hiltk.checks.subject import DatasetSubject, Subjects
 from hiltk.findings import Finding, Severity
 from hiltk.limits import LIGHT_OF_FIRST_FRAMES
 
@@ -28,7 +28,7 @@ TURNS = {
 
 
 @rule("IMG001", covers=("D1", "D3", "D7"), steps=LEARNS_IMAGES)
-def unusable_frames(d: Dataset) -> Iterator[Finding]:
+def unusable_frames(d: DatasetSubject) -> Iterator[Finding]:
     """Frames are black, white or flat.
 
     Symptom:  a classifier that never fires, an encoder whose output is constant.
@@ -62,7 +62,7 @@ def unusable_frames(d: Dataset) -> Iterator[Finding]:
 
 
 @rule("IMG002", covers=("D10", "G2", "G7"), steps=LEARNS_IMAGES)
-def stuck_camera(d: Dataset) -> Iterator[Finding]:
+def stuck_camera(d: DatasetSubject) -> Iterator[Finding]:
     """A camera repeats its last frame while the arm moves.
 
     Symptom:  the policy acts on the past; success falls in the middle of a session.
@@ -88,7 +88,7 @@ def stuck_camera(d: Dataset) -> Iterator[Finding]:
 
 
 @rule("IMG003", covers=("D8", "G4", "D10"), steps=LEARNS_IMAGES)
-def changed_view(d: Dataset) -> Iterator[Finding]:
+def changed_view(d: DatasetSubject) -> Iterator[Finding]:
     """A camera shows something else from some episode on.
 
     Symptom:  a policy that works in one half of the cases; half of the batch contradicts the other.

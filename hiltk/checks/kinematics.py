@@ -10,7 +10,7 @@ from hiltk.arm.model import JOINTS
 from hiltk.arm.units import ARM_JOINTS
 from hiltk.checks.actions import LEARNS_ACTIONS
 from hiltk.checks.rule import Reads, rule
-from hiltk.checks.subject import EE_AXES, LIKELY_RADIANS, Dataset, Subjects
+from hiltk.checks.subject import EE_AXES, LIKELY_RADIANS, DatasetSubject, Subjects
 from hiltk.data.repair import asks_for_nothing
 from hiltk.findings import Finding, Severity
 
@@ -27,8 +27,8 @@ STUCK_STEPS = 5
 
 
 @rule("KIN001", covers=("S2", "C14", "C7", "C8"), steps=LEARNS_ACTIONS)
-def stale_end_effector(d: Dataset) -> Iterator[Finding]:
-    """The stored end effector is not where the joints put it.
+def stale_end_effector(d: DatasetSubject) -> Iterator[Finding]:
+    """The stored end effector disagrees with forward kinematics.
 
     Symptom:  none at all; the policy lacks half of its proprioception and does the same motion for every cube.
     Cause:    the pose was read from a simulation that joint mirroring does not move (frozen in every demonstration), or
@@ -36,7 +36,7 @@ def stale_end_effector(d: Dataset) -> Iterator[Finding]:
     Detected: against forward kinematics of the same row's joints, in the spec's units and frame.
               - the median distance of an episode is above 5 mm [frozen_end_effector, elbow_offset]
               - the median difference of an angle is above {MOST_ANGLE_ERROR_RAD:g} rad [other_angles]
-    Fix:      rebuild the state from the joints: bring the dataset over again with hiltk fix-actions or hiltk adopt.
+    Fix:      recompute the state from the joints: adopt the dataset again (hiltk adopt, hiltk fix-actions).
     Source:   found in the code behind devlogs 045 and 086; 032, 035, 036 (offsets), 023 (angles).
     """
     stored = d.of_state(EE_AXES)
@@ -53,21 +53,21 @@ def stale_end_effector(d: Dataset) -> Iterator[Finding]:
             f"mm from forward kinematics in {len(bad)} of {len(d.bounds)} episodes",
             where=f"{d.episodes(bad)}, {', '.join(EE_AXES)} in observation.state",
             evidence={"error_m": float(np.median(medians[bad])), "episodes": len(bad)},
-            fix="recompute the state from the joints; see that joints, units and arm model belong together",
+            fix="recompute the state from the joints; make sure that units and arm model are those of the recording",
         )
     elif (angles := d.of_state(EE_ANGLES)) is not None:
         turn = np.mod(angles - d.ee_rad + np.pi, 2 * np.pi) - np.pi
         worst = np.median(np.abs(turn), axis=0)
         if worst.max() > MOST_ANGLE_ERROR_RAD:
             yield Finding(
-                f"the stored angles of the end effector are not this arm's: off by {np.round(worst, 2).tolist()} rad",
+                f"the stored angles of the end effector are {np.round(worst, 2).tolist()} rad from forward kinematics",
                 where=f"{', '.join(EE_ANGLES)} in observation.state",
                 fix="another convention or model: recompute the state from the joints",
             )
 
 
 @rule("KIN002", covers=("C4", "C1", "C3"), steps=LEARNS_ACTIONS)
-def wrong_unit(d: Dataset) -> Iterator[Finding]:
+def wrong_unit(d: DatasetSubject) -> Iterator[Finding]:
     """Joints are in another unit than the spec says, in all or some episodes.
 
     Symptom:  constant shaking with any learner: degrees in a network made for radians are 57 times too large.
@@ -78,7 +78,7 @@ def wrong_unit(d: Dataset) -> Iterator[Finding]:
               - in radians, 1 % of values above {LIKELY_RADIANS:g} [degrees_said_to_be_radians]
               - in a dataset without a spec, some episodes that can only be radians beside some that can only be degrees
                 [one_session_in_radians_without_a_spec]
-    Fix:      leave these sessions out, or bring them over apart with foreign.joint_unit=radians.
+    Fix:      leave these sessions out, or adopt them separately with foreign.joint_unit=radians.
     Source:   devlogs 028, 029, 043 and 046.
     """
     joints = d.joints_as_stored
@@ -97,13 +97,13 @@ def wrong_unit(d: Dataset) -> Iterator[Finding]:
         yield Finding(
             f"joints look like {other} in {len(bad)} of {len(d.bounds)} episodes: they reach {largest[bad].max():.3g}",
             where=f"{d.episodes(bad)}; {'the spec says ' + d.joint_unit if d.spec else 'the others are in degrees'}",
-            fix="leave these episodes out, or convert them apart from the others",
+            fix="leave these episodes out, or adopt them separately",
             evidence={"largest": float(largest[bad].max()), "episodes": len(bad)},
         )
 
 
 @rule("KIN003", covers=("C12", "C2"), steps=LEARNS_ACTIONS)
-def beyond_limits(d: Dataset) -> Iterator[Finding]:
+def beyond_limits(d: DatasetSubject) -> Iterator[Finding]:
     """Joints are beyond the limits of the arm that the spec describes.
 
     Symptom:  only one joint moves, or the arm jumps at reset; "negative values are not allowed".
@@ -134,7 +134,7 @@ def beyond_limits(d: Dataset) -> Iterator[Finding]:
 
 @rule("KIN004", covers=("C12",), steps=("train",), reads=Reads.together, severity=Severity.warning)
 def outside_workspace(all_: Subjects) -> Iterator[Finding]:
-    """Demonstrations go where the robot is not allowed to go.
+    """Demonstrations leave the workspace bounds.
 
     Symptom:  the arm stops at an invisible wall that the demonstrator never met.
     Cause:    bounds of the environment that are smaller than what was demonstrated, or bounds in another frame.
@@ -165,7 +165,7 @@ def outside_workspace(all_: Subjects) -> Iterator[Finding]:
 
 @rule("KIN005", covers=("C1",), steps=("record", "train"), reads=Reads.together)
 def reset_pose(all_: Subjects) -> Iterator[Finding]:
-    """Episodes do not start where the robot is reset to.
+    """Episodes do not start at the reset pose.
 
     Symptom:  training starts 4 cm above where demonstrations start; hours lost until somebody measures it.
     Cause:    inverse kinematics that reports success in the wrong unit, or another reset target than in the recording.
@@ -198,7 +198,7 @@ def reset_pose(all_: Subjects) -> Iterator[Finding]:
 
 
 @rule("KIN006", covers=("C5",), steps=LEARNS_ACTIONS)
-def loose_lock(d: Dataset) -> Iterator[Finding]:
+def loose_lock(d: DatasetSubject) -> Iterator[Finding]:
     """A joint that the spec calls locked moves.
 
     Symptom:  policies trained with a locked wrist miss; 18 episodes had to be thrown away.
@@ -235,7 +235,7 @@ def loose_lock(d: Dataset) -> Iterator[Finding]:
 
 
 @rule("KIN007", covers=("A6", "C3"), steps=("fix-actions",))
-def leader_and_follower(d: Dataset) -> Iterator[Finding]:
+def leader_and_follower(d: DatasetSubject) -> Iterator[Finding]:
     """The follower does not follow its leader.
 
     Symptom:  the follower ignores the leader, or pulls it along; episodes of a few frames.
@@ -277,16 +277,16 @@ def leader_and_follower(d: Dataset) -> Iterator[Finding]:
         lags = np.abs(action[rows] - state[rows - 1]).mean()
         if lags < 0.8 * leads:
             yield Finding(
-                f"the leader trails the follower: {lags:.2f} degrees from its last pose, {leads:.2f} from its next",
+                f"the leader trails the follower: {lags:.2f} degrees from its previous pose, {leads:.2f} from its next",
                 where="columns action and observation.state",
-                fix="torque off on the leader; action must be what the leader asks for",
+                fix="torque off on the leader; record the leader's positions as actions",
                 evidence={"lags_deg": float(lags), "leads_deg": float(leads)},
             )
 
 
 @rule("KIN008", covers=("G7",), steps=LEARNS_ACTIONS)
-def wrong_velocity(d: Dataset) -> Iterator[Finding]:
-    """Joint velocities are not the change of the positions.
+def wrong_velocity(d: DatasetSubject) -> Iterator[Finding]:
+    """Joint velocities do not match the change of the joint positions.
 
     Symptom:  velocities twice too large in training; a policy that is sluggish or nervous on the robot.
     Cause:    fps in the spec is not the rate of the loop (a camera that blocks), frames dropped, or episodes resampled.
@@ -294,7 +294,7 @@ def wrong_velocity(d: Dataset) -> Iterator[Finding]:
               - over all joints that move, the slope of stored velocities by the change since the previous row times fps
                 is outside 0.9 to 1.1 [wrong_rate]
     Fix:      record again with a loop that keeps its rate, or set the true fps.
-    Source:   vla-010; proprioception as in numbers, section 4.
+    Source:   vla-010.
     """
     joints, velocities = d.joints_as_stored, d.of_state([f"{j}.vel" for j in JOINTS])
     if joints is None or velocities is None:
@@ -321,10 +321,10 @@ def wrong_velocity(d: Dataset) -> Iterator[Finding]:
 
 
 @rule("KIN009", covers=("C13",), steps=("train",), severity=Severity.warning)
-def small_workspace(d: Dataset) -> Iterator[Finding]:
-    """The workspace is a few centimetres wide.
+def small_workspace(d: DatasetSubject) -> Iterator[Finding]:
+    """The workspace is only a few centimetres wide.
 
-    Symptom:  the arm hardly moves whatever it is told.
+    Symptom:  the arm hardly moves whatever the action.
     Cause:    bounds calibrated by moving the arm about for two seconds.
     Detected: - an axis of robot.workspace narrower than 10 cm [two_seconds_of_calibration]
     Fix:      measure the bounds over the whole table.
@@ -343,8 +343,8 @@ def small_workspace(d: Dataset) -> Iterator[Finding]:
 
 
 @rule("KIN010", covers=("C9", "A7", "G7"), steps=LEARNS_ACTIONS)
-def stuck_state(d: Dataset) -> Iterator[Finding]:
-    """The arm is told to move and its recorded joints stand still to the last digit.
+def stuck_state(d: DatasetSubject) -> Iterator[Finding]:
+    """Recorded joints do not change at all while actions command motion.
 
     Symptom:  violent moves when control comes back; policies that ignore proprioception.
     Cause:    a cached joint reading: the last command stored as the present position, or a bus that stopped answering.
@@ -362,7 +362,7 @@ def stuck_state(d: Dataset) -> Iterator[Finding]:
     held = _runs(still, STUCK_STEPS)
     if held.sum() > 0.1 * max(1, pushed.sum()):
         yield Finding(
-            f"joints do not change at all in {held.sum()} rows whose actions tell the arm to move",
+            f"joints do not change at all in {held.sum()} rows whose actions command motion",
             where=d.episodes(np.unique(d.episode[held])),
             fix="read the joints from the robot at every step, never from the last command",
             evidence={"rows": int(held.sum()), "pushed_rows": int(pushed.sum())},

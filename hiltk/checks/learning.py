@@ -132,8 +132,8 @@ def weak_classifier(c: Made) -> Iterator[Finding]:
 
 
 @rule("LRN004", covers=("F1",), steps=("train",), reads=Reads.together, severity=Severity.warning)
-def drowned_policy(all_: Subjects) -> Iterator[Finding]:
-    """Exploration noise drowns the policy that training starts from.
+def exploration_noise(all_: Subjects) -> Iterator[Finding]:
+    """Exploration noise overrides the policy that training starts from.
 
     Symptom:  the robot shakes; nothing of a pretrained policy is to be seen.
     Cause:    a noise schedule made for learning from nothing: linear(1.0,0.1,50000) is still 0.98 after 1000 steps.
@@ -167,7 +167,7 @@ def drowned_policy(all_: Subjects) -> Iterator[Finding]:
 
 
 @rule("LRN005", covers=("F4", "F5"), steps=("train",), reads=Reads.together, severity=Severity.warning)
-def timid_or_wild(all_: Subjects) -> Iterator[Finding]:
+def stalling_settings(all_: Subjects) -> Iterator[Finding]:
     """The settings are known to stall human-in-the-loop training.
 
     Symptom:  the arm stays at home for 120 episodes at 2 mm a step; or corrections have no effect.
@@ -241,8 +241,8 @@ def _action_dims(all_: Subjects) -> int:
 
 
 @rule("LRN006", covers=("F6", "F8", "F9", "S10", "S13"), steps=("eval",), reads=Reads.policy, severity=Severity.warning)
-def guards_spoke(p: Made) -> Iterator[Finding]:
-    """Something went wrong while this policy was trained, and was noted.
+def guards_tripped(p: Made) -> Iterator[Finding]:
+    """A guard tripped while this policy was trained.
 
     Symptom:  what the guard says.
     Cause:    see the guard: values beyond the reward, fewer updates than configured, demonstrations missing from the
@@ -256,8 +256,8 @@ def guards_spoke(p: Made) -> Iterator[Finding]:
 
 
 @rule("LRN007", covers=("E6", "S3"), reads=Reads.evaluation, severity=Severity.warning)
-def thin_evaluation(e: Made) -> Iterator[Finding]:
-    """An evaluation shows less than it seems to.
+def too_few_episodes(e: Made) -> Iterator[Finding]:
+    """An evaluation has too few episodes, or sampled its actions.
 
     Symptom:  8 of 10 one day, 6 of 10 the next; rates that cannot be compared.
     Cause:    ten episodes leave a success rate of 70 % anywhere between 40 and 89 %; actions sampled at evaluation add

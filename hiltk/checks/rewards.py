@@ -10,13 +10,13 @@ import numpy as np
 
 from hiltk.arm.units import ARM_JOINTS
 from hiltk.checks.rule import Reads, rule
-from hiltk.checks.subject import Dataset, Subjects
+from hiltk.checks.subject import DatasetSubject, Subjects
 from hiltk.config.groups import SacConf, TaskConf
 from hiltk.data.repair import NOISE_DEG, last_rows
 from hiltk.findings import Finding, Severity
 from hiltk.limits import IDLE_END, SHOWS_SUCCESS, Limit
 from hiltk.observation import fit_image
-from hiltk.reward_rule import is_positive, payment, pays_success, run_lengths, settle
+from hiltk.reward_rule import is_positive, is_success_reward, run_lengths, settle, step_reward
 from hiltk.rewards.hacking import payoff
 from hiltk.spec import RewardSpec
 
@@ -32,7 +32,7 @@ RECALL, FALSE = Limit(sound=0.5, alarm=0.5, spoilt=0.2), Limit(sound=0.2, alarm=
 REWARD_COLUMNS = ("next.reward", "next.done", "success")
 
 
-def played(d: Dataset) -> np.ndarray:
+def played(d: DatasetSubject) -> np.ndarray:
     """Rows that are transitions of the episode: before its end, and not the last row (N,) bool."""
     done = d.column("next.done").astype(np.int64).ravel()
     before = np.cumsum(done) - done
@@ -40,8 +40,8 @@ def played(d: Dataset) -> np.ndarray:
     return (before == starts) & ~last_rows(d.episode)
 
 
-def judged(d: Dataset) -> RewardSpec | None:
-    """The reward rule of a dataset that has one and all its columns; None where the environment pays as it likes."""
+def judged(d: DatasetSubject) -> RewardSpec | None:
+    """The reward rule of a dataset that has one and all its columns; None where reward is the environment's own."""
     if d.spec is None or not d.has(*REWARD_COLUMNS) or d.spec.reward.source == "env":
         return None
     return d.spec.reward
@@ -80,7 +80,7 @@ def few_successes(all_: Subjects) -> Iterator[Finding]:
 
 
 @rule("REW002", covers=("E8",), steps=("train",))
-def unpaid_success(d: Dataset) -> Iterator[Finding]:
+def missing_rewards(d: DatasetSubject) -> Iterator[Finding]:
     """Episodes end in success without a reward.
 
     Symptom:  critics never see a reward.
@@ -88,8 +88,8 @@ def unpaid_success(d: Dataset) -> Iterator[Finding]:
     Detected: - an episode terminates in an observation labelled success and the reward of that step is below the rule's
                 success_value [rewards_lost]
               - labels show success for as long as the rule asks and no reward is ever above an ordinary step's (not
-                where a classifier pays: that it misses is REW007) [labels_added_without_rewards]
-    Fix:      bring the dataset over again; the reward rule follows the labels.
+                where a classifier decides: that it misses is REW007) [labels_added_without_rewards]
+    Fix:      adopt the dataset again; the reward rule follows the labels.
     Source:   devlog 025.
     """
     reward_rule = judged(d)
@@ -98,37 +98,37 @@ def unpaid_success(d: Dataset) -> Iterator[Finding]:
     reward, success = d.column("next.reward").ravel(), d.column("success").astype(bool).ravel()
     ends = played(d) & d.column("next.done").astype(bool).ravel()
     ends[:-1] &= success[1:]
-    unpaid = ends & (reward < reward_rule.success_value - TOLERANCE)
-    if unpaid.any():
+    lost = ends & (reward < reward_rule.success_value - TOLERANCE)
+    if lost.any():
         yield Finding(
-            f"{unpaid.sum()} of {ends.sum()} successful episodes lack their reward of {reward_rule.success_value:g}",
-            where=f"{d.episodes(d.episode[unpaid])}, column next.reward",
+            f"{lost.sum()} of {ends.sum()} successful episodes lack their reward of {reward_rule.success_value:g}",
+            where=f"{d.episodes(d.episode[lost])}, column next.reward",
             fix="the rewards are lost or of another rule: convert or record again",
-            evidence={"unpaid": int(unpaid.sum()), "successful_episodes": int(ends.sum())},
+            evidence={"lost": int(lost.sum()), "successful_episodes": int(ends.sum())},
         )
-    elif reward_rule.source != "classifier" and not np.any(pays_success(reward, reward_rule)):
+    elif reward_rule.source != "classifier" and not np.any(is_success_reward(reward, reward_rule)):
         ends_in = [i for i, (a, b) in enumerate(d.bounds) if b - a > 1 and settle(success[a:b], reward_rule).success]
-        if ends_in and payment(reward_rule, success=True) > payment(reward_rule, success=False):
+        if ends_in and step_reward(reward_rule, success=True) > step_reward(reward_rule, success=False):
             yield Finding(
                 f"success holds in {len(ends_in)} episodes by their labels, and no step of it is rewarded",
                 where=f"{d.episodes(ends_in)}, columns success and next.reward",
                 fix="labels were added without their rewards: hiltk label rewards=rule, or record again",
-                evidence={"unpaid": len(ends_in)},
+                evidence={"lost": len(ends_in)},
             )
 
 
 @rule("REW003", covers=("E5",), steps=("train",), reads=Reads.together)
-def flicker_pays(all_: Subjects) -> Iterator[Finding]:
+def reward_hacking(all_: Subjects) -> Iterator[Finding]:
     """Reward hacking: playing with the success signal has a higher return than finishing.
 
     Symptom:  the policy hovers at the brink of success: a return of 348 in 70 steps, where a clean grasp had 119 in 30.
     Cause:    every positive frame was rewarded, so flicker beat finishing; or a step is rewarded.
     Detected: the best return of a policy that decides in every frame whether success shows, by dynamic programming over
               the reward rule (hold, earliest step, values, time-outs), against the return of finishing at once.
-              Discount: the learner's, or {SacConf.discount:g}. hiltk's rule pays success once, so this comes down to
+              Discount: the learner's, or {SacConf.discount:g}. hiltk's rule rewards success once, so this comes down to
               step_value above (1 - discount) * success_value.
-              - more than finishing at once [steps_pay]
-              - as much without ever finishing [waiting_pays_as_much]
+              - more than finishing at once [every_step_rewarded]
+              - as much without ever finishing [waiting_as_good_as_finishing]
     Fix:      reward.step_value=0 or below it.
     Source:   devlog 072.
     """
@@ -151,14 +151,14 @@ def flicker_pays(all_: Subjects) -> Iterator[Finding]:
 
 
 @rule("REW004", covers=("E5", "S9"), steps=("train",))
-def foreign_rewards(d: Dataset) -> Iterator[Finding]:
+def foreign_rewards(d: DatasetSubject) -> Iterator[Finding]:
     """Rewards are not those of the dataset's own rule.
 
     Symptom:  one batch mixes 0 and 1 with +10 and -0.05; the critics fit neither.
     Cause:    sessions recorded under two rules; every positive frame rewarded.
     Detected: not where the environment gives the reward itself.
               - a reward during the episode is neither success_value nor step_value of the spec [two_rules]
-              - an episode is rewarded for success more than once [every_positive_frame_pays]
+              - an episode is rewarded for success more than once [every_positive_frame_rewarded]
     Fix:      record or convert again; hiltk train relabels demonstrations' rewards by its own rule.
     Source:   devlog 072; the mixture was found in the code.
     """
@@ -187,7 +187,7 @@ def foreign_rewards(d: Dataset) -> Iterator[Finding]:
 
 
 @rule("REW005", covers=("E9",), steps=("bc-pretrain", "train"), severity=Severity.warning)
-def idle_end(d: Dataset) -> Iterator[Finding]:
+def idle_end(d: DatasetSubject) -> Iterator[Finding]:
     """Episodes end in idling.
 
     Symptom:  a policy that stops half-way and waits; a classifier trained on the resting pose.
@@ -218,12 +218,12 @@ def _after_last(busy: np.ndarray) -> int:
 
 
 @rule("REW006", covers=("E10",), steps=("train-classifier",))
-def shifted_labels(d: Dataset) -> Iterator[Finding]:
-    """Success labels lie beside the frames that show success.
+def shifted_labels(d: DatasetSubject) -> Iterator[Finding]:
+    """Success labels are shifted against the frames that show success.
 
     Symptom:  a classifier with a fixed share of mistakes around the grasp; labels that are right by eye are not.
     Cause:    annotations counted from 1 and read from 0; every third frame labelled and spread over its neighbours.
-    Detected: where the task's own predicate judged: at the step that pays, the label must have just held for hold_steps
+    Detected: where the task's own predicate judged: at the rewarded step, the label must have just held for hold_steps
               observations. Over 5 % of the rewarded episodes
               - in which it has not [labels_one_late]
               - in which it already had one step before [labels_one_early]
@@ -253,7 +253,7 @@ def shifted_labels(d: Dataset) -> Iterator[Finding]:
 
 
 @rule("REW007", covers=("D4", "D5", "D10", "S8"), steps=("train",), reads=Reads.together)
-def blind_classifier(all_: Subjects) -> Iterator[Finding]:
+def classifier_domain_shift(all_: Subjects) -> Iterator[Finding]:
     """The reward classifier does not recognise what these datasets show.
 
     Symptom:  success is never, or always, detected while training; offline its figures were fine.
@@ -289,7 +289,7 @@ def blind_classifier(all_: Subjects) -> Iterator[Finding]:
                 )
 
 
-def _scores(model: SuccessClassifier, d: Dataset) -> tuple[float, float] | None:
+def _scores(model: SuccessClassifier, d: DatasetSubject) -> tuple[float, float] | None:
     """Share of success frames and of failure frames called success; None where the two do not belong together."""
     if d.spec is None or d.spec.task != model.spec.task or not d.has("success"):
         return None

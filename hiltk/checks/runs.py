@@ -1,4 +1,4 @@
-"""RUN: artifacts that are not what they were, or do not belong together."""
+"""RUN: artifacts that have changed, contradict themselves, or do not fit together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from hiltk.artifacts.store import resolve
 from hiltk.checks.rule import Reads, rule
-from hiltk.checks.subject import ACTION, Dataset, Made, Subjects
+from hiltk.checks.subject import ACTION, DatasetSubject, Made, Subjects
 from hiltk.data.consistency import require_consistent
 from hiltk.data.lerobot_files import read_stats
 from hiltk.data.lerobot_io import read_columns, require_finite, require_whole
@@ -25,12 +25,12 @@ SIMULATED = "simulated"
 
 @rule("RUN001", covers=("G6",), reads=Reads.together)
 def changed_files(all_: Subjects) -> Iterator[Finding]:
-    """An artifact's files are not the ones that were written.
+    """An artifact's files have changed since they were written.
 
     Symptom:  results that cannot be reproduced; episodes that are gone.
     Cause:    a synchronisation overwrote 14 local episodes with 26 old ones; a file was edited by hand.
     Detected: the fingerprint over all files against the one in run.yaml, for artifacts with a version. Reads every
-              file, so it is no part of a step's gate.
+              file, so no step's gate runs it.
               - they differ [a_file_edited_afterwards]
     Fix:      restore the files, or make the artifact again under a new version.
     Source:   devlog 019.
@@ -47,7 +47,7 @@ def changed_files(all_: Subjects) -> Iterator[Finding]:
 
 
 @rule("RUN008", covers=("G6", "C10", "C11"))
-def contradictory_files(d: Dataset) -> Iterator[Finding]:
+def contradictory_files(d: DatasetSubject) -> Iterator[Finding]:
     """Spec, metadata, tables and videos of a dataset contradict each other, or numbers are not finite.
 
     Symptom:  every step refuses it; or, elsewhere, a crash in the middle of an epoch.
@@ -72,7 +72,7 @@ def contradictory_files(d: Dataset) -> Iterator[Finding]:
 
 @rule("RUN002", covers=("S11",), steps=("train", "eval"), reads=Reads.together)
 def changed_inputs(all_: Subjects) -> Iterator[Finding]:
-    """What a policy or classifier was made from is not what that name means now.
+    """An input of a policy or classifier has changed since it was used.
 
     Symptom:  the best run turns out to have used last month's demonstrations.
     Cause:    a config that names data by folder, and a folder whose contents were replaced.
@@ -87,7 +87,7 @@ def changed_inputs(all_: Subjects) -> Iterator[Finding]:
             now = _fingerprint(one, noted)
             if now and now != noted["fingerprint"]:
                 yield Finding(
-                    f"{noted['artifact']}@{noted['version']} is not what it was when this was made from it",
+                    f"{noted['artifact']}@{noted['version']} has changed since this was made from it",
                     where=f"fingerprint {noted['fingerprint']} then, {now} now",
                     fix="make it again, from the data as it is",
                     subject=one.name,
@@ -106,7 +106,7 @@ def _fingerprint(one: Made, noted: dict[str, str]) -> str:
 
 
 @rule("RUN003", covers=("S1",), steps=("bc-pretrain", "train"))
-def false_statistics(d: Dataset) -> Iterator[Finding]:
+def false_statistics(d: DatasetSubject) -> Iterator[Finding]:
     """meta/stats.json does not describe the data.
 
     Symptom:  LeRobot normalises by numbers that nobody measured: states of 600 million, or actions of 0.
@@ -170,9 +170,9 @@ def other_robot(all_: Subjects) -> Iterator[Finding]:
         for name, spec in all_.specs():
             if spec.robot.model_hash and not spec.robot.calibration_id:
                 yield Finding(
-                    "nothing says how the recorded arm was calibrated",
+                    "the calibration of the recorded arm is unknown",
                     where="robot.calibration_id is empty",
-                    fix="set it when the dataset is brought over, or record with this arm",
+                    fix="adopt the dataset with foreign.calibration_path=FILE, or record with this arm",
                     subject=name,
                 )
 
@@ -203,9 +203,9 @@ def unlike_specs(all_: Subjects) -> Iterator[Finding]:
 
 @rule("RUN006", covers=("E3", "G6"), steps=("train-classifier", "bc-pretrain"), reads=Reads.together)
 def episodes_twice(all_: Subjects) -> Iterator[Finding]:
-    """The same episode is there twice, so that one copy is held out and the other trained on.
+    """The same episode appears twice: data leaks where one copy is held out and the other trained on.
 
-    Symptom:  98 % on held-out data, 92 % in truth.
+    Symptom:  an accuracy of 98 % on held-out data, and 92 % in truth.
     Cause:    a merged dataset beside one of its parts; a dataset named twice; the same seed recorded twice.
     Detected: equal states and actions over a whole episode of at least 5 rows.
               - between two datasets it is an error [a_dataset_beside_its_copy]
@@ -226,7 +226,7 @@ def episodes_twice(all_: Subjects) -> Iterator[Finding]:
     names = {d.name: d for d in all_.datasets}
     for (name, first), numbers in twice.items():
         yield Finding(
-            f"{len(numbers)} of its episodes are also {'there a second time' if name == first else 'in ' + first}",
+            f"{len(numbers)} of its episodes are {'stored twice' if name == first else 'also in ' + first}",
             where=names[name].episodes(numbers),
             fix="name each episode once: the merged dataset or its parts, not both",
             evidence={"episodes": len(numbers)},
@@ -236,7 +236,7 @@ def episodes_twice(all_: Subjects) -> Iterator[Finding]:
 
 
 @rule("RUN007", covers=("G7",), steps=("bc-pretrain", "train"))
-def slow_loop(d: Dataset) -> Iterator[Finding]:
+def slow_loop(d: DatasetSubject) -> Iterator[Finding]:
     """The recording loop did not keep its rate.
 
     Symptom:  the policy is faster on the robot than the demonstrator was; jerks.

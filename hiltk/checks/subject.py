@@ -18,7 +18,7 @@ from hiltk.arm.kinematics import euler_from_matrix
 from hiltk.arm.model import JOINTS, arm_chain, model_hash
 from hiltk.arm.units import ARM_JOINTS
 from hiltk.artifacts.store import Artifact
-from hiltk.data import dataset
+from hiltk.data.dataset import Dataset
 from hiltk.data.repair import last_rows
 from hiltk.envs.base import HilEnv
 from hiltk.spec import STATE_KEY, Spec
@@ -32,7 +32,7 @@ THUMBNAIL = 16  # pixels
 CHUNK = 50_000  # rows of forward kinematics at once
 
 
-class Dataset(dataset.Dataset):
+class DatasetSubject(Dataset):
     """A dataset, hiltk's own or anybody's, with what rules want to know of it; each is computed once, when asked for.
 
     Attributes:
@@ -314,7 +314,7 @@ class Subjects:
         target: its spec.
     """
 
-    datasets: list[Dataset] = field(default_factory=list)
+    datasets: list[DatasetSubject] = field(default_factory=list)
     classifiers: list[Made] = field(default_factory=list)
     policies: list[Made] = field(default_factory=list)
     evaluations: list[Made] = field(default_factory=list)

@@ -1,9 +1,9 @@
 """The one way in for a dataset made elsewhere: what its numbers mean, and the same in hiltk's conventions.
 
 `hiltk adopt` infers what nobody states, and may keep the stored actions; `hiltk fix-actions` takes everything as
-stated, and rebuilds. From there on both are one: which rows become frames, which steps are known, actions and spec.
-What the data say is in `adopt_state` and `adopt_actions`, how a question is settled in `adopt_questions`, what comes
-of it in `recording` and `converted`.
+stated, and rebuilds. The rest is shared: which rows become frames, which steps are known, actions and spec. Evidence
+from the data is in `adopt_state` and `adopt_actions`, how a question is settled in `adopt_questions`, what comes of it
+in `recording` and `converted`.
 
 Failures these catch (devlogs): degrees read as radians or as ±100 of a range (043, 046), SIM-frame actions (034, 058),
 three-way grippers in 0..2 (074, 077), zero actions (044), statistics without a range (SAC configs), end-effector
@@ -48,8 +48,8 @@ class Adoption:
 
     Attributes:
         conf: its conventions, complete.
-        robot: what is stated or seen of reset pose and locks.
-        facts: things seen that decide nothing: images, statistics, locks.
+        robot: reset pose and locks, as stated or measured.
+        facts: what was seen beside the questions: images, statistics, locks.
     """
 
     conf: ForeignConf
@@ -97,7 +97,7 @@ def adopt(files: LeRobotFiles, decider: Decider, output: Output, kin: Kinematics
 
 
 def adopt_as_stated(files: LeRobotFiles, decider: Decider, output: Output, kin: Kinematics) -> Adoption:
-    """The same where nothing is inferred but where the joints lie, and all actions are rebuilt.
+    """As `adopt`, but all actions are rebuilt and nothing is inferred except which dimensions are the joints.
 
     Raises:
         ConfigError: a statement that is no choice.
@@ -174,6 +174,6 @@ def _success_column(files: LeRobotFiles, decider: Decider) -> str:
 
 
 def _plain(conf: AdoptedConf, **changes: Any) -> ForeignConf:
-    """The keys that both commands have, as the one takes them that converts."""
+    """The settings that adopt and fix-actions share."""
     shared = {f.name: getattr(conf, f.name) for f in fields(ForeignConf)}
     return ForeignConf(**(shared | changes))

@@ -88,7 +88,7 @@ def fit(asked: np.ndarray, moved: np.ndarray) -> LineFit:
 
 
 def rotate(actions: np.ndarray, yaw_deg: int) -> np.ndarray:
-    """Actions (..., A), x and y first, turned about z into the base frame; 90 is the SIM frame of devlog 058."""
+    """Actions (..., A), x and y first, rotated about z into the base frame; 90 is the SIM frame of devlog 058."""
     out = np.array(actions, dtype=np.float64)
     cos, sin = [(1, 0), (0, 1), (-1, 0), (0, -1)][YAWS_DEG.index(yaw_deg)]
     out[..., 0], out[..., 1] = (
@@ -154,7 +154,7 @@ def _guess_deltas(actions: np.ndarray, motion: Motion) -> Guess:
     if best.r < EXPLAINS:
         return Guess(key, REBUILD, seen.replace("that explain", "that do not explain"), OPEN, options)
     if peak > 1.05:
-        return Guess(key, REBUILD, f"{seen}, but leave [-1, 1]", LIKELY, options)
+        return Guess(key, REBUILD, f"{seen}, but exceed [-1, 1]", LIKELY, options)
     if 0.5 < best.slope < 2 and peak < 0.1:
         return Guess(key, REBUILD, f"{seen}, in metres instead of [-1, 1]", LIKELY, options)
     return Guess(key, KEEP, seen, SURE if best.r > 0.9 else LIKELY, options)
@@ -165,7 +165,7 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def guess_yaw(xyz: np.ndarray, motion: Motion) -> Guess:
-    """By which turn about z the actions' frame becomes the base's (x forward, y left).
+    """By which rotation about z the actions' frame becomes the base's (x forward, y left).
 
     Args:
         xyz: (M, 3) stored translations of ``motion.rows``.
@@ -182,8 +182,8 @@ def guess_yaw(xyz: np.ndarray, motion: Motion) -> Guess:
 def guess_scale(xyz: np.ndarray, motion: Motion) -> Guess:
     """Metres per step at full action.
 
-    Exact where actions were read off the motion. Otherwise the arm lags behind what it is asked, so only a round number
-    that fits over `WINDOW_S` is taken; any other is shown, as the least the scale can be.
+    Exact where actions are achieved displacements. Otherwise the arm lags behind its commands, so only a round number
+    that fits over `WINDOW_S` is taken; any other is shown as a lower bound.
 
     Args:
         xyz: (M, 3) translations in the base frame.
@@ -197,7 +197,7 @@ def guess_scale(xyz: np.ndarray, motion: Motion) -> Guess:
     number = nearest_round(over.slope)
     if over.r > 0.95 and abs(over.slope / number - 1) < 0.04:
         return Guess(key, number, seen, LIKELY)
-    return Guess(key, None, f"{seen}; lag makes that the least it can be", OPEN)
+    return Guess(key, None, f"{seen}; the arm lags, so this is a lower bound", OPEN)
 
 
 def nearest_round(value: float) -> float:
@@ -210,7 +210,7 @@ def nearest_round(value: float) -> float:
 
 
 def is_achieved(xyz: np.ndarray, motion: Motion, scale_m: float) -> bool:
-    """Whether actions say what happened rather than what was asked for: every unclipped step fits to 0.2 mm."""
+    """Whether actions are achieved displacements, not commands: every unclipped step fits to 0.2 mm."""
     inside = np.abs(xyz) < 0.98
     return bool(inside.any()) and float(np.abs(xyz * scale_m - motion.steps_m)[inside].max()) < 2e-4
 
@@ -278,4 +278,4 @@ def guess_gripper_step(action: np.ndarray, motion: Motion) -> Guess:
     near = over.r > 0.95 and number > 0 and abs(over.slope / number - 1) < 0.04
     if near:
         return Guess(key, number, seen, LIKELY)
-    return Guess(key, None, f"{seen}; what it holds and lag make that the least it can be", OPEN)
+    return Guess(key, None, f"{seen}; it lags and objects block it, so this is a lower bound", OPEN)

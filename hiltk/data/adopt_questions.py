@@ -1,7 +1,7 @@
 """Questions about a dataset made elsewhere: a guess with its evidence, and how it is settled.
 
-A `Decider` joins guesses with what the user states: a statement always wins, a contradiction is told, and what stays
-open must be asked.
+A `Decider` joins guesses with what the user states: a statement always wins, a contradiction becomes a warning, and
+what stays open must be asked.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Decider:
         if self.questions:
             listing = "\n".join(f"    {_to_type(q)}  ({q.evidence})" for q in self.questions)
             raise UserError(
-                f"the data do not say everything; state what you know of how they were recorded:\n{listing}",
+                f"the data do not determine everything; state how they were recorded:\n{listing}",
                 where=where,
                 fix="add them to the command, e.g. " + " ".join(_example(q) for q in self.questions),
             )

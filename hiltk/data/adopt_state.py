@@ -21,7 +21,7 @@ from hiltk.spec import STATE_KEY
 EE_NAMES = ("ee.x", "ee.y", "ee.z")
 LOCKED_SPAN_DEG = 2.0
 EE_NEAR_M = 0.005  # a stored end effector this near to forward kinematics is one
-NARROW = 1e-3  # a range of statistics below this blows a vector up when it normalises
+NARROW = 1e-3  # normalised by a range below this, values explode
 
 
 def guess_joints(names: list[str], size: int) -> Guess:
@@ -39,9 +39,9 @@ def guess_joints(names: list[str], size: int) -> Guess:
         chosen = [f[0] for f in found]
         return Guess(key, chosen, "the state's names", SURE)
     if any(found):
-        return Guess(key, None, f"the names do not tell six joints: {', '.join(names)}", OPEN)
+        return Guess(key, None, f"the names do not identify six joints: {', '.join(names)}", OPEN)
     if size == len(JOINTS):
-        return Guess(key, [], "six dimensions without telling names, taken in the arm's order", LIKELY)
+        return Guess(key, [], "six dimensions without names of joints, taken in the arm's order", LIKELY)
     if size == 18:
         return Guess(key, [], "18 dimensions as HIL-SERL's recorder lays them out: joints first", LIKELY)
     known = ", ".join(names) or "no names"
@@ -155,7 +155,7 @@ def locked_joints(joints_deg: np.ndarray) -> list[str]:
 
 
 def guess_success(files: LeRobotFiles) -> Guess:
-    """A column that tells in which rows success shows."""
+    """The column of success labels."""
     key = "foreign.success_column"
     for name, confidence in (("next.success", SURE), ("success", SURE), ("next.reward", LIKELY)):
         if name not in files.features:
@@ -164,19 +164,19 @@ def guess_success(files: LeRobotFiles) -> Guess:
         positive = int((values.reshape(len(values), -1)[:, 0] > 0).sum())
         if positive:
             return Guess(key, name, f"{name} is above 0 in {positive} of {len(values)} rows", confidence)
-    evidence = "no row says that it shows success: fine for cloning; else foreign.success_last_frames=N"
+    evidence = "no row is labelled as success: fine for behaviour cloning; else foreign.success_last_frames=N"
     return Guess(key, "", evidence, OPTIONAL)
 
 
 def guess_interventions(files: LeRobotFiles) -> Guess:
-    """A column that tells where a human had taken over from a policy."""
+    """The column that marks interventions."""
     key = "foreign.intervention_column"
     for name in ("is_intervention", "complementary_info.is_intervention"):
         if name in files.features:
             taken = int((np.asarray(files.column(name), dtype=np.float64) > 0).sum())
             if taken:
                 return Guess(key, name, f"{name} is above 0 in {taken} rows", SURE)
-    return Guess(key, "", "no row says that a human took over: demonstrations throughout", OPTIONAL)
+    return Guess(key, "", "no row is marked as an intervention: demonstrations throughout", OPTIONAL)
 
 
 def image_facts(files: LeRobotFiles, camera: str, count: int = 8) -> str:
@@ -251,5 +251,5 @@ def arm_facts(files: LeRobotFiles, joints: np.ndarray, kin: Kinematics) -> list[
     if stored is not None:
         gap = float(np.median(np.linalg.norm(stored - kin.forward(joints)[0], axis=1)))
         if gap > EE_NEAR_M:
-            found.append(("end effector", f"stored {1000 * gap:.0f} mm from where the joints put it; recomputed"))
+            found.append(("end effector", f"stored {1000 * gap:.0f} mm from forward kinematics; recomputed"))
     return found

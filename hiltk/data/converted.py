@@ -60,13 +60,13 @@ class Output:
 
 @dataclass(frozen=True)
 class Led:
-    """What a leader arm's goals say beside the actions.
+    """How the arm followed a leader arm's goals.
 
     Attributes:
         servo: how the arm's servos follow their goals.
-        strayed_mm: (M,) how far the fitted servos, given the goals, end up from the recorded path.
-        estimated: share of the goals that were not stored but worked out from the motion.
-        asked_m: (M, 3) what the actions ask for before they are clipped.
+        strayed_mm: (M,) distance of the fitted servos, given the goals, from the recorded path.
+        estimated: share of the goals that were not stored but estimated from the motion.
+        asked_m: (M, 3) commanded displacements before clipping.
     """
 
     servo: Servo
@@ -81,7 +81,7 @@ class Actions:
 
     Attributes:
         replaced: (E,) bool, episodes whose actions were rebuilt.
-        led: of commanded actions, what the goals say.
+        led: of commanded actions, how the arm followed the goals.
     """
 
     rebuilt: Rebuilt
@@ -163,7 +163,7 @@ def settle_kept(foreign: Foreign, decider: Decider) -> Kept | None:
     actions, method, fps = foreign.actions, foreign.output.method, foreign.recording.frames.fps
     if method is Semantics.commanded or fps != foreign.files.fps:
         raise ConfigError(
-            "stored actions cannot be kept where others are asked for, or frames at another rate",
+            "stored actions cannot be kept with method=commanded, or at another frame rate",
             where=f"foreign.actions=keep, method={method.name}, foreign.fps={foreign.conf.fps:g}",
             fix="foreign.actions=rebuild",
         )
@@ -188,7 +188,7 @@ def settle_kept(foreign: Foreign, decider: Decider) -> Kept | None:
 
 
 def kept_actions(foreign: Foreign, own: Kept) -> Actions:
-    """The stored actions in hiltk's format: turned to the base frame, the gripper as -1..1.
+    """The stored actions in hiltk's format: rotated to the base frame, the gripper as -1..1.
 
     An absolute gripper becomes the change that was achieved. Episodes whose actions are zero or missing are rebuilt.
     """
@@ -266,7 +266,7 @@ def _require_leading(servo: Servo, column: str) -> None:
         return
     explained, lag = float(np.nanmedian(servo.explained)), float(np.nanmedian(servo.lag))
     if explained < EXPLAINS or lag < LEADS_BY:
-        how = f"lag by {-lag:.1f} frames behind the arm" if explained >= EXPLAINS else "do not explain its motion"
+        how = f"lag the arm by {-lag:.1f} frames" if explained >= EXPLAINS else "do not explain the arm's motion"
         raise UserError(
             f"the joint goals {how} (they explain {explained:.0%} of it)",
             where=f"foreign.commands={column}",

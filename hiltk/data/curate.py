@@ -19,7 +19,7 @@ from hiltk.data.lerobot_tools import join, split_off
 from hiltk.data.rewrite import column_stats
 from hiltk.data.statistics import floors, vector_stats
 from hiltk.errors import ConfigError, UserError, nearest
-from hiltk.reward_rule import pays_success
+from hiltk.reward_rule import is_success_reward
 from hiltk.spec import STATE_KEY, Dimension, Spec, merge_parts, require_compatible
 
 # Fields of the spec that `allow` may add to `MERGED_MAY_DIFFER`. Everything else decides what a number means.
@@ -62,7 +62,7 @@ def summarise(dataset: OwnDataset) -> Summary:
         success_frames=int(flags["success"].sum()),
         shortest=int(lengths.min()),
         longest=int(lengths.max()),
-        positive_rewards=int(np.sum(pays_success(np.concatenate(played), rule))),
+        positive_rewards=int(np.sum(is_success_reward(np.concatenate(played), rule))),
     )
 
 

@@ -7,7 +7,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from hiltk.reward_rule import end, payments, pays_success
+from hiltk.reward_rule import end, episode_rewards, is_success_reward
 from hiltk.spec import RewardSpec
 
 
@@ -56,7 +56,9 @@ class Episode:
     @property
     def succeeded(self) -> bool:
         """Whether it ended in success, by the last label or reward: a time-out may be terminal, too."""
-        return bool(self.terminated and (self.success[-1] or pays_success(self.rewards[-1], self.rule or RewardSpec())))
+        return bool(
+            self.terminated and (self.success[-1] or is_success_reward(self.rewards[-1], self.rule or RewardSpec()))
+        )
 
 
 def relabel_rewards(episode: Episode, reward: RewardSpec) -> Episode:
@@ -65,5 +67,5 @@ def relabel_rewards(episode: Episode, reward: RewardSpec) -> Episode:
         return episode
     success = episode.succeeded
     terminated, truncated = end(reward, over=episode.terminated, timeout=episode.truncated)
-    rewards = payments(len(episode), reward, success=success)
+    rewards = episode_rewards(len(episode), reward, success=success)
     return replace(episode, rewards=rewards, terminated=terminated, truncated=truncated, rule=reward)

@@ -1,4 +1,4 @@
-"""Dead actions of a dataset that has a spec, rebuilt from its joints; everything else in it stays as it is."""
+"""Zero or missing actions of a dataset with a spec, rebuilt from its joints; the rest of it stays as it is."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from hiltk.spec import STATE_KEY, GripperFormat, Semantics, Spec
 
 JOINT_NAMES = tuple(f"{joint}.pos" for joint in JOINTS)
 EE_NAMES = ("ee.x", "ee.y", "ee.z")
-FK_TOLERANCE_M = 0.005  # a stored end effector further than this from the joints' was not this arm's
-FK_ROWS = 10_000  # as many rows tell whose arm it was
+FK_TOLERANCE_M = 0.005  # a stored end effector further than this from forward kinematics was another arm's
+FK_ROWS = 10_000  # as many rows are compared
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Datasets made elsewhere, brought over to hiltk's conventions: what their numbers mean is stated by config.
+"""Datasets made elsewhere, converted to hiltk's conventions: what their numbers mean is stated by config.
 
 Only what can be checked is checked (units against the range of values); nothing is guessed here, see `adopt.py`.
 """

@@ -182,7 +182,7 @@ def write_marks(file: Path, success: np.ndarray, bounds: Bounds) -> None:
 def relabelled(dataset: OwnDataset, success: np.ndarray, *, rewards: str) -> dict[str, np.ndarray]:
     """The columns that new labels change, by name, over all rows.
 
-    Only episodes with a changed label change. In those, with ``rewards=rule``, success is paid once and the episode
+    Only episodes with a changed label change. In those, with ``rewards=rule``, success is rewarded once and the episode
     ends where the dataset's own reward rule says; without success it runs to its last frame and is cut off there.
 
     Args:

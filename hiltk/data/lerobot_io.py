@@ -405,7 +405,7 @@ def require_same_state(stored: Spec, wanted: Spec, path: Path) -> None:
         f"the dataset has another state layout ({len(have)} dimensions) than needed ({len(need)}): "
         + ("; ".join(parts) or "the same dimensions in another order"),
         where=str(path),
-        fix="record with the environment the policy is for, or bring the dataset over with `hiltk fix-actions`",
+        fix="record with the environment the policy is for, or adopt the dataset with `hiltk adopt`",
     )
 
 

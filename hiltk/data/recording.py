@@ -27,7 +27,7 @@ class Recording:
         frames: which of the dataset's rows became frames.
         joints_deg: (M, 6) every frame; (M, 5) without a gripper.
         frozen: (M,) bool, steps from or to a state that was stored again while the arm moved on.
-        locked: joints that are said to have been held, and where, degrees.
+        locked: joints stated as locked, and where, degrees.
     """
 
     frames: Timeline
@@ -65,7 +65,7 @@ def frozen_notes(frozen: np.ndarray) -> list[str]:
 
 
 def lock_notes(joints_deg: np.ndarray, frames: Timeline, locked: dict[str, float]) -> list[str]:
-    """Joints that are said to be locked, and were not (failures.md, C5)."""
+    """Joints that are stated as locked, and were not (failures.md, C5)."""
     notes = []
     for name, angle in locked.items():
         parts = [joints_deg[start:stop, JOINTS.index(name)] for start, stop in frames.bounds]
@@ -74,9 +74,9 @@ def lock_notes(joints_deg: np.ndarray, frames: Timeline, locked: dict[str, float
             worst = max(parts, key=lambda p: abs(p.mean() - angle))
             episodes = ", ".join(str(e) for e in np.flatnonzero(off)[:8]) + (", ..." if sum(off) > 8 else "")
             notes.append(
-                f"{name} is said to be locked at {angle:g} deg, but was not in {sum(off)} of {len(off)} episodes "
+                f"{name} is stated as locked at {angle:g} deg, but was not in {sum(off)} of {len(off)} episodes "
                 f"({episodes}; worst mean {worst.mean():.1f}, spread {worst.std():.1f} deg): a locked arm cannot "
-                "repeat them; drop them with `hiltk drop-episodes`"
+                "reproduce them; drop them with `hiltk drop-episodes`"
             )
     return notes
 

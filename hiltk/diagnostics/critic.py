@@ -160,13 +160,14 @@ def findings(d: CriticDiagnosis) -> list[Finding]:
 
 
 def _impossible(d: CriticDiagnosis) -> Iterator[Finding]:
-    """[058: Q above 1 where a success pays 1]"""
+    """[058: Q above 1 where success is rewarded with 1]"""
     r = d.ratings
     share, (low, high) = outside(r, np.ones(len(r.phase), bool)), r.bounds
     if share > 0.01:
         yield Finding(
             code="q_bound",
-            what=f"{share:.0%} of the values are beyond what the reward rule can pay, {low:.3g} to {high:.3g}; the "
+            what=f"{share:.0%} of the values are beyond the returns that the reward rule allows, {low:.3g} to "
+            f"{high:.3g}; the "
             f"highest is {r.q.max():.3g}",
             fix="agent.clip_target=true, more critics (agent=rlpd) or a lower utd; see that no success is rewarded "
             "twice (hiltk check: REW003, LRN006)",

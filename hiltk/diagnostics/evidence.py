@@ -17,7 +17,7 @@ from hiltk.agents.policy import Policy
 from hiltk.agents.resnet import FrozenResNet
 from hiltk.artifacts.store import Artifact, names, resolve, versions
 from hiltk.checks.engine import examine, gather
-from hiltk.checks.subject import Dataset
+from hiltk.checks.subject import DatasetSubject
 from hiltk.config.groups import SacConf
 from hiltk.data.episode import Source
 from hiltk.data.replay_export import stored_observations
@@ -221,7 +221,7 @@ class Evidence:
     def brightness(self) -> dict[str, tuple[float, float]]:
         """Mean brightness (0 to 1) of demonstrated and of experienced frames, by camera of the policy."""
         out: dict[str, tuple[float, float]] = {}
-        datasets = [Dataset(a.path, a.ref, a) for a in self.inputs if a.kind == "datasets"]
+        datasets = [DatasetSubject(a.path, a.ref, a) for a in self.inputs if a.kind == "datasets"]
         for key in (k for k in self.moments.observations if k.startswith(IMAGE_PREFIX)):
             shown = [_frames(d, key) for d in datasets if key in d.files.cameras]
             if shown:
@@ -285,7 +285,7 @@ def _rms(change: np.ndarray) -> float:
     return float(np.sqrt(np.square(change.astype(np.float64)).mean()))
 
 
-def _frames(dataset: Dataset, key: str) -> np.ndarray:
+def _frames(dataset: DatasetSubject, key: str) -> np.ndarray:
     """Frames of one camera (N, H, W, 3), evenly spread over a dataset."""
     rows = np.linspace(0, len(dataset) - 1, min(FRAMES, len(dataset))).astype(int)
     return dataset.files.frames_at(key, rows)

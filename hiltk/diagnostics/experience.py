@@ -17,7 +17,7 @@ from hiltk.data.episode import Episode, Source, relabel_rewards
 from hiltk.data.lerobot_io import DatasetReader
 from hiltk.data.replay_export import stored_episodes
 from hiltk.errors import UserError
-from hiltk.reward_rule import pays_success
+from hiltk.reward_rule import is_success_reward
 from hiltk.spec import STATE_KEY, Spec
 
 
@@ -76,7 +76,7 @@ class Experience:
 
     def positive(self, spec: Spec) -> np.ndarray:
         """(N,) bool: transitions with more reward than an ordinary step."""
-        return np.asarray(pays_success(self.reward, spec.reward))
+        return np.asarray(is_success_reward(self.reward, spec.reward))
 
 
 def of_episodes(episodes: Iterable[Episode], spec: Spec) -> Experience:

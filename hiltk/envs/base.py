@@ -25,7 +25,7 @@ class HilEnv(gym.Env[RawObservation, np.ndarray]):
     ``observation.images.<camera>`` (H, W, 3) uint8 RGB. Actions are float32 (A,) as the spec's `ActionSpec` says.
     ``reset(seed=..., options={"stratum": "far"})`` spawns inside one named stratum.
 
-    A bare environment pays no reward and never terminates by success, unless `pays_itself`; it only truncates at its
+    A bare environment gives no reward and never ends by success, unless `has_own_reward`; it only truncates at its
     time limit. The reward rule is applied outside, by `hiltk.envs.rewards.SuccessRule`. Keys of ``info``:
 
     - ``success_now`` (bool): the task's own predicate in this observation; only with `has_predicate`.
@@ -34,7 +34,7 @@ class HilEnv(gym.Env[RawObservation, np.ndarray]):
 
     Attributes:
         has_predicate: it can tell success by itself. An arm on a desk cannot.
-        pays_itself: its own reward and ends are what its task is about.
+        has_own_reward: its own reward and ends are what its task is about.
         repeatable: the same seed, options and actions give the same episode bit for bit.
         strata: names of the parts of the spawn area, where it has such.
         max_steps: of its longest episode; 0: as many as fit into the task's time limit.
@@ -44,7 +44,7 @@ class HilEnv(gym.Env[RawObservation, np.ndarray]):
 
     io_spec: Spec
     has_predicate: bool = False
-    pays_itself: bool = False
+    has_own_reward: bool = False
     repeatable: bool = False
     strata: tuple[str, ...] = ()
     max_steps: int = 0

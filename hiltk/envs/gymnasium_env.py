@@ -72,7 +72,7 @@ class GymnasiumEnv(HilEnv):
     names the native range. ``info["success_now"]`` is ``info[conf.success_key]``, or where that is absent: the
     environment terminated with positive reward.
 
-    Unlike hiltk's own, the environment may pay and may end by itself; `SuccessRule` decides what becomes of it. An
+    Unlike hiltk's own, the environment may give reward and end by itself; `SuccessRule` decides what becomes of it. An
     environment that registers no time limit gets the task's. The same seed gives the same episode, also for
     environments that draw from numpy's or Python's global random streams: they get private ones.
 
@@ -86,7 +86,7 @@ class GymnasiumEnv(HilEnv):
     """
 
     has_predicate = True
-    pays_itself = True
+    has_own_reward = True
     repeatable = True
     strata = ("all",)
 

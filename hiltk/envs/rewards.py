@@ -12,7 +12,7 @@ import numpy as np
 from hiltk.envs.base import HilEnv, Info
 from hiltk.errors import ConfigError
 from hiltk.observation import Observation, ObservationPipeline
-from hiltk.reward_rule import Hold, check_rule, end, is_positive, payment, pays_success
+from hiltk.reward_rule import Hold, check_rule, end, is_positive, is_success_reward, step_reward
 from hiltk.spec import STATE_KEY, RewardSpec, Spec
 
 if TYPE_CHECKING:
@@ -51,13 +51,13 @@ def shows_success(env: HilEnv, info: Info) -> bool:
 
 
 class SuccessRule(HilEnv):
-    """An environment with reward: observations through the pipeline, success judged, held, paid once.
+    """An environment with reward: observations through the pipeline, success judged, held, rewarded once.
 
     Success is declared at the first step that is not before ``min_steps`` (counted from 1) and whose observation ends a
-    run of ``hold_steps`` positive ones; the observation of `reset` does not count. It pays ``success_value`` once and
-    ends the episode; every other step pays ``step_value``, positive or not, so flicker pays nothing (devlog 072 paid
-    every positive frame, and hovering at the threshold beat finishing the task). Where the inner environment ends the
-    episode itself, its last observation decides alone. With ``source: env`` reward and end are the inner
+    run of ``hold_steps`` positive ones; the observation of `reset` does not count. Its reward is ``success_value``, and
+    the episode ends; that of every other step is ``step_value``, positive or not, so flicker gains nothing (devlog 072
+    rewarded every positive frame, and hovering at the threshold beat finishing the task). Where the inner environment
+    ends the episode itself, its last observation decides alone. With ``source: env`` reward and end are the inner
     environment's own.
 
     Keys added to ``info``, also at `reset`: ``success`` (the verdict, true from then on), ``true_success`` (the task's
@@ -65,7 +65,7 @@ class SuccessRule(HilEnv):
     ``timeout`` (bool), and with a classifier ``success_probability``.
 
     Args:
-        env: pays nothing and does not end by success (or does, see above). What it declares holds here, too.
+        env: gives no reward and does not end by success (or does, see above). What it declares holds here, too.
         spec: the rule; copied into ``io_spec.reward``.
         judge: whether success shows in an observation; None: by ``spec.source``, the predicate.
         end_on_success: False keeps the episode open after success, for recorders that want more positive frames.
@@ -102,7 +102,7 @@ class SuccessRule(HilEnv):
         self.end_on_success = end_on_success
         self.io_spec = copy.deepcopy(env.io_spec)
         self.io_spec.reward = copy.deepcopy(spec)
-        self.has_predicate, self.pays_itself, self.repeatable = env.has_predicate, env.pays_itself, env.repeatable
+        self.has_predicate, self.has_own_reward, self.repeatable = env.has_predicate, env.has_own_reward, env.repeatable
         self.strata, self.max_steps, self.renderer_name = env.strata, env.max_steps, env.renderer_name
         self.drift = drift
         self.observation_space = observation_space(self.io_spec)
@@ -157,11 +157,11 @@ class SuccessRule(HilEnv):
     def _judge(self, observation: Observation, info: Info, env_reward: float, ended: bool) -> tuple[float, bool]:
         """Reward, and whether the episode is over; updates the hold."""
         if self.rule.source == "env":
-            positive = info["success_now"] if self.has_predicate else pays_success(env_reward, self.rule)
+            positive = info["success_now"] if self.has_predicate else is_success_reward(env_reward, self.rule)
             self._hold.held = self._hold.held or (ended and bool(positive))
             return env_reward, ended
         newly = self._hold.see(self.judge(observation, info), last=ended)
-        return payment(self.rule, success=newly), ended or (self._hold.held and self.end_on_success)
+        return step_reward(self.rule, success=newly), ended or (self._hold.held and self.end_on_success)
 
     def _true_success(self, info: Info) -> bool | None:
         return self._true_hold.held if self.has_predicate else None

@@ -1,7 +1,7 @@
 """A human who plays: drives the hand about, opening and closing it, without touching the cube on purpose.
 
 A reward classifier that has only seen attempts learns shortcuts, such as "the camera looks from high up", which a
-policy finds within minutes: in our simulator it lifted its empty hand and was paid. Ten such episodes end that.
+policy finds within minutes: in our simulator it lifted its empty hand and was rewarded. Ten such episodes end that.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class Guards:
 
 
 def q_bound(rows: Rows, expected: Expected) -> Finding | None:
-    """Q values beyond any return [058: Q above 1 where a success pays 1]."""
+    """Q values beyond any return [058: Q above 1 where success is rewarded with 1]."""
     if not math.isfinite(expected.span):
         return None
     means, tops = _last(rows, "q_mean", 3), _last(rows, "q_max", 3)

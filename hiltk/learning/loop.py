@@ -28,7 +28,7 @@ from hiltk.learning.best import BestPolicy
 from hiltk.learning.guards import Expected, GuardLog, Guards
 from hiltk.learning.metrics import COLUMNS, CsvLog, Row, TrainingDisplay
 from hiltk.observation import Observation
-from hiltk.reward_rule import pays_success
+from hiltk.reward_rule import is_success_reward
 
 
 @dataclass
@@ -185,7 +185,7 @@ class Trainer:
             # The last checkpoint stays, but cannot help: a run resumed from it is the same run, to the digit.
             fix = "start again with a lower agent.lr; init= takes up a policy that is still good"
             raise divergence.diverged(self.folder, self.agent, batch, error, fix) from error
-        rewarded = pays_success(
+        rewarded = is_success_reward(
             batch.reward, self.agent.reward, discount=self.sampler.discount, steps=self.sampler.n_step
         )
         return metrics | _composition(batch, rewarded)

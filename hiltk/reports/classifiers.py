@@ -1,4 +1,4 @@
-"""The section on success classifiers: precision and recall, sessions, the rule, frames added to fix mistakes."""
+"""The section on success classifiers: precision and recall, sessions, the reward rule, added false positives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ METRICS = "metrics.json"
 
 
 def classifier_section(classifiers: Sequence[Artifact], file: Path) -> Section | None:
-    """Precision against recall of every classifier, and what else it recorded; its own figures are folded away."""
+    """Precision and recall of every classifier, and what else it recorded; its own figures are folded away."""
     with_curve = [c for c in classifiers if (c.path / "curve.csv").is_file()]
     if not with_curve:
         return None
@@ -43,19 +43,19 @@ def _metrics(classifier: Artifact) -> Mapping[str, Any]:
 
 
 def _sentences(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """The rule of each classifier and how it was chosen."""
+    """The reward rule of each classifier and how it was chosen."""
     for title, record in found.items():
         if "tuning" not in record:
             continue
         apart = record["tuning"]["mistakes_by_rule_of_the_others"]
         yield (
-            f"{title}: success is called after {record['hold_steps']} frames in a row at probability "
+            f"{title}: success is declared after {record['hold_steps']} frames in a row at probability "
             f"{record['threshold']:.3f} or above, not before step {record['min_steps']}. Replayed through that rule, "
             f"{_share(record['wrongly_ended'])} held-out episodes are wrongly ended "
-            f"({_share(record['wrongly_rewarded'])} failed ones rewarded) and {_share(record['missed'])} successful "
-            f"ones missed; by the rule that the other episodes alone would have chosen, {_share(apart)} are judged "
-            f"wrongly. Calibration error {100 * record['calibration_error']:.1f} %; "
-            f"{record['negatives_per_positive']['train']:.1f} failure frames per success frame were trained on."
+            f"({_share(record['wrongly_rewarded'])} failures rewarded) and {_share(record['missed'])} successes missed"
+            f"; cross-validated (the rule tuned on the other episodes), {_share(apart)} are judged wrongly. "
+            f"Calibration error {100 * record['calibration_error']:.1f} %; "
+            f"{record['negatives_per_positive']['train']:.1f} failure frames per success frame in training."
         )
 
 
@@ -73,12 +73,12 @@ def _sessions(found: Mapping[str, Mapping[str, Any]]) -> Table | None:
         for score in record.get("sessions", [])
         if len({s["session"] for s in record["sessions"]}) > 1
     ]
-    head = ["session", "trained on", "frames judged rightly", "episodes wrongly ended", "successful ones missed"]
+    head = ["session", "trained on", "accuracy by frame", "episodes wrongly ended", "successes missed"]
     return Table([[Cell(text) for text in head]], rows) if rows else None
 
 
 def _unseen(found: Mapping[str, Mapping[str, Any]]) -> Table | None:
-    """Episodes that decided nothing (`hiltk train-classifier unseen=[...]`); None where none were judged."""
+    """The test set (`hiltk train-classifier unseen=[...]`); None where there was none."""
     rows = []
     for title, record in found.items():
         if "unseen" in record:
@@ -87,7 +87,7 @@ def _unseen(found: Mapping[str, Mapping[str, Any]]) -> Table | None:
             right = Cell(f"{100 * accuracy['value']:.1f} %", share=accuracy["value"], note=_interval(accuracy))
             shares = [judged[key] for key in ("wrongly_rewarded", "missed", "early")]
             rows.append([Cell(title), right, *(_share_cell(share) for share in shares)])
-    head = ["unseen episodes", "frames judged rightly", "failed ones rewarded", "successful ones missed", "ended early"]
+    head = ["unseen episodes", "accuracy by frame", "failures rewarded", "successes missed", "ended early"]
     return Table([[Cell(text) for text in head]], rows) if rows else None
 
 
@@ -102,7 +102,7 @@ def _added(found: Mapping[str, Mapping[str, Any]]) -> Table | None:
             if judged:
                 shares = [judged[key] for key in ("false_positives", "false_negatives", "wrongly_ended")]
                 rows.append([Cell(when), *(_share_cell(share) for share in shares)])
-    head = ["added frames, judged by", "failures called success", "successes called failure", "episodes wrongly ended"]
+    head = ["added frames, judged by", "false positives", "false negatives", "episodes wrongly ended"]
     return Table([[Cell(text) for text in head]], rows) if rows else None
 
 

@@ -16,7 +16,7 @@ from rich.table import Table as TerminalTable
 from hiltk.reports.page import Cell, Table
 
 MOST_STRIPS = 60  # episodes a figure shows
-# Told apart with every common colour vision: no success, success, the hand of a human.
+# Told apart with every common colour vision.
 FAILURE, SUCCESS, INTERVENTION = "#d9dde0", "#0072B2", "#D55E00"
 Bounds = Sequence[tuple[int, int]]
 
@@ -28,7 +28,7 @@ def change_rows(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tup
 
 
 def print_change(title: str, before: Mapping[str, Any], after: Mapping[str, Any], console: Console) -> None:
-    """The table a user sees; numbers that changed are set off."""
+    """The table a user sees; numbers that changed are bold."""
     console.print(title, markup=False, highlight=False, soft_wrap=True)
     table = TerminalTable()
     for heading in ("", "before", "after"):

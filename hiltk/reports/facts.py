@@ -1,4 +1,4 @@
-"""What a report says in words: sentences whose every number is read from an artifact."""
+"""The sentences of a report; every number in them is read from an artifact."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _policy_fact(board: SuccessBoard, policy: str) -> str:
 
 
 def training_facts(label: str, runs: Runs) -> list[str]:
-    """Length, interventions and wrongly ended episodes of each training run."""
+    """Length, intervention rate and wrongly ended episodes of each training run."""
     facts = []
     for seed, frame in runs.items():
         name = label if seed is None else f"{label}, seed {seed}"
@@ -47,15 +47,15 @@ def training_facts(label: str, runs: Runs) -> list[str]:
         facts.append(
             f"{name}: {len(frame)} episodes, {frame.env_step.iloc[-1]:.0f} steps, "
             f"{frame.wall_s.iloc[-1] / 60:.1f} minutes; "
-            f"steps by the human {_percent(first.intervention_rate)} in the first {len(first)} episodes, "
+            f"intervention rate {_percent(first.intervention_rate)} of the steps in the first {len(first)} episodes, "
             f"{_percent(last.intervention_rate)} in the last {len(last)}; "
-            f"success without help {_percent(first.autonomous)}, then {_percent(last.autonomous)}.{_misjudged(frame)}"
+            f"autonomous success {_percent(first.autonomous)}, then {_percent(last.autonomous)}.{_misjudged(frame)}"
         )
     return facts
 
 
 def _misjudged(frame: pd.DataFrame) -> str:
-    """How often the rule that ended episodes contradicts the environment's own predicate, where that was recorded."""
+    """How often the reward rule contradicts the environment's own predicate, where that was recorded."""
     if "true_success" not in frame or frame.true_success.isna().all():
         return ""
     known = frame[frame.true_success.notna()]
@@ -78,7 +78,7 @@ def classifier_fact(artifact: Artifact) -> str:
         f"{title_of(artifact)}: precision {100 * known['precision']:.1f} %, recall {100 * known['recall']:.1f} % "
         f"on held-out frames at threshold {known['threshold']:.3f}"
     )
-    for key, words in (("wrongly_ended", "held-out episodes wrongly ended"), ("missed", "successful ones missed")):
+    for key, words in (("wrongly_ended", "held-out episodes wrongly ended"), ("missed", "successes missed")):
         counts = record.get(key)
         if isinstance(counts, Mapping) and {"count", "n"} <= set(counts):
             fact += f"; {counts['count']} of {counts['n']} {words}"

@@ -22,7 +22,7 @@ Runs = Mapping[int | None, pd.DataFrame]
 WATCHED = {
     "q_mean": "Q, mean of a batch",
     "critic_loss": "critic loss",
-    "saturation": "policy actions at their limit",
+    "saturation": "saturated policy actions",
     "alpha": "alpha",
     "noise": "exploration noise",
     "critic_gradient": "norm of the critic's gradient",
@@ -77,8 +77,8 @@ def learning_figure(runs: Runs, path: Path) -> None:
     figure = Figure(figsize=(7.2, 6.4), layout="constrained")
     by_episode, by_time = figure.subplots(2, 1, sharey=True)
     smooth = [_smoothed(frame) for frame in runs.values()]
-    series = (("success", SUCCESS, "success"), ("autonomous", ALONE, "success without help"))
-    for key, color, label in (*series, ("intervention_rate", INTERVENTION, "steps by the human")):
+    series = (("success", SUCCESS, "success"), ("autonomous", ALONE, "autonomous success"))
+    for key, color, label in (*series, ("intervention_rate", INTERVENTION, "intervention rate")):
         for frame in smooth:
             thin = {"color": color, "lw": 0.9, "alpha": 0.55} if len(smooth) > 1 else {"color": color, "lw": 2}
             by_episode.plot(frame.episode, 100 * frame[key], **thin)

@@ -64,9 +64,7 @@ def _size(contents: Contents, episodes: pd.DataFrame) -> str:
 
 def _success(contents: Contents) -> list[str]:
     if contents.success is None:
-        return [
-            "Nothing says where success shows: `hiltk fix-actions` brings the dataset over, `hiltk label` labels it."
-        ]
+        return ["There are no success labels: `hiltk adopt` gives the dataset a spec, `hiltk label` labels it."]
     ended, share = contents.ended_in_success, float(contents.success.mean())
     if not contents.success.any():
         return [f"None of the {len(ended)} episodes shows success in any frame."]
@@ -97,7 +95,7 @@ def drift_fact(camera: str, values: np.ndarray) -> str:
     spread = (max(tenths) - min(tenths)) / max(float(np.mean(values)), 1e-6)
     if spread <= DRIFT:
         return ""
-    return f"The {camera} camera's brightness drifts by {_percent(spread)} of its mean in the course of the recording."
+    return f"The {camera} camera's brightness drifts by {_percent(spread)} of its mean over the recording."
 
 
 def _percent(share: float) -> str:
@@ -191,7 +189,7 @@ def _first_middle_last(start: int, stop: int) -> list[int]:
 
 
 def brightness_section(contents: Contents, most: int, file: Path) -> tuple[Section | None, list[str]]:
-    """Mean brightness of evenly chosen frames over the recording, a line per camera; and what it shows in words."""
+    """Mean brightness of evenly chosen frames over the recording, a line per camera; and sentences about its drift."""
     rows = evenly(contents.bounds[-1][1], most)
     figure = Figure(figsize=(7.2, 2.8), layout="constrained")
     axis = figure.subplots()
@@ -241,7 +239,7 @@ def actions_section(contents: Contents, actions: pd.DataFrame, file: Path) -> Se
         axis.spines[["top", "right", "left"]].set_visible(False)
         axis.set_ylabel("% of actions" if i % columns == 0 else "", fontsize=8)
     _save(figure, file)
-    head = ["dimension", "min", "mean", "max", "deviation", "zero", "at the limit"]
+    head = ["dimension", "min", "mean", "max", "std", "zero", "at the limit"]
     body = [
         [Cell(r.name), *(Cell(f"{v:.3g}") for v in (r.min, r.mean, r.max, r.std)), _shared(r.zero), _shared(r.at_limit)]
         for r in actions.itertuples(index=False)

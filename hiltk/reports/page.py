@@ -18,7 +18,7 @@ _MEDIA = {".png": "image/png", ".mp4": "video/mp4"}
 
 @dataclass
 class Figure:
-    """An image file with its text for those who cannot see it and its caption."""
+    """An image file with its alternative text and its caption."""
 
     file: Path
     alt: str

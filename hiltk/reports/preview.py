@@ -92,14 +92,14 @@ def facts(looks: Sequence[Look], taught: bool) -> list[str]:
     verdicts = [look.verdict for look in looks if look.verdict]
     if verdicts:
         replay = summarise(verdicts)
-        found.append(f"Wrongly ended: {replay.wrongly_ended.counted}. Successful ones missed: {replay.missed.counted}.")
+        found.append(f"Wrongly ended: {replay.wrongly_ended.counted}. Successes missed: {replay.missed.counted}.")
         if replay.delay_steps == replay.delay_steps:
             found.append(f"Where rightly ended, the rule was {replay.delay_steps:g} frames late (median).")
     else:
         ended = sum(look.ended_at is not None for look in looks)
         found.append(f"The rule ended {ended} of {len(looks)} episodes; nothing says whether it was right.")
     if taught:
-        found.append("The classifier was trained on these very episodes: what it does on unseen ones is worse.")
+        found.append("The classifier was trained on these very episodes: on unseen ones it is worse.")
     rule = looks[0].rule
     earliest = f", not before step {rule.min_steps}" if rule.min_steps else ""
     found.append(f"The rule: {rule.hold_steps} frames in a row at {rule.threshold:.3f} or above{earliest}.")

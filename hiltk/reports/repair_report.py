@@ -18,7 +18,7 @@ from hiltk.data.servo import Servo
 from hiltk.spec import Semantics, Spec
 
 CLIPPED_TOO_OFTEN = 0.1
-HARDLY_USED = 0.3  # of the scale: where 99 % of the steps are smaller, encoder noise weighs too much
+HARDLY_USED = 0.3  # of the scale: where 99 % of the steps are smaller, the encoders' noise dominates
 FAINT, STRONG = "0.6", "tab:orange"
 
 
@@ -27,10 +27,10 @@ class Pictured:
     """What the figure shows beside the numbers.
 
     Attributes:
-        episode: the one drawn: where the replay strays furthest.
+        episode: the one drawn: where the replay deviates most.
         recorded_m: (T+1, 3) its path.
-        replayed_m: (T+1, 3) the one of the rebuilt actions; for commanded ones where each sends the arm.
-        steps_mm: (S,) largest component of every step, or of every way to the goal.
+        replayed_m: (T+1, 3) the path of the rebuilt actions; of commanded ones the goal of each.
+        steps_mm: (S,) largest component of every displacement, or of every distance to the goal.
     """
 
     episode: int
@@ -51,9 +51,9 @@ class RepairReport:
         masked: transitions whose action is not known: frames are missing there, or the state froze.
         clipped: per action dimension, the fraction of rebuilt actions that hit the limit.
         residual_mm: median and maximum distance from the recorded path. Of achieved actions, integrated:
-            ``unclipped`` (anew after every clipped step: where nothing was clipped) and ``as_stored`` (from each
-            episode's start, what clipping lost included). Of commanded ones: ``servo`` (the fitted servos, given the
-            goals, from each episode's start).
+            ``unclipped`` (restarted after every clipped step) and ``as_stored`` (from each episode's start, what
+            clipping lost included). Of commanded ones: ``servo`` (the fitted servos, given the goals, from each
+            episode's start).
         scale_m: metres per step at full action.
         fitting_scale_m: the scale at which 1 % of the steps would be clipped.
         per_episode: by name one number per episode: ``repaired`` and ``clipped`` (fractions), ``residual_mm`` (largest
@@ -126,7 +126,7 @@ def make_report(
         episode: (N,) episode number per row.
         rows: (N,) bool, whose actions were replaced.
         servo: see `servo_facts`.
-        asked_m: (N, 3) what the actions ask for before they are clipped; None: the recorded displacements.
+        asked_m: (N, 3) commanded displacements before clipping; None: the recorded displacements.
     """
     scale = spec.action.scale_m
     steps = forward_difference(rebuilt.positions_m, episode) if asked_m is None else asked_m
@@ -210,8 +210,8 @@ def servo_facts(servo: Servo, strayed_mm: np.ndarray, estimated: float) -> dict[
     """The fitted servos for `make_report`.
 
     Args:
-        strayed_mm: (N,) how far the fitted servos, given the goals, end up from the recorded path.
-        estimated: share of the goals that were not stored but worked out from the motion.
+        strayed_mm: (N,) distance of the fitted servos, given the goals, from the recorded path.
+        estimated: share of the goals that were not stored but estimated from the motion.
     """
     names = list(JOINTS[: len(servo.gain)])
     columns = {"lag_frames": servo.lag, "gain": servo.gain, "offset_deg": servo.offset_deg}
@@ -270,7 +270,7 @@ def plot_report(report: RepairReport, path: Path) -> None:
 
     assert report.pictured is not None, "reports without a path are read from disk, not plotted"
     figure, axes = plt.subplots(2, 3, figsize=(13, 6.5), layout="constrained")
-    _plot_paths(axes[0], report.pictured, "sent to" if report.servo else "replayed from rebuilt actions")
+    _plot_paths(axes[0], report.pictured, "goals" if report.servo else "replayed from rebuilt actions")
     _plot_episodes(axes[1, 0], report, "residual_mm", "distance from the path", "mm")
     _plot_episodes(axes[1, 1], report, "clipped", "actions at the limit", "%", 100.0)
     _plot_steps(axes[1, 2], report, report.pictured.steps_mm)
@@ -311,6 +311,6 @@ def _plot_steps(axis: Any, report: RepairReport, steps_mm: np.ndarray) -> None:
     axis.axvline(
         1000 * report.fitting_scale_m, color=STRONG, ls="--", label=f"99% fit, {1000 * report.fitting_scale_m:g} mm"
     )
-    title = "way to the goal" if report.servo else "displacement"
+    title = "distance to the goal" if report.servo else "displacement"
     axis.set(title=f"{title} per step, largest component", xlabel="mm", ylabel="steps")
     axis.legend(loc="center right")

@@ -38,7 +38,7 @@ def success_section(board: SuccessBoard, file: Path) -> Section:
     success_figure(board, file)
     title = f"Success by stratum ({board.setting})" if board.setting else "Success by stratum"
     seeds = max(len(board.seeds(policy)) for policy in board.policies)
-    text = "Success is the task's own predicate, held; the reward classifier has no say. Intervals are 95 % Wilson"
+    text = "Success is judged by the task's own predicate, never by the reward classifier. Intervals are 95 % Wilson"
     text += " over the pooled episodes; seeds are training seeds, each a policy of its own." if seeds > 1 else "."
     if len(board.policies) > 1:
         text += f" Differences: {PAIRED}."
@@ -136,9 +136,9 @@ def learning_sections(policies: Sequence[Artifact], folder: Path) -> Iterator[Se
         learning_figure(runs, file)
         last = [100 * frame.autonomous.tail(WINDOW).mean() for frame in runs.values()]
         ends = ", ".join(f"{value:.0f} %" for value in last)
-        alt = f"Learning curves of {label}: success without help over the last {WINDOW} episodes ends at {ends}."
+        alt = f"Learning curves of {label}: autonomous success over the last {WINDOW} episodes ends at {ends}."
         seeds = "Thin lines: seeds. Thick: their mean. " if len(runs) > 1 else ""
-        caption = f"{seeds}Rolling means over {WINDOW} episodes of exploring, not of evaluation."
+        caption = f"{seeds}Rolling means over {WINDOW} episodes of training, with exploration."
         yield Section(f"Learning: {label}", figures=[Figure(file, alt, caption)], more=_watched(label, runs, folder))
     cloned = training_runs(policies, "bc-pretrain")
     losses = {_named(label, seed, runs): frame for label, runs in cloned.items() for seed, frame in runs.items()}
@@ -150,10 +150,10 @@ def learning_sections(policies: Sequence[Artifact], folder: Path) -> Iterator[Se
 
 
 def _watched(label: str, runs: Runs, folder: Path) -> list[Figure]:
-    """What the guards looked at, tripped or not, folded away."""
+    """What the guards watched, tripped or not, folded away."""
     file = folder / f"watched_{_slug(label)}.png"
     columns = watched_figure(runs, file)
-    alt = f"What the guards looked at in {label}, by episode: {', '.join(WATCHED[key] for key in columns)}."
+    alt = f"What the guards watched in {label}, by episode: {', '.join(WATCHED[key] for key in columns)}."
     return [Figure(file, alt, "By episode; a line for each seed.")] if columns else []
 
 
@@ -171,7 +171,7 @@ def guard_section(policies: Sequence[Artifact]) -> Section | None:
     if not rows:
         return Section("Guards", [f"No guard tripped in {', '.join(map(title_of, watched))}."])
     head = [[Cell(text) for text in ("run", "episode", "guard", "what it means", "what to do")]]
-    return Section("Guards", ["Each guard speaks once in a run."], [Table(head, rows, words=True)])
+    return Section("Guards", ["Each guard trips at most once in a run."], [Table(head, rows, words=True)])
 
 
 def _named(label: str, seed: int | None, runs: object) -> str:

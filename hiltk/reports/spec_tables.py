@@ -67,15 +67,15 @@ def contract_rows(spec: Spec) -> list[tuple[str, str]]:
 
 
 def reward_rows(spec: Spec, kind: str = "") -> list[tuple[str, str]]:
-    """Who judges success, for how long, and what it pays; a classifier's own spec (``kind``) means itself."""
+    """Who judges success, for how long, and the rewards; in a classifier's own spec (``kind``) that is itself."""
     r = spec.reward
     who = "this classifier" if kind == "classifiers" else f"classifier {r.classifier or UNKNOWN}"
     judge = f"{who} at probability {r.threshold:g}" if r.source == "classifier" else r.source
-    meaning = {"truncated": "cut short: the future still counts", "terminal": "an end: no future"}
+    meaning = {"truncated": "cut short: values bootstrap past it", "terminal": "an end: no bootstrapping"}
     return [
         ("success judged by", judge),
         ("must hold", f"{r.hold_steps} steps, not before step {r.min_steps}"),
-        ("pays", f"{r.success_value:g} at success, {r.step_value:g} every other step"),
+        ("reward", f"{r.success_value:g} at success, {r.step_value:g} every other step"),
         ("time-out", f"{r.timeout} ({meaning.get(r.timeout, '')})"),
     ]
 

@@ -14,7 +14,7 @@ import numpy as np
 from hiltk.reward_rule import is_held
 from hiltk.spec import RewardSpec
 
-NEGLIGIBLE = 1e-9  # of a payment so late that leaving it out changes nothing
+NEGLIGIBLE = 1e-9  # of a reward so late that leaving it out changes nothing
 LONGEST = 100_000  # steps looked ahead at most
 TOLERANCE = 1e-6  # relative; returns closer than this are equal
 
@@ -35,7 +35,7 @@ class Payoff:
 
     @property
     def hackable(self) -> bool:
-        """Whether something pays more than finishing at once, or never finishing pays as much."""
+        """Whether something returns more than finishing at once, or never finishing returns as much."""
         slack = TOLERANCE * max(abs(self.finishing), abs(self.best), 1e-12)
         return self.best > self.finishing + slack or self.flickering >= self.finishing - slack
 
@@ -48,8 +48,8 @@ def payoff(rule: RewardSpec, discount: float, horizon: int, *, positive_value: f
         discount: of the learner, 0..1.
         horizon: steps to the time limit. Where time-outs are bootstrapped through, values go on past it, so it only
             counts with ``timeout: terminal``.
-        positive_value: what a positive frame pays that does not complete success; None: ``step_value``, as
-            `hiltk.envs.rewards.SuccessRule` pays. Devlog 072's rule paid +10.
+        positive_value: reward of a positive frame that does not complete success; None: ``step_value``, as
+            `hiltk.envs.rewards.SuccessRule` gives. Devlog 072's rule gave +10.
     """
     steps = horizon if rule.timeout == "terminal" else _far(discount) + rule.min_steps
     positive = rule.step_value if positive_value is None else positive_value
@@ -69,5 +69,5 @@ def payoff(rule: RewardSpec, discount: float, horizon: int, *, positive_value: f
 
 
 def _far(discount: float) -> int:
-    """Steps after which a payment is worth next to nothing."""
+    """Steps after which a reward, discounted, is worth next to nothing."""
     return LONGEST if discount >= 1 else min(LONGEST, math.ceil(math.log(NEGLIGIBLE) / math.log(discount)) + 1)

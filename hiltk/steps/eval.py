@@ -119,7 +119,7 @@ def _check(cfg: EvalConf) -> None:
 
 def _make_env(cfg: EvalConf) -> HilEnv:
     # Success is the environment's own word: a classifier that errs must not grade its own pupil.
-    source = "env" if env_class(cfg.env).pays_itself else "predicate"
+    source = "env" if env_class(cfg.env).has_own_reward else "predicate"
     return make_env(cfg.env, cfg.task, RewardConf(source=source), seed=cfg.seed, root=cfg.root)
 
 

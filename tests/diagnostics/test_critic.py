@@ -131,7 +131,7 @@ def test_planted_overestimation_is_found_and_named() -> None:
 def test_values_beyond_the_reward_rule() -> None:
     d = diagnosed(lambda f, a: right(f, a) + 0.5, CHAINS)
     assert codes(d) == ["q_bound", "overestimates"]
-    assert "beyond what the reward rule can pay, 0 to 1; the highest is 1.5" in findings(d)[0].what
+    assert "beyond the returns that the reward rule allows, 0 to 1; the highest is 1.5" in findings(d)[0].what
 
 
 def test_time_outs_leave_room_for_what_they_hide() -> None:

@@ -176,7 +176,7 @@ def test_any_gymnasium_environment_by_the_same_call() -> None:
         (So101SimConf(), RewardConf(hold_steps=51), "no episode is long enough"),
         (So101SimConf(), RewardConf(min_steps=51), "ends after 50 steps"),
         (So101SimConf(), RewardConf(hold_steps=-1), "at least one step"),
-        (So101SimConf(), RewardConf(step_value=1.0), "must pay more"),
+        (So101SimConf(), RewardConf(step_value=1.0), "must be rewarded more"),
     ],
 )
 def test_config_mistakes(env: EnvConf, reward: RewardConf, message: str) -> None:

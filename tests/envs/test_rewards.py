@@ -296,7 +296,7 @@ def test_the_inner_environment_stays_reachable() -> None:
         (RewardSpec(timeout="truncate"), "did you mean 'truncated'"),
         (RewardSpec(hold_steps=0), "at least one step"),
         (RewardSpec(min_steps=-1), "cannot be negative"),
-        (RewardSpec(success_value=0.0), "must pay more"),
+        (RewardSpec(success_value=0.0), "must be rewarded more"),
         (RewardSpec(source="classifier"), "needs a classifier"),
     ],
 )

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hiltk.artifacts.store import Artifact
-from hiltk.checks.subject import Dataset
+from hiltk.checks.subject import DatasetSubject
 from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.rewrite import replace_columns
 from hiltk.spec import STATE_KEY, Spec
@@ -28,7 +28,7 @@ class Good:
 
     def __init__(self, path: Path, target: Path) -> None:
         self.files, self.target = LeRobotFiles(path), target
-        self.data = Dataset(path)
+        self.data = DatasetSubject(path)
         self.columns: dict[str, np.ndarray] = {}
         self.spec = Spec.load(path / SPEC)
         self._later: list[Callable[[], None]] = []

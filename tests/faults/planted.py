@@ -325,7 +325,7 @@ def rewards_lost(g: Good) -> None:
 
 
 @fault("REW003", also="REW004")
-def steps_pay(g: Good) -> None:
+def every_step_rewarded(g: Good) -> None:
     g.spec.reward.step_value = 0.1
 
 
@@ -335,7 +335,7 @@ def two_rules(g: Good) -> None:
 
 
 @fault("REW004", also="REW006")
-def every_positive_frame_pays(g: Good) -> None:
+def every_positive_frame_rewarded(g: Good) -> None:
     g["next.reward"][:-1] = g["success"][1:]
 
 
@@ -527,7 +527,7 @@ def labels_added_without_rewards(g: Good) -> None:
 
 
 @fault("REW003", also="REW004")
-def waiting_pays_as_much(g: Good) -> None:
+def waiting_as_good_as_finishing(g: Good) -> None:
     g.spec.reward.step_value = (1 - 0.97) * g.spec.reward.success_value
 
 

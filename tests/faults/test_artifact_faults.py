@@ -143,7 +143,7 @@ def test_inputs_replaced_under_the_same_name(demos: Artifact, policy: Artifact, 
     run = yaml.safe_load((data.path / "run.yaml").read_text())
     (data.path / "run.yaml").write_text(yaml.safe_dump(run | {"fingerprint": "f" * 16}))
     (finding,) = found(copy, select=["RUN002"]).errors
-    assert finding.what.startswith("demos@d-0001 is not what it was")
+    assert finding.what.startswith("demos@d-0001 has changed since")
 
 
 def test_a_leader_that_leads_and_others(good: Good, tmp_path: Path) -> None:

@@ -159,8 +159,8 @@ MUTANTS = [
     _m("a probability at the threshold is none", "return probability >= threshold", "return probability > threshold",
        RULE, REWARDS),
     _m("a time-out always counts as an end", 'if timeout and rule.timeout == "terminal"', "if timeout", RULE, REWARDS),
-    _m("a success is paid at the first step", "rewards[-1:] = payment(rule, success=success)",
-       "rewards[:1] = payment(rule, success=success)", RULE, "data/test_labels.py"),
+    _m("a success is paid at the first step", "rewards[-1:] = step_reward(rule, success=success)",
+       "rewards[:1] = step_reward(rule, success=success)", RULE, "data/test_labels.py"),
     # ------------------------------------------------------------ the classifier
     _m("probabilities without temperature", "sigmoid(logits.double().cpu().numpy() / self.temperature)",
        "sigmoid(logits.double().cpu().numpy())", "rewards/test_classifier.py"),

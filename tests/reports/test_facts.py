@@ -23,8 +23,10 @@ def test_success_in_words(maker: Any) -> None:
 def test_training_in_words(maker: Any) -> None:
     (label, runs), *_ = training_runs([maker.trained("hil-s3", 3)], "train").items()
     (fact,) = training_facts(label, runs)
-    assert fact.startswith("hil, seed 3: 40 episodes, 800 steps, 2.0 minutes; steps by the human 50 % in the first 20")
-    assert "0 % in the last 20; success without help 0 %, then 100 %." in fact
+    assert fact.startswith(
+        "hil, seed 3: 40 episodes, 800 steps, 2.0 minutes; intervention rate 50 % of the steps in the first 20"
+    )
+    assert "0 % in the last 20; autonomous success 0 %, then 100 %." in fact
     assert fact.endswith("ended 4 of 40 episodes without true success and missed 0 true ones.")
 
 

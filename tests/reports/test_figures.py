@@ -50,7 +50,7 @@ def test_learning_curve_is_a_rolling_mean(maker: Any, tmp_path: Path, drawn: lis
     (runs,) = training_runs([maker.trained("hil-s0", 0), maker.trained("hil-s1", 1)], "train").values()
     figures.learning_figure(runs, tmp_path / "f.png")
     by_episode, by_time = drawn[0].axes
-    mean = next(line for line in by_episode.lines if line.get_label() == "steps by the human")
+    mean = next(line for line in by_episode.lines if line.get_label() == "intervention rate")
     # Half the steps by the human for 20 episodes, none afterwards: a mean over 20 falls on a line from 50 to 0.
     np.testing.assert_allclose(mean.get_ydata()[19:], np.linspace(50, 0, 21))
     assert by_time.lines[0].get_xdata()[-1] == pytest.approx(40 * 3 / 60)

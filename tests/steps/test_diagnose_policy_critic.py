@@ -167,7 +167,10 @@ def test_values_are_those_of_the_checkpoint(root: Path) -> None:
     finally:
         (artifact.path / checkpoint.FILE).write_bytes(before)
     assert "demo" not in set(found.table.source) and (found.table.q_mean == 3).all()
-    assert "100% of the values are beyond what the reward rule can pay, 0 to 1; the highest is 3" in found.verdict
+    assert (
+        "100% of the values are beyond the returns that the reward rule allows, 0 to 1; the highest is 3"
+        in found.verdict
+    )
     assert "hardly tell actions apart" in found.verdict and "overestimate what the policy does" in found.verdict
 
 
