@@ -28,7 +28,6 @@ from hiltk.envs.tasks import TASKS
 from hiltk.humans.make import HUMANS
 
 HERE = Path(__file__).parents[1]
-CONF = Path(__file__).parent / "outside" / "conf"
 # One process for all: imports take longer than any of these commands. What fails says why and does not end it.
 DRIVER = """
 import json, sys
@@ -72,7 +71,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def outcomes(root: Path) -> dict[str, Outcome]:
     """How each command ended, by the name of what it was to make."""
-    commands = [[*words, f"root={root}", "--config-dir", str(CONF)] for words in COMMANDS]
+    commands = [[*words, f"root={root}"] for words in COMMANDS]
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, json.dumps(commands)],
         cwd=root,
@@ -125,6 +124,34 @@ def test_what_was_added_is_in_the_record(root: Path, outcomes: dict[str, Outcome
 def test_what_it_does_not_declare_is_refused_by_name(outcomes: dict[str, Outcome], name: str, why: str) -> None:
     assert outcomes[name].code in (1, 2)
     assert why in outcomes[name].said
+
+
+def test_help_and_completion_list_what_another_package_adds() -> None:
+    script = """
+import json, sys
+import tests.outside
+from hiltk.configuring.completion import complete
+from hiltk.configuring.help import help_text
+from hiltk.verbs import VERBS
+train, count = VERBS["train"], VERBS["count"]
+words = [([], "env="), ([], "agent="), (["env=desk"], "env.reach"), (["agent=cautious"], "agent.cau")]
+print(json.dumps([help_text(train), help_text(count), *(complete(train, *said) for said in words)]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=HERE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    train, count, envs, agents, env_keys, agent_keys = json.loads(done.stdout)
+    for named in (
+        "desk | gymnasium | so101_sim",
+        "grasp | hover",
+        "clumsy | pusher",
+        "cautious | drqv2",
+        "brightness | cnn",
+    ):
+        assert named in train
+    assert "Count the frames of a dataset." in count and "whose frames are counted" in count
+    assert "env=desk" in envs and "agent=cautious" in agents
+    assert env_keys == ["env.reach_m=", "env.reach_m=0.1"]
+    assert agent_keys == ["agent.caution=", "agent.caution=0.5"]
 
 
 # ---------------------------------------------------------------- the tables themselves

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hiltk.config.commands import COMMANDS
 from hiltk.config.groups import SCHEMAS
-from hiltk.configuring.files import shipped
+from hiltk.configuring.files import FOLDERS, shipped
 from hiltk.configuring.words import into_mapping
 from hiltk.verbs import STEPS, Verb, default_root
 
@@ -23,8 +23,17 @@ def register() -> None:
 
 @functools.lru_cache(maxsize=1)
 def _register(root: str) -> None:
+    from hydra.core.config_search_path import ConfigSearchPath
     from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
 
+    class OtherPackages(SearchPathPlugin):
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            for folder in FOLDERS:
+                search_path.append("other-packages", f"file://{folder}")
+
+    Plugins.instance().register(OtherPackages)
     store = ConfigStore.instance()
     for verb in STEPS.values():
         store.store(name=f"{verb.config}_schema", node=COMMANDS[verb.name])

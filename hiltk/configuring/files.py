@@ -1,4 +1,4 @@
-"""The YAML files that ship with hiltk: where they are, and what they say. Help is made from this, so nothing heavy."""
+"""The YAML files of settings and pipelines: where they are, and what they say. Help reads this, so nothing heavy."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import yaml
 from hiltk.errors import ConfigError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+# Folders laid out like conf/. Another package adds its own before it calls hiltk.
+FOLDERS: list[Path] = []
 
 
 def shipped(folder: str) -> Path:
@@ -25,9 +27,11 @@ def shipped(folder: str) -> Path:
 
 
 def groups() -> dict[str, list[str]]:
-    """Config groups and their options, as the YAML files in ``conf/`` say."""
-    folders = sorted(p for p in shipped("conf").iterdir() if p.is_dir())
-    return {f.name: sorted(p.stem for p in f.glob("*.yaml")) for f in folders}
+    """Config groups and their options, as the YAML files in ``conf/`` and `FOLDERS` say."""
+    found: dict[str, set[str]] = {}
+    for file in (file for folder in (shipped("conf"), *FOLDERS) for file in folder.glob("*/*.yaml")):
+        found.setdefault(file.parent.name, set()).add(file.stem)
+    return {group: sorted(options) for group, options in sorted(found.items())}
 
 
 def pipelines() -> list[str]:
@@ -38,7 +42,7 @@ def pipelines() -> list[str]:
 def header(name: str) -> list[str]:
     """The comment lines that open ``conf/<name>.yaml``, without ``#``."""
     lines = []
-    for line in (shipped("conf") / f"{name}.yaml").read_text().splitlines():
+    for line in _file(name).read_text().splitlines():
         if not line.startswith("#"):
             break
         lines.append(line.removeprefix("#").removeprefix(" "))
@@ -61,5 +65,16 @@ def option(group: str, name: str) -> tuple[str, dict[str, Any]]:
     return schema, values | read
 
 
+def has_option(name: str) -> bool:
+    """Whether there is an option such as ``agent/sac``."""
+    return _file(name).is_file()
+
+
 def _read(name: str) -> dict[str, Any]:
-    return yaml.safe_load((shipped("conf") / f"{name}.yaml").read_text())
+    return yaml.safe_load(_file(name).read_text())
+
+
+def _file(name: str) -> Path:
+    """As Hydra looks it up: hiltk's own first."""
+    places = [folder / f"{name}.yaml" for folder in (shipped("conf"), *FOLDERS)]
+    return next(filter(Path.is_file, places), places[0])

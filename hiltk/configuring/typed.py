@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from hiltk.configuring.composing import compose_untyped
-from hiltk.configuring.files import header, shipped
+from hiltk.configuring.files import has_option, header
 from hiltk.configuring.mistakes import explained, unknown_key
 from hiltk.errors import ConfigError, nearest
 from hiltk.verbs import Verb
@@ -46,7 +46,7 @@ def _example_with(verb: Verb, missing: list[str], cfg: DictConfig) -> str:
     """A command that sets the missing keys: the verb's own, or that of the group option that wants more."""
     group = next((key.split(".")[0] for key in missing if "." in key), "")
     option = f"{group}/{cfg[group].get('name')}" if group else ""
-    return header(option if (shipped("conf") / f"{option}.yaml").is_file() else verb.config)[0]
+    return next(iter([*(header(option) if has_option(option) else []), *header(verb.config)]))
 
 
 def _unknown(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, list[str]]]:

@@ -1,11 +1,12 @@
 """A package of somebody else's that adds one of each kind to hiltk, and its own command line (`__main__.py`).
 
-Rows are added before `hiltk.cli` is imported; ``conf/`` is laid out like hiltk's own, for ``--config-dir``.
+Rows are added before `hiltk.cli` is imported, and so is the folder ``conf/``, which is laid out like hiltk's own.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from hiltk.agents.sac import SacAgent, check_sac
 from hiltk.config.commands import COMMANDS, StepConf
 from hiltk.config.groups import SCHEMAS, EncoderConf, EnvConf, HumanConf, SacConf, TaskConf
 from hiltk.config.setting import REQUIRED, setting
+from hiltk.configuring.files import FOLDERS
 from hiltk.envs.base import HilEnv, Info, RawObservation
 from hiltk.envs.make import ENVS, EnvRow
 from hiltk.envs.tasks import TASKS, Task
@@ -161,3 +163,7 @@ VERBS["count"] = STEPS["count"] = Verb(
     "count", "reports", "Count frames.", "dataset", many=False, group="Data", home="tests.outside.count"
 )
 COMMANDS["count"] = CountConf
+
+# ---------------------------------------------------------------- their options
+
+FOLDERS.append(Path(__file__).with_name("conf"))

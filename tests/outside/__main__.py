@@ -1,4 +1,4 @@
-"""``python -m tests.outside train name=x env=desk --config-dir tests/outside/conf``: hiltk, with what this adds."""
+"""``python -m tests.outside train name=x env=desk``: hiltk, with what this adds."""
 
 from __future__ import annotations
 
