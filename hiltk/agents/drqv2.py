@@ -46,7 +46,7 @@ class DrqEncoder(CnnEncoder):
 
     def __init__(self, images: list[ImageSpec], stack: int) -> None:
         nn.Module.__init__(self)
-        self.keys = [image.key for image in images]
+        self.keys, self.stack = [image.key for image in images], stack
         self.trunks = nn.ModuleList([_convolutions(3 * stack) for _ in images])
         self.out_features = sum(CHANNELS * _side(image.height) * _side(image.width) for image in images)
         self._checked = False

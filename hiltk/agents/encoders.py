@@ -29,10 +29,17 @@ class Encoder(nn.Module):
     Attributes:
         out_features: their number; 0 where no image is looked at.
         state_features: width of the layer that the state goes through; 0 where it goes beside the features as it is.
+        stack: frames of each camera that it takes at once.
     """
 
     out_features: int
     state_features = 0
+    stack = 1
+
+    @property
+    def innermost(self) -> Encoder:
+        """What turns images into features; differs from this one where it is applied frame by frame."""
+        return self
 
     def embed(self, key: str, frames: Tensor) -> dict[str, Tensor]:
         """What one camera's frames (B, 3, H, W) become, (B, D) by layer: for looking at, not for training."""
@@ -150,6 +157,10 @@ class FrameByFrame(Encoder):
         super().__init__()
         self.encoder, self.keys, self.stack = encoder, [image.key for image in images], stack
         self.out_features = encoder.out_features * stack
+
+    @property
+    def innermost(self) -> Encoder:
+        return self.encoder
 
     def forward(self, images: Images) -> Tensor:
         found = [feature_key(k) if feature_key(k) in images else k for k in self.keys]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from hiltk.agents.encoders import Encoder, FrameByFrame, ResNetEncoder, feature_key
+from hiltk.agents.encoders import Encoder, ResNetEncoder, feature_key
 from hiltk.config.groups import EncoderConf
 from hiltk.data.replay import FrameStore
 from hiltk.data.resources import human_size, require_memory
@@ -100,8 +100,7 @@ def attach(
     """
     if not conf.cache_shifts:
         return
-    if isinstance(encoder, FrameByFrame):
-        encoder = encoder.encoder
+    encoder = encoder.innermost
     assert isinstance(encoder, ResNetEncoder)  # as `check_encoder` demands
     shifts = len(fixed_shifts(conf.cache_shifts, conf.shift_pad))
     announce_cache(sum(cache_bytes(rows, map_shapes(store.frames, encoder), shifts) for store, rows in stores), shifts)

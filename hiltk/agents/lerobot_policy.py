@@ -34,9 +34,9 @@ from torch import Tensor, nn
 
 from hiltk.agents.encoders import LeRobotEncoder, Neck
 from hiltk.agents.gripper import CHOICES
+from hiltk.agents.make import AGENTS
 from hiltk.agents.networks import LOG_STD_MAX, LOG_STD_MIN, Torso
 from hiltk.agents.policy import Policy
-from hiltk.config.groups import SacConf
 from hiltk.errors import UserError
 from hiltk.images import MEAN, STD
 from hiltk.spec import STATE_KEY
@@ -73,7 +73,7 @@ def check_exportable(policy: Policy) -> None:
     """
     agent, encoder = policy.agent_conf, policy.encoder_conf
     differing = []
-    if not isinstance(agent, SacConf):
+    if not AGENTS[agent.name].lerobot:
         differing = [f"agent={agent.name}"]
     elif agent.activation != "silu":
         differing = [f"agent.activation={agent.activation}"]

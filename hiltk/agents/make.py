@@ -29,7 +29,8 @@ class Learner:
 
     Attributes:
         check: refuses settings that do not fit together, or not with the encoder.
-        likelihood: whether its actor has a spread that behaviour cloning can train.
+        likelihood: whether its actor has a standard deviation that behaviour cloning can train.
+        lerobot: whether LeRobot's ``GaussianActorPolicy`` has its networks, so that it can be exported.
     """
 
     conf: type[LearnerConf]
@@ -37,11 +38,12 @@ class Learner:
     agent: Callable[[Any, Any, RewardSpec, int], Agent]
     check: Callable[[Any, EncoderConf], None]
     likelihood: bool = True
+    lerobot: bool = False
 
 
 # By `agent.name`. Another package adds a row of its own before it calls hiltk.
 AGENTS: dict[str, Learner] = {
-    "sac": Learner(SacConf, Policy, SacAgent, check_sac),
+    "sac": Learner(SacConf, Policy, SacAgent, check_sac, lerobot=True),
     "drqv2": Learner(DrqConf, DrqPolicy, DrqAgent, check_drq, likelihood=False),
 }
 

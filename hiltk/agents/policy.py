@@ -18,7 +18,7 @@ from hiltk.agents.gripper import GripperHead, greedy, head_temperature
 from hiltk.agents.networks import GaussianActor, Observations, Torso
 from hiltk.arm.gripper import quantise
 from hiltk.artifacts.writing import write_spec
-from hiltk.config.groups import EncoderConf, LearnerConf, SacConf
+from hiltk.config.groups import EncoderConf, LearnerConf
 from hiltk.errors import UserError
 from hiltk.formats import POLICY
 from hiltk.images import to_tensor
@@ -54,7 +54,6 @@ class Policy(nn.Module):
     def _build(self, images: list[ImageSpec]) -> None:
         """Make ``torso`` and ``actor``; a subclass has networks of its own."""
         agent = self.agent_conf
-        assert isinstance(agent, SacConf)
         self.torso = Torso(build_encoder(self.encoder_conf, images), self.spec.stats[STATE_KEY])
         features, action = self.torso.out_features, self.spec.action
         three_way = action.gripper is GripperFormat.discrete3

@@ -197,6 +197,8 @@ class EncoderConf:
 class LearnerConf:
     """What every learner has (group ``agent``)."""
 
+    activation = "relu"  # of the hidden layers; no setting, unless an algorithm makes it one
+
     name: str = setting(REQUIRED, "which algorithm")
     hidden: list[int] = setting(REQUIRED, "width of each hidden layer")
     discount: float = setting(REQUIRED, "discount factor (gamma), below 1")

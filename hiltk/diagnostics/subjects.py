@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hiltk.agents.drqv2 import DrqEncoder
-from hiltk.agents.encoders import Encoder, FrameByFrame
+from hiltk.agents.encoders import Encoder
 from hiltk.agents.policy import Policy, to_tensors
 from hiltk.arm.gripper import quantise
 from hiltk.errors import UserError
@@ -48,10 +47,8 @@ def of_policy(name: str, policy: Policy) -> Subject:
     encoder = policy.torso.encoder
     if not encoder.out_features:
         raise UserError(f"the policy {name} looks at no images", where="policies")
-    if isinstance(encoder, FrameByFrame):
-        return Subject(name, encoder.encoder, policy.spec, policy.device, policy=policy)
-    stack = policy.frame_stack if isinstance(encoder, DrqEncoder) else 1
-    return Subject(name, encoder, policy.spec, policy.device, stack, policy=policy)
+    encoder = encoder.innermost
+    return Subject(name, encoder, policy.spec, policy.device, encoder.stack, policy=policy)
 
 
 @torch.no_grad()
