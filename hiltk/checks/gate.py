@@ -46,7 +46,7 @@ def gate(step: str, cfg: Gated, artifacts: Sequence[Artifact], *, env: HilEnv | 
     refuse(report, step)
 
 
-def examine_written(step: str, path: Path, name: str, spec: Spec, ignore: Sequence[str]) -> Report:
+def examine_written(step: str, path: Path, name: str, spec: Spec | None, ignore: Sequence[str]) -> Report:
     """Check a dataset that a step has written and not yet committed, and say what was found; refuses nothing."""
     report = examine(Subjects([DatasetSubject(path, name, spec=spec)], step=step), step=step, ignore=ignore)
     print_gate(report, Console())
@@ -67,7 +67,7 @@ def refuse(report: Report, step: str, *, fix: str = "") -> None:
         f"{step} refuses: {first.code} {first.what}{more}",
         where=f"{first.subject}: {first.where}",
         fix=f"{fix or first.fix}; `hiltk check --explain {first.code}` says more; checks.ignore=[{','.join(codes)}] "
-        "goes on all the same",
+        "continues in spite of it",
     )
 
 

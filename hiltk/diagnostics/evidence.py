@@ -143,7 +143,7 @@ class Evidence:
 
     @property
     def q_bounds(self) -> tuple[float, float]:
-        """Least and largest return that the reward rule can pay."""
+        """Least and largest return that the reward rule allows."""
         horizon = experience.longest_episode(self.config, self.metrics, self.spec.fps)
         return q_bounds(self.spec.reward, self.discount, horizon)
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from hiltk.arm.kinematics import Kinematics
 from hiltk.artifacts.store import Artifact, resolve
-from hiltk.artifacts.writing import create
+from hiltk.artifacts.writing import Draft, create
 from hiltk.checks.engine import expand
 from hiltk.checks.gate import examine_written, notes, refuse
 from hiltk.config.commands import REBUILD, AdoptedConf, FixActionsConf, StatedConf
@@ -21,7 +21,7 @@ from hiltk.data.lerobot_io import SPEC_FILE, dataset_spec
 from hiltk.errors import ConfigError
 from hiltk.reports.repair_report import action_numbers, make_report, print_report, write_report
 from hiltk.spec import GripperFormat, Semantics, Spec
-from hiltk.steps.adopt import check_numbers, print_adoption, wanted, write_adopted
+from hiltk.steps.adopting import check_numbers, print_adopted, print_adoption, wanted, write_adopted
 
 
 def run(cfg: FixActionsConf) -> Artifact:
@@ -55,7 +55,11 @@ def _adopt(cfg: FixActionsConf, source: Artifact) -> Artifact:
         soft_wrap=True,
     )
     print_adoption(decider, adoption, files, source)
-    return write_adopted(files, decider, adoption, source, cfg, kin, step="fix-actions")
+    with create("datasets", cfg.name, root=cfg.root, step="fix-actions", cfg=cfg, inputs=[source], seed=0) as draft:
+        report = write_adopted(draft, files, decider, adoption, source, cfg.model_path, kin)
+        _check(cfg, draft)
+    print_adopted(report, draft.done)
+    return draft.done
 
 
 def _fix(cfg: FixActionsConf, source: Artifact) -> Artifact:
@@ -68,15 +72,21 @@ def _fix(cfg: FixActionsConf, source: Artifact) -> Artifact:
     with create("datasets", cfg.name, root=cfg.root, step="fix-actions", cfg=cfg, inputs=[source], seed=0) as draft:
         write_fixed(files, fixed, draft.path)
         draft.spec = fixed.spec
-        checked = examine_written("fix-actions", draft.path, cfg.name, fixed.spec, cfg.checks.ignore)
-        refuse(checked, "fix-actions")
         episode = fixed.recording.frames.episode
         report = make_report(fixed.rebuilt, episode, fixed.rows, fixed.spec, foreign=False, notes=fixed.notes)
         write_report(report, draft.path)
         changed = {"before": action_numbers(files), "after": action_numbers(LeRobotFiles(draft.path))}
-        draft.notes = {"parent": source.ref, **changed, **report.summary(), **notes(checked)}
+        draft.notes = {"parent": source.ref, **changed, **report.summary()}
+        _check(cfg, draft)
     print_report(report, draft.done.ref, Console())
     return draft.done
+
+
+def _check(cfg: FixActionsConf, draft: Draft) -> None:
+    """Refuse what a step that reads the dataset would refuse."""
+    checked = examine_written("fix-actions", draft.path, cfg.name, draft.spec, cfg.checks.ignore)
+    refuse(checked, "fix-actions")
+    draft.notes |= notes(checked)
 
 
 def _require_own_format(cfg: FixActionsConf, spec: Spec, files: LeRobotFiles) -> None:
