@@ -72,6 +72,12 @@ POSITIVE = Limit(sound=0.01, alarm=0.01, spoilt=0.0)  # share of the transitions
 # POSITIVE: success is rewarded once and then still shows.
 SHOWS_SUCCESS = 0.02
 
+# Steps that success may have to show before it counts, at most: at the 10 of the devlogs policies learn more slowly,
+# since they, too, must hold so long. Recordings go on for two more, so that they
+# can satisfy any such rule.
+LONGEST_HOLD = 8
+AFTER_SUCCESS = LONGEST_HOLD + 2
+
 # ---------------------------------------------------------------- humans
 
 TAKEN_OVER = Limit(sound=0.4, alarm=0.5, spoilt=0.8)  # share of the steps that the human makes

@@ -114,17 +114,16 @@ class Settled:
     truncated: bool
 
 
-def settle(shown: np.ndarray, rule: RewardSpec) -> Settled:
-    """Reward and end a recording by what its frames show.
-
-    Nothing can confirm the last frame of a recording, so there one positive frame is enough, as where an environment
-    ends by itself. Without success the recording was cut off, as by the time limit.
+def settle(shown: np.ndarray, rule: RewardSpec, *, closed: bool = False) -> Settled:
+    """Reward and end a recording by what its frames show. Without success it was cut off, as by the time limit.
 
     Args:
         shown: (T+1,) bool, whether success shows in each frame.
+        closed: the recording ends because its environment did: nothing could confirm its last frame, so there one
+            positive frame is enough, as live.
     """
     last = len(shown) - 1
-    success_at = first_hold(shown, rule.hold_steps, rule.min_steps, confirm_last=True)
+    success_at = first_hold(shown, rule.hold_steps, rule.min_steps, confirm_last=closed)
     steps, success = success_at or last, success_at is not None
     rewards = np.zeros(last, np.float32)
     rewards[:steps] = episode_rewards(steps, rule, success=success)

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hiltk.data.episode import Episode, Source, relabel_rewards
+from hiltk.data.episode import Episode, Source, end_at
 from hiltk.data.foreign import split_at_success
 from hiltk.data.labels import relabelled
 from hiltk.envs.base import HilEnv
@@ -179,12 +179,8 @@ def outcome(episode: Any, steps: int) -> tuple[list[float], bool, bool, int]:
 
 @given(SHOWN, RULES)
 def test_a_recording_is_settled_as_the_environment_pays_and_ends_it(shown: list[bool], rule: RewardSpec) -> None:
-    """Up to the time limit; of a recording's last frame, which nothing can confirm, see the next test."""
-    frames = np.array([False, *shown])
-    lone = first_hold(frames, rule.hold_steps, rule.min_steps) is None
-    frames[-1] &= not lone
-    live, infos = stepped(SuccessRule(TapeEnv(frames[1:].tolist()), rule))
-    settled = settle(frames, rule)
+    live, infos = stepped(SuccessRule(TapeEnv(shown), rule))
+    settled = settle(np.array([False, *shown]), rule)
     assert outcome(settled, settled.steps) == outcome(live, len(live))
     assert settled.success == infos[-1]["success"] and not settled.rewards[settled.steps :].any()
 
@@ -192,7 +188,7 @@ def test_a_recording_is_settled_as_the_environment_pays_and_ends_it(shown: list[
 @given(SHOWN, RULES)
 def test_a_recordings_end_decides_as_an_environments_own_end(shown: list[bool], rule: RewardSpec) -> None:
     live, infos = stepped(SuccessRule(TapeEnv(shown, ends_at=len(shown)), rule))
-    settled = settle(np.array([False, *shown]), rule)
+    settled = settle(np.array([False, *shown]), rule, closed=True)
     assert settled.rewards[: settled.steps].tolist() == live.rewards.tolist()
     assert (settled.success, settled.steps) == (infos[-1]["success"], len(live))
     assert settled.terminated == live.terminated or not settled.success  # without success it counts as cut off
@@ -205,7 +201,8 @@ def test_labels_pay_and_end_as_the_rule_settles(shown: list[bool], rule: RewardS
     columns = SimpleNamespace(flags=flags, reward=np.full(len(success), 7.0, np.float32))
     files = SimpleNamespace(bounds=[(0, len(success))])
     dataset: Any = SimpleNamespace(columns=columns, files=files, spec=SimpleNamespace(reward=rule))
-    found, settled = relabelled(dataset, success, rewards="rule"), settle(success, rule)
+    closed = bool(success.all())  # by the column of time-outs above
+    found, settled = relabelled(dataset, success, rewards="rule"), settle(success, rule, closed=closed)
     assert found["next.reward"].tolist() == [*settled.rewards.tolist(), 0.0]
     done = int(found["next.done"].argmax())
     assert found["next.done"][done:].all() and done == settled.steps - settled.terminated
@@ -218,26 +215,25 @@ def test_recordings_from_elsewhere_are_settled_alike(shown: list[bool], rule: Re
     success, rule = np.array([False, *shown]), replace(rule, min_steps=min(rule.min_steps, len(shown)))
     observations = {STATE_KEY: np.zeros((len(success), 1), np.float32)}
     episode, after = split_at_success(observations, np.zeros((len(shown), 1), np.float32), success, rule)
-    settled = settle(success, rule)
+    settled = settle(success, rule, closed=True)
     assert outcome(episode, len(episode)) == outcome(settled, settled.steps)
     assert (0 if after is None else len(after)) == len(shown) - settled.steps
 
 
-@given(SHOWN, SHOWN, RULES, st.booleans())
-def test_a_demonstration_paid_by_its_own_rule_stays_as_it_was(
-    shown: list[bool], truth: list[bool], rule: RewardSpec, by_classifier: bool
+@given(SHOWN, SHOWN, RULES)
+def test_a_demonstration_ends_where_the_run_would_have_ended_it(
+    shown: list[bool], truth: list[bool], rule: RewardSpec
 ) -> None:
-    """Time-outs that are terminal are no successes, whatever a step pays; nor is a success that pays nothing none."""
+    """Recorded under one rule and beyond its end, judged by another: as if it had been played under that one."""
     truth = (truth * len(shown))[: len(shown)]
-    if not by_classifier:
-        shown = truth
-    live, infos = stepped(judged_by(shown, truth, rule) if by_classifier else SuccessRule(TapeEnv(truth), rule))
-    if rule.timeout == "terminal" and not infos[-1]["success"]:
-        truth[-1] = False  # a lone last frame of success is taken for a success, where a time-out looks like one
-        live, infos = stepped(judged_by(shown, truth, rule) if by_classifier else SuccessRule(TapeEnv(truth), rule))
-    again = relabel_rewards(live, live.rule or rule)
+    live, infos = stepped(judged_by(shown, truth, rule))
+    whole, _ = stepped(judged_by(truth, truth, RewardSpec(), end_on_success=False))
+    whole = replace(whole, truncated=True, terminated=False)
+    step = first_hold(np.array([False, *shown]), rule.hold_steps, rule.min_steps)
+    again = end_at(whole, step, rule)
+    assert (step is not None) == infos[-1]["success"]
     assert outcome(again, len(again)) == outcome(live, len(live))
-    assert live.succeeded == again.succeeded == infos[-1]["success"]
+    assert len(again.success) == len(again.observations[STATE_KEY]) == len(again.actions) + 1
 
 
 @given(SHOWN, SHOWN, RULES, st.integers(0, 4))

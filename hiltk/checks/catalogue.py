@@ -148,7 +148,11 @@ CONSTRUCTION = (
     Cover(("S6",), "hiltk.data.replay.to_batch", "random shifts happen once, in one place, also with cached features"),
     Cover(("S7",), "hiltk.data.replay.FrameStore", "a next state is the row that followed; segments never meet"),
     Cover(("S8", "D8"), "hiltk.observation.fit_image", "crop and resize are one function for every source of frames"),
-    Cover(("S9",), "hiltk.data.episode.relabel_rewards", "demonstrations get the rewards of the run that reads them"),
+    Cover(
+        ("S9",),
+        "hiltk.rewards.demonstrations.judge_demonstrations",
+        "demonstrations end, and are rewarded, by the run's rule",
+    ),
     Cover(("S12",), "hiltk.diagnostics.subjects.of_policy", "diagnoses call the policy's own encoder and pipeline"),
     Cover(
         ("S13",), "hiltk.steps.train._demo_store", "demonstrations have a store of their own that nothing evicts from"

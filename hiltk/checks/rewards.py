@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,10 @@ from hiltk.arm.units import ARM_JOINTS
 from hiltk.checks.rule import Reads, rule
 from hiltk.checks.subject import DatasetSubject, Subjects
 from hiltk.config.groups import SacConf, TaskConf
+from hiltk.data.episode import Episode
+from hiltk.data.lerobot_io import DatasetReader
 from hiltk.data.repair import NOISE_DEG, last_rows
+from hiltk.errors import UserError
 from hiltk.findings import Finding, Severity
 from hiltk.limits import IDLE_END, SHOWS_SUCCESS, Limit
 from hiltk.observation import fit_image
@@ -29,6 +33,7 @@ SAMPLE = 60  # frames of each class that a classifier is tried on
 LEAST_SAMPLE = 10
 # Of a classifier on frames that are labelled: a warning from the alarm on, an error where it is spoilt.
 RECALL, FALSE = Limit(sound=0.5, alarm=0.5, spoilt=0.2), Limit(sound=0.2, alarm=0.2, spoilt=0.5)
+EPISODES_JUDGED = 200
 REWARD_COLUMNS = ("next.reward", "next.done", "success")
 
 
@@ -107,7 +112,11 @@ def missing_rewards(d: DatasetSubject) -> Iterator[Finding]:
             evidence={"lost": int(lost.sum()), "successful_episodes": int(ends.sum())},
         )
     elif reward_rule.source != "classifier" and not np.any(is_success_reward(reward, reward_rule)):
-        ends_in = [i for i, (a, b) in enumerate(d.bounds) if b - a > 1 and settle(success[a:b], reward_rule).success]
+        ends_in = [
+            i
+            for i, (a, b) in enumerate(d.bounds)
+            if b - a > 1 and settle(success[a:b], reward_rule, closed=True).success
+        ]
         if ends_in and step_reward(reward_rule, success=True) > step_reward(reward_rule, success=False):
             yield Finding(
                 f"success holds in {len(ends_in)} episodes by their labels, and no step of it is rewarded",
@@ -287,6 +296,46 @@ def classifier_domain_shift(all_: Subjects) -> Iterator[Finding]:
                     severity=Severity.error if recall < RECALL.spoilt or false > FALSE.spoilt else Severity.warning,
                     subject=classifier.name,
                 )
+
+
+@rule("REW008", covers=("S9",), steps=("train",), reads=Reads.together, severity=Severity.warning)
+def unsatisfied_demonstrations(all_: Subjects) -> Iterator[Finding]:
+    """Demonstrations that never satisfy the run's reward rule.
+
+    Symptom:  successes of the policy go unrewarded; no demonstration shows how long to hold; the critics fit two rules.
+    Cause:    recordings that stop at success, before the rule's hold is over; a classifier that does not see success.
+    Detected: the first {EPISODES_JUDGED} episodes of each dataset, with the frames recorded after success, are judged by the rule of
+              the environment a run is about to act in, else of the classifier.
+              - some demonstrations never satisfy it [a_demonstration_too_short]
+              - over half of them is an error [demonstrations_too_short]
+    Fix:      hiltk record goes on after success for long enough by default; see hiltk preview for the classifier.
+    Source:   reference/failures.md S9; seen with a hold of 8 frames.
+    """
+    from hiltk.rewards.classifier import SuccessClassifier
+    from hiltk.rewards.demonstrations import judge_demonstrations
+
+    model = SuccessClassifier.load(all_.classifiers[0].path) if all_.classifiers else None
+    run_rule = all_.target.reward if all_.target else model.spec.reward if model else None
+    if run_rule is None or run_rule.source == "env":
+        return
+    for d in all_.datasets:
+        if d.spec is None or not d.has(*REWARD_COLUMNS) or (model and d.spec.task != model.spec.task):
+            continue
+        closed = bool(all_.env and all_.env.pays_itself)
+        finding = judge_demonstrations(_episodes(d, model), run_rule, model, closed=closed).finding()
+        if finding:
+            yield replace(finding, subject=d.name)
+
+
+def _episodes(d: DatasetSubject, model: SuccessClassifier | None) -> list[Episode]:
+    """The first `EPISODES_JUDGED`, with the frames that a classifier looks at; none where reading them fails."""
+    assert d.spec is not None
+    wanted = [i for i in model.spec.images if i.key in d.files.cameras] if model else []
+    try:
+        episodes = DatasetReader(d.path, replace(d.spec, images=wanted)).episodes(after_end=True)
+        return [replace(e, name=f"{d.name} {n}") for n, e in enumerate(islice(episodes, EPISODES_JUDGED))]
+    except UserError:
+        return []  # what is damaged, or not finite, other rules name
 
 
 def _scores(model: SuccessClassifier, d: DatasetSubject) -> tuple[float, float] | None:

@@ -15,6 +15,7 @@ from hiltk.config.groups import (
     TaskConf,
 )
 from hiltk.config.setting import REQUIRED, Reference, setting
+from hiltk.limits import AFTER_SUCCESS
 from hiltk.spec import GripperFormat, Semantics
 from hiltk.verbs import ROOT_HELP, default_root
 
@@ -80,7 +81,11 @@ class RecordConf(ComputeConf):
     reward: RewardConf = setting(RewardConf(), "who judges")
     episodes: int = setting(20, "how many to keep")
     keep: str = setting("successes", "which episodes to keep", choices=("successes", "failures", "all"))
-    steps_after_success: int = setting(0, "go on after success: more positive frames for a reward classifier")
+    steps_after_success: int = setting(
+        AFTER_SUCCESS,
+        "go on after success: shows how to hold, and what success looks like; by default long enough for "
+        "any reward rule that train-classifier may choose",
+    )
     fault: Fault = setting(Fault.none, "none | zero_actions: mirror the joints, store zeros as actions (devlog 044)")
     video: bool = setting(False, "cameras as video (small, lossy), not exact images")
     checks: ChecksConf = setting(ChecksConf(), CHECKS, volatile=True)

@@ -16,7 +16,7 @@ import shutil
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import av
@@ -40,7 +40,7 @@ PIECE = 2**20  # bytes read at once
 
 
 def cached_episodes(
-    path: Path, spec: Spec | None = None, *, cache: Path, after_end: bool = False, name: str = ""
+    path: Path, spec: Spec | None = None, *, cache: Path, after_end: bool | int = False, name: str = ""
 ) -> list[Episode]:
     """What `load_episodes` returns, bit for bit; the frames of all but small datasets are read-only views of ``cache``.
 
@@ -59,11 +59,13 @@ def cached_episodes(
     if frames is None:
         fix = "free disk space for the cache of frames, or train with smaller images or fewer cameras"
         require_memory(size, f"the frames of {name} need", where=str(path), fix=fix)
-        return list(reader.episodes(after_end=after_end))
-    return [
-        reader.episode(number, {k: v[start:stop] for k, v in frames.items()}, after_end=after_end)
-        for number, (start, stop) in enumerate(reader.bounds)
-    ]
+        episodes = list(reader.episodes(after_end=after_end))
+    else:
+        episodes = [
+            reader.episode(number, {k: v[start:stop] for k, v in frames.items()}, after_end=after_end)
+            for number, (start, stop) in enumerate(reader.bounds)
+        ]
+    return [replace(episode, name=f"{name} {number}") for number, episode in enumerate(episodes)]
 
 
 def _shapes(reader: DatasetReader) -> dict[str, tuple[int, ...]]:

@@ -36,6 +36,7 @@ class Episode:
         truncated: the episode was cut short (time limit, Ctrl-C): bootstrapping goes on.
         stratum: where it spawned; empty when unknown.
         rule: what its rewards follow; None when unknown.
+        name: what messages call it: dataset and number.
     """
 
     observations: dict[str, np.ndarray]
@@ -49,6 +50,7 @@ class Episode:
     truncated: bool
     stratum: str = ""
     rule: RewardSpec | None = None
+    name: str = ""
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -61,11 +63,24 @@ class Episode:
         )
 
 
-def relabel_rewards(episode: Episode, reward: RewardSpec) -> Episode:
-    """A demonstration with rewards and end by a run's rule: one batch must not mix two (failures, S9)."""
-    if reward.source == "env":
-        return episode
-    success = episode.succeeded
-    terminated, truncated = end(reward, over=episode.terminated, timeout=episode.truncated)
-    rewards = episode_rewards(len(episode), reward, success=success)
-    return replace(episode, rewards=rewards, terminated=terminated, truncated=truncated, rule=reward)
+def end_at(episode: Episode, step: int | None, rule: RewardSpec) -> Episode:
+    """A recording under another rule than its own: up to the observation after ``step`` transitions, its success.
+
+    None: it never has. Then nothing is rewarded and the last state is not terminal, unless the recording was cut off by
+    a time limit that the rule counts as an end.
+    """
+    steps, success = step or len(episode), step is not None
+    terminated = end(rule, over=success, timeout=episode.truncated)[0]
+    return replace(
+        episode,
+        observations={k: v[: steps + 1] for k, v in episode.observations.items()},
+        actions=episode.actions[:steps],
+        rewards=episode_rewards(steps, rule, success=success),
+        success=episode.success[: steps + 1],
+        source=episode.source[:steps],
+        is_intervention=episode.is_intervention[:steps],
+        action_valid=episode.action_valid[:steps],
+        terminated=terminated,
+        truncated=not terminated,
+        rule=rule,
+    )

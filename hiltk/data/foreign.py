@@ -403,8 +403,9 @@ def split_at_success(
         valid: (T,) bool, which actions are known; None: all.
         human: (T,) bool, where a human had taken over from a policy; None: it is a demonstration throughout.
     """
-    # A recording shorter than the rule's min_steps succeeds all the same.
-    settled = settle(success, replace(rule, min_steps=min(rule.min_steps, len(actions))))
+    # A recording shorter than the rule's min_steps succeeds all the same. Most recorders stop at the very frame that
+    # shows success. (A run judges the frames anew by its own rule, `hiltk.rewards.demonstrations`.)
+    settled = settle(success, replace(rule, min_steps=min(rule.min_steps, len(actions))), closed=True)
     taken_over = np.zeros(len(actions), bool) if human is None else human
     source = np.full(len(actions), Source.demo) if human is None else np.where(human, Source.human, Source.policy)
     whole = Episode(

@@ -207,8 +207,8 @@ def _apply_rule(columns: dict[str, np.ndarray], success: np.ndarray, start: int,
     """Reward and end of one episode, whose last row is no transition but only what it ended in."""
     if stop - start < 2:
         return
-    settled = settle(success[start:stop], rule)
     reward, done, truncated = (columns[n][start:stop] for n in ("next.reward", "next.done", "next.truncated"))
+    settled = settle(success[start:stop], rule, closed=not truncated.any())
     reward[:-1], reward[-1], done[:], truncated[:] = settled.rewards, 0.0, False, False
     last = settled.steps - 1  # the episode's last transition
     # Also the rows after it are done, so that no reader goes on into the next episode.

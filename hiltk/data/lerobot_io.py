@@ -227,15 +227,16 @@ def require_whole(files: LeRobotFiles, *, look: bool = True) -> Spec:
     return spec
 
 
-def load_episodes(path: Path, spec: Spec | None = None, *, after_end: bool = False) -> list[Episode]:
+def load_episodes(path: Path, spec: Spec | None = None, *, after_end: bool | int = False) -> list[Episode]:
     """All episodes of a dataset, in order.
 
     Args:
         path: the dataset's folder.
         spec: what the reader needs: its cameras are loaded and brought to its size, its state layout is required.
             None takes the dataset's own.
-        after_end: append the frames recorded after the end. They come without rewards, and the flags of the end no
-            longer sit on the last transition: for reward classifiers, not for replay.
+        after_end: append frames recorded after the end: all of them, or so many at most. They come without rewards, and
+            the end no longer is the last transition: for classifiers, cloning, and to be judged by another rule
+            (`hiltk.data.episode.end_at`).
 
     Raises:
         UserError: the dataset is damaged, empty, lacks a camera, has another state layout, or holds NaN.
@@ -243,7 +244,7 @@ def load_episodes(path: Path, spec: Spec | None = None, *, after_end: bool = Fal
     return list(iter_episodes(path, spec, after_end=after_end))
 
 
-def iter_episodes(path: Path, spec: Spec | None = None, *, after_end: bool = False) -> Iterator[Episode]:
+def iter_episodes(path: Path, spec: Spec | None = None, *, after_end: bool | int = False) -> Iterator[Episode]:
     """`load_episodes`, one at a time: memory for one episode's frames only."""
     yield from DatasetReader(path, spec).episodes(after_end=after_end)
 
@@ -285,14 +286,14 @@ class DatasetReader:
                 self._files.require_shape(key, frame.shape)
             yield frame if fit is None else fit_image(frame, fit)
 
-    def episodes(self, *, after_end: bool) -> Iterator[Episode]:
+    def episodes(self, *, after_end: bool | int) -> Iterator[Episode]:
         """All episodes in order, decoded one after the other."""
         cameras = {key: self.frames(key) for key in self.cameras}
         for number, (start, stop) in enumerate(self.bounds):
             images = {k: np.stack(take(frames, stop - start)) for k, frames in cameras.items()}
             yield self.episode(number, images, after_end=after_end)
 
-    def episode(self, number: int, images: dict[str, np.ndarray], *, after_end: bool) -> Episode:
+    def episode(self, number: int, images: dict[str, np.ndarray], *, after_end: bool | int) -> Episode:
         """One episode; ``images`` holds all its frames, those after the end included."""
         return self._columns.episode(*self.bounds[number], images, after_end=after_end)
 
@@ -309,11 +310,13 @@ class Columns:
     flags: dict[str, np.ndarray]
     rule: RewardSpec
 
-    def episode(self, start: int, stop: int, images: dict[str, np.ndarray], *, after_end: bool) -> Episode:
+    def episode(self, start: int, stop: int, images: dict[str, np.ndarray], *, after_end: bool | int) -> Episode:
         """Rows ``start`` to ``stop`` as an episode; ``images`` has as many frames per camera."""
         done = self.flags["next.done"][start : stop - 1]
         ends = bool(done.any())
-        length = stop - start - 1 if after_end or not ends else int(done.argmax()) + 1
+        length = stop - start - 1
+        if ends:
+            length = min(length, int(done.argmax()) + 1 + (length if after_end is True else after_end))
         acts = slice(start, start + length)
         sees = slice(start, start + length + 1)
         return Episode(

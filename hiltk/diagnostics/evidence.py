@@ -86,7 +86,7 @@ class Evidence:
             spec=spec,
             metrics=measured(run.path / "metrics.csv"),
             guards=noted(run.path),
-            demos=experience.demonstrations(datasets, spec),
+            demos=experience.demonstrations(datasets, spec, run.path),
             online=experience.online(run, spec),
             policy=load_policy(run.path),
             root=Path(root),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 
 from hiltk.artifacts.store import Artifact, resolve
-from hiltk.data.episode import Episode, Source, relabel_rewards
+from hiltk.data.episode import Episode, Source
 from hiltk.data.lerobot_io import DatasetReader
 from hiltk.data.replay_export import stored_episodes
 from hiltk.errors import UserError
 from hiltk.reward_rule import is_success_reward
+from hiltk.rewards.demonstrations import as_learned
 from hiltk.spec import STATE_KEY, Spec
 
 
@@ -149,19 +150,24 @@ def online(run: Artifact, spec: Spec) -> Experience:
     return of_episodes(stored_episodes(run.path, images=False), spec)
 
 
-def demonstrations(datasets: list[Artifact], spec: Spec) -> Experience:
-    """All episodes of datasets, with rewards by the run's rule as in training.
+def demonstrations(datasets: list[Artifact], spec: Spec, run: Path) -> Experience:
+    """All episodes of datasets, ended and rewarded as the run in this folder learned from them.
 
     Raises:
         UserError: a dataset is damaged, or has another state or action.
     """
     blind = copy.copy(spec)
     blind.images = []  # no frame is decoded
-    episodes = [e for d in datasets for e in DatasetReader(d.path, blind).episodes(after_end=False)]
+    whole = spec.reward.source != "env"
+    episodes = [
+        replace(episode, name=f"{d.ref} {number}")
+        for d in datasets
+        for number, episode in enumerate(DatasetReader(d.path, blind).episodes(after_end=whole))
+    ]
     for episode in episodes:
         if episode.actions.shape[1] != len(spec.action.dims):
             raise UserError("actions have another size than the run's", where=", ".join(d.ref for d in datasets))
-    return of_episodes((relabel_rewards(e, spec.reward) for e in episodes), spec)
+    return of_episodes(as_learned(episodes, spec.reward, run), spec)
 
 
 def learned_from(artifact: Artifact) -> list[str]:

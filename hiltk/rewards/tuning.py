@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hiltk.limits import LONGEST_HOLD
 from hiltk.reward_rule import EpisodeVerdict, Verdict, first_hold, judge_episode
 
-LONGEST_HOLD = 8  # steps; at the 10 of the devlogs policies learn more slowly, since they, too, must hold so long
 MISSES = 0.05  # of the successes, which a rule may miss for the sake of a longer hold
 
 

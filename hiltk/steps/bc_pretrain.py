@@ -25,6 +25,7 @@ from hiltk.data.replay import Batch, FrameStore, store_episodes, to_batch
 from hiltk.errors import UserError
 from hiltk.learning.divergence import diverged
 from hiltk.learning.metrics import CsvLog
+from hiltk.limits import AFTER_SUCCESS
 from hiltk.steps.common import load_datasets, set_up_torch, split_by_episode, warm_start
 
 REPORT_EVERY = 50
@@ -36,7 +37,7 @@ def run(cfg: BcConf) -> Artifact:
     check_cloning(cfg)
     device, root = set_up_torch(cfg), Path(cfg.root)
     check_compute(cfg.precision, cfg.compile, device)
-    episodes, spec, inputs = load_datasets(cfg.datasets, root)
+    episodes, spec, inputs = load_datasets(cfg.datasets, root, after_end=AFTER_SUCCESS)
     train, held_out = split_by_episode(len(episodes), cfg.held_out, cfg.seed)
     policy = build_policy(cfg.agent, cfg.encoder, spec).to(device)
     if is_snapshot(cfg.init):

@@ -41,8 +41,13 @@ def set_up_torch(conf: ComputeConf) -> torch.device:
     return torch.device(conf.device)
 
 
-def load_datasets(references: list[str], root: Path) -> tuple[list[Episode], Spec, list[Artifact]]:
+def load_datasets(
+    references: list[str], root: Path, *, after_end: bool | int = False
+) -> tuple[list[Episode], Spec, list[Artifact]]:
     """All episodes of several datasets whose specs agree, the first one's spec, and the artifacts.
+
+    Args:
+        after_end: as for `hiltk.data.lerobot_io.load_episodes`.
 
     Raises:
         UserError: none is named, one is missing or empty, or two do not fit together.
@@ -61,7 +66,9 @@ def load_datasets(references: list[str], root: Path) -> tuple[list[Episode], Spe
             left_name=artifacts[0].ref,
             right_name=artifact.ref,
         )
-        episodes += cached_episodes(artifact.path, spec, cache=frame_cache(root), name=artifact.ref)
+        episodes += cached_episodes(
+            artifact.path, spec, cache=frame_cache(root), after_end=after_end, name=artifact.ref
+        )
     if len(artifacts) > 1:
         # Normalising by the first dataset alone would leave the others off centre.
         states = np.concatenate([e.observations[STATE_KEY] for e in episodes])

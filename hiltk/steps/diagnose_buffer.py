@@ -30,7 +30,7 @@ def run(cfg: DiagnoseBufferConf) -> Artifact:
     policy = resolve(cfg.policy, "policies", cfg.root)
     require_training(policy)
     datasets, spec = demo_artifacts(policy, cfg.root, cfg.demos), policy.spec()
-    demos, own = demonstrations(datasets, spec), online(policy, spec)
+    demos, own = demonstrations(datasets, spec, policy.path), online(policy, spec)
     found = examine(demos, own, spec, spec.stats[STATE_KEY], cfg.seed)
     words = verdict(found)
     inputs = [policy, *datasets]

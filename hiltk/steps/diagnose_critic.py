@@ -14,7 +14,7 @@ from hiltk.agents.make import Agent, build_agent, load_policy
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
 from hiltk.config.commands import DiagnoseCriticConf
-from hiltk.data.episode import Episode, relabel_rewards
+from hiltk.data.episode import Episode
 from hiltk.data.replay_export import stored_episodes
 from hiltk.diagnostics.critic import CriticDiagnosis, as_rows, verdict
 from hiltk.diagnostics.critic_figure import figure, filmstrip
@@ -24,6 +24,7 @@ from hiltk.diagnostics.ratings import rate
 from hiltk.diagnostics.record import Record, save
 from hiltk.errors import ConfigError, UserError
 from hiltk.learning import checkpoint
+from hiltk.rewards.demonstrations import as_learned
 from hiltk.steps.common import load_datasets, set_up_torch
 
 CAPTION = (
@@ -103,8 +104,8 @@ def _episodes(cfg: DiagnoseCriticConf, artifact: Artifact, agent: Agent, inputs:
     """Demonstrations, with rewards of this run's rule, then the newest episodes of its training."""
     demos: list[Episode] = []
     if cfg.demos and (names := learned_from(artifact)):
-        episodes, _, datasets = load_datasets(names, Path(cfg.root))
-        demos = [relabel_rewards(episode, agent.reward) for episode in episodes]
+        episodes, _, datasets = load_datasets(names, Path(cfg.root), after_end=agent.reward.source != "env")
+        demos = as_learned(episodes, agent.reward, artifact.path)
         inputs += [d for d in datasets if d.path not in [a.path for a in inputs]]
     newest = list(deque(stored_episodes(artifact.path, rule=agent.reward), maxlen=cfg.episodes))
     if not demos and not newest:

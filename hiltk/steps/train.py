@@ -23,7 +23,7 @@ from hiltk.artifacts.writing import create, write_spec
 from hiltk.checks.gate import gate
 from hiltk.config.commands import TrainConf
 from hiltk.config.groups import Schedule
-from hiltk.data.episode import Episode, relabel_rewards
+from hiltk.data.episode import Episode
 from hiltk.data.frames import Frames
 from hiltk.data.replay import (
     FrameStore,
@@ -39,6 +39,8 @@ from hiltk.humans.make import make_human
 from hiltk.humans.schedules import InterventionSchedule
 from hiltk.learning.loop import Trainer
 from hiltk.learning.metrics import Row
+from hiltk.rewards.classifier import SuccessClassifier
+from hiltk.rewards.demonstrations import Demonstrations, judge_demonstrations
 from hiltk.spec import (
     JOINT_PARTS,
     STATE_KEY,
@@ -62,7 +64,9 @@ def run(cfg: TrainConf) -> Artifact:
 
 def _run(cfg: TrainConf, env: SuccessRule, device: torch.device) -> Artifact:
     root, horizon = Path(cfg.root), episode_steps(env, cfg.task)
-    demos, demo_spec, inputs = load_datasets(cfg.demos, root) if cfg.demos else ([], None, [])
+    demos, demo_spec, inputs = (
+        load_datasets(cfg.demos, root, after_end=cfg.reward.source != "env") if cfg.demos else ([], None, [])
+    )
     policy = _policy(cfg, env.io_spec, demo_spec).to(device)
     if cfg.reward.source == "classifier":
         inputs.append(resolve(cfg.reward.classifier, "classifiers", root))
@@ -74,7 +78,8 @@ def _run(cfg: TrainConf, env: SuccessRule, device: torch.device) -> Artifact:
         compile_torsos(agent.torsos())
     if is_snapshot(cfg.init):
         load_snapshot(agent, Path(cfg.init))
-    memory, (capacity, slack) = _demo_store(demos, policy.spec), _ring_size(policy.spec, cfg, horizon)
+    shown = _judged(demos, env, cfg, device)
+    memory, (capacity, slack) = _demo_store(shown.episodes, policy.spec), _ring_size(policy.spec, cfg, horizon)
     human = None if cfg.intervention.schedule is Schedule.never else make_human(cfg.human, env)
     store = create(
         "policies", cfg.name, root=root, step="train", cfg=cfg, inputs=inputs, seed=cfg.seed,
@@ -82,6 +87,7 @@ def _run(cfg: TrainConf, env: SuccessRule, device: torch.device) -> Artifact:
     )  # fmt: skip
     with store as draft:
         write_spec(policy.spec, "policies", draft.path)  # so that what an interrupted run saw can be exported
+        shown.save(draft.path)
         online = FrameStore(
             capacity, example_observation(policy.spec), len(policy.spec.action.dims), draft.path / "online", slack
         )
@@ -214,12 +220,23 @@ def _bounded(low: float, high: float) -> bool:
     return math.isfinite(low) and math.isfinite(high) and 0 < high - low < 1e6
 
 
+def _judged(demos: list[Episode], env: SuccessRule, cfg: TrainConf, device: torch.device) -> Demonstrations:
+    """The demonstrations under this run's reward rule; says how many satisfy it."""
+    classifier = None
+    if demos and cfg.reward.source == "classifier":
+        classifier = SuccessClassifier.load(resolve(cfg.reward.classifier, "classifiers", cfg.root).path).to(device)
+    found = judge_demonstrations(demos, env.rule, classifier, closed=env.pays_itself)
+    if demos:
+        _say(f"demonstrations: {found.satisfied.sum()} of {len(demos)} satisfy this run's reward rule")
+    return found
+
+
 def _demo_store(demos: list[Episode], spec: Spec) -> FrameStore:
     """Demonstrations in a store of their own, so that no online data can evict them; says how large it is."""
     wanted = example_observation(spec)
     if not demos:
         return FrameStore(1, wanted, len(spec.action.dims))
-    store = store_episodes([relabel_rewards(_seen(episode, list(wanted)), spec.reward) for episode in demos])
+    store = store_episodes([_seen(episode, list(wanted)) for episode in demos])
     mapped = sum(frames.mapped_bytes for frames in store.frames.values() if isinstance(frames, Frames))
     cached = f", and {human_size(mapped)} of frames mapped from the cache" if mapped else ""
     _say(f"demonstrations: {store.end:,} frames, {human_size(store.nbytes() - mapped)} of memory{cached}")

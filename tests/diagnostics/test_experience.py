@@ -35,10 +35,10 @@ def test_nothing_has_the_right_shape() -> None:
     assert len(e) == 0 and e.state.shape == (0, 18) and e.action.shape == (0, 4) and not e.last.any()
 
 
-def test_demonstrations_are_paid_by_the_runs_rule(dataset_dir: Callable[..., Path]) -> None:
+def test_demonstrations_are_rewarded_by_the_runs_rule(dataset_dir: Callable[..., Path], tmp_path: Path) -> None:
     path = dataset_dir()
     run = replace(SPEC, reward=RewardSpec(success_value=10.0, step_value=-0.05))
-    e = demonstrations([Artifact("datasets", "d", "", path)], run)
+    e = demonstrations([Artifact("datasets", "d", "", path)], run, tmp_path)
     assert e.episodes == 3 and set(np.round(e.reward, 3)) == {10.0, np.float32(-0.05)}
     assert e.positive(run).sum() == 3 and (e.positive(run) == e.last).all()
 

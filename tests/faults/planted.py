@@ -655,12 +655,12 @@ def with_threshold(b: Bench, threshold: Callable[[np.ndarray, np.ndarray], float
     return gather([b.demos, all_.classifiers[0].artifact])
 
 
-@together("REW007", warning, also="RUN005")
+@together("REW007", warning, also="RUN005 REW008")
 def a_classifier_that_misses_most(b: Bench) -> Subjects:
     return with_threshold(b, lambda successes, failures: float(np.quantile(successes, 0.65)))
 
 
-@together("REW007", error, also="RUN005")
+@together("REW007", error, also="RUN005 REW008")
 def a_classifier_that_never_fires(b: Bench) -> Subjects:
     return with_threshold(b, lambda successes, failures: 1.0)
 
@@ -675,12 +675,33 @@ def a_classifier_that_always_fires(b: Bench) -> Subjects:
     return with_threshold(b, lambda successes, failures: 1e-6)
 
 
-@together("REW007", error, also="RUN005")
+@together("REW007", error, also="RUN005 REW008")
 def a_classifier_on_negatives(b: Bench) -> Subjects:
     """Negatives of photographs stand for any pipeline that scales or crops otherwise."""
     good = b.good()
     good.frames(WRIST, lambda row, frame: 255 - frame)
     return gather([good.artifact(), judged(b).classifiers[0].artifact])
+
+
+def held(b: Bench, hold_steps: int, *, gone: int = 0) -> Subjects:
+    """About to train under this hold; the first demonstration shows success ``gone`` frames less long."""
+    good = b.good()
+    _, stop = good.data.bounds[0]
+    good["success"][stop - gone : stop] = False
+    all_ = gather([good.artifact()])
+    all_.target = b.demos.spec()
+    all_.target.reward.hold_steps = hold_steps
+    return all_
+
+
+@together("REW008", warning)
+def a_demonstration_too_short(b: Bench) -> Subjects:
+    return held(b, 5, gone=2)
+
+
+@together("REW008", error)
+def demonstrations_too_short(b: Bench) -> Subjects:
+    return held(b, 8)
 
 
 @together("LRN006", warning)
