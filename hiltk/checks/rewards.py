@@ -304,8 +304,8 @@ def unsatisfied_demonstrations(all_: Subjects) -> Iterator[Finding]:
 
     Symptom:  successes of the policy go unrewarded; no demonstration shows how long to hold; the critics fit two rules.
     Cause:    recordings that stop at success, before the rule's hold is over; a classifier that does not see success.
-    Detected: the first {EPISODES_JUDGED} episodes of each dataset, with the frames recorded after success, are judged by the rule of
-              the environment a run is about to act in, else of the classifier.
+    Detected: the first {EPISODES_JUDGED} episodes of each dataset, with the frames recorded after success, are judged
+              by the rule of the environment a run is about to act in, else of the classifier.
               - some demonstrations never satisfy it [a_demonstration_too_short]
               - over half of them is an error [demonstrations_too_short]
     Fix:      hiltk record goes on after success for long enough by default; see hiltk preview for the classifier.
