@@ -15,7 +15,7 @@ from hiltk.diagnostics.composition import (
     still_share,
     timed_out_share,
 )
-from hiltk.diagnostics.evidence import Evidence
+from hiltk.diagnostics.evidence import RECENT, Evidence
 from hiltk.diagnostics.shifts import apart_share
 from hiltk.diagnostics.suspects import Cause, Suspect, at_least
 from hiltk.findings import Finding
@@ -108,6 +108,25 @@ def human_data_missing(e: Evidence) -> Suspect | None:
     )
 
 
+def two_reward_rules(e: Evidence) -> Suspect | None:
+    """[S9]"""
+    if not len(e.demos) or e.spec.reward.source == "env":
+        return None
+    share, hold = composition.short_of_the_rule(e.demos, e.spec), e.spec.reward.hold_steps
+    return Suspect(
+        "demonstrations that follow another reward rule",
+        share * e.headroom,
+        0.9,
+        Finding(
+            f"{share:.0%} of the demonstrations end before success has shown for the {hold} steps that training asks "
+            "for: the same state is worth 1 in one half of a batch and 0 in the other, and nothing shows how to hold",
+            fix="record again (hiltk record goes on after success for long enough) and train anew",
+            code="REW008",
+            evidence={"short": share, "hold_steps": hold},
+        ),
+    )
+
+
 def small_actions(e: Evidence) -> Suspect | None:
     """[A5]"""
     human = [p for p in (e.demos, e.corrections) if len(p)]
@@ -162,17 +181,18 @@ def missed_successes(e: Evidence) -> Suspect | None:
     """[D4, D5, E4]"""
     if e.setting("reward.source") != "classifier" or "true_success" not in e.metrics:
         return None
-    missed, true = e.missed
+    (missed, true), (worst, of) = e.missed, e.missed_at_worst
     return Suspect(
         "successes that the reward classifier misses",
-        at_least(missed, true),
+        at_least(worst, of),
         1.0,
         Finding(
-            f"{missed} of {true} true successes were not rewarded: critics take a success for a failure",
+            f"{missed} of {true} true successes were not rewarded, at worst {worst} of {of} within {RECENT} episodes: "
+            "critics take a success for a failure",
             fix="train the classifier on frames of this camera and light; a lower threshold only if false successes "
             "stay rare",
             code="REW007",
-            evidence={"missed": float(missed), "true_successes": float(true)},
+            evidence={"missed": missed, "true_successes": true, "missed_at_worst": worst, "of": of},
         ),
     )
 
@@ -279,6 +299,7 @@ def long_takeovers(e: Evidence) -> Suspect | None:
 
 
 DATA_CAUSES: list[Cause] = [
-    zero_actions, dead_proprioception, domain_shift, human_data_missing, small_actions, false_successes,
-    missed_successes, reward_never_reached, terminal_timeouts, low_discount, impossible_values, long_takeovers,
+    zero_actions, dead_proprioception, domain_shift, human_data_missing, two_reward_rules, small_actions,
+    false_successes, missed_successes, reward_never_reached, terminal_timeouts, low_discount, impossible_values,
+    long_takeovers,
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from hiltk import limits
 from hiltk.data.episode import Source
 from hiltk.data.repair import asks_for_nothing
 from hiltk.diagnostics.experience import Experience
+from hiltk.reward_rule import run_lengths
 from hiltk.spec import STATE_KEY, Spec
 
 GIVEN = 0.1  # of a full action: an action that should move something
@@ -63,6 +64,20 @@ def rewarded_share(parts: Sequence[Experience], spec: Spec) -> float:
     """Share of the episodes that end with the reward of success; 0 of none."""
     ends = np.concatenate([part.positive(spec)[part.last] for part in parts])
     return float(ends.mean()) if len(ends) else 0.0
+
+
+def short_of_the_rule(demos: Experience, spec: Spec) -> float:
+    """Share of the demonstrations that end without reward, or after success for under half of the rule's hold.
+
+    Half, since a classifier may see success some frames before or after the labels do.
+    """
+    ends = np.flatnonzero(demos.last)
+    if not len(ends):
+        return 0.0
+    runs = np.concatenate(
+        [run_lengths(np.r_[False, demos.shown[demos.episode == e]])[-1:] for e in demos.episode[ends]]
+    )
+    return float((~demos.positive(spec)[ends] | (runs < spec.reward.hold_steps / 2)).mean())
 
 
 def at_limit_share(parts: Sequence[Experience]) -> float:

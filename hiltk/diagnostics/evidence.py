@@ -31,7 +31,7 @@ from hiltk.errors import UserError
 from hiltk.evaluation.tables import TOTAL
 from hiltk.findings import Finding, Severity
 from hiltk.learning.guards import noted
-from hiltk.reward_rule import q_bounds
+from hiltk.reward_rule import q_bounds, wilson
 from hiltk.spec import IMAGE_PREFIX, STATE_KEY, Spec
 
 RECENT = 20  # episodes that "at the end" means
@@ -129,8 +129,16 @@ class Evidence:
     @property
     def missed(self) -> tuple[int, int]:
         """Episodes that truly succeeded and were not rewarded, of those that did."""
-        true = self.metrics[self.metrics.true_success > 0]
-        return int((true.success == 0).sum()), len(true)
+        return _missed(self.metrics)
+
+    @property
+    def missed_at_worst(self) -> tuple[int, int]:
+        """The same within those `RECENT` episodes in a row where most is missed: half of the first twenty is lost on
+        the critics, however few they are among all.
+        """
+        starts = range(max(1, len(self.metrics) - RECENT + 1))
+        windows = [_missed(self.metrics.iloc[i : i + RECENT]) for i in starts]
+        return max(windows, key=lambda window: wilson(*window).low)
 
     @property
     def discount(self) -> float:
@@ -308,3 +316,8 @@ def _table(file: Path) -> pd.DataFrame:
         return pd.read_csv(file) if file.is_file() else pd.DataFrame()
     except (ValueError, pd.errors.ParserError) as error:
         raise UserError(f"the table cannot be read: {error}", where=str(file)) from error
+
+
+def _missed(rows: pd.DataFrame) -> tuple[int, int]:
+    true = rows[rows.true_success > 0]
+    return int((true.success == 0).sum()), len(true)

@@ -268,6 +268,12 @@ def short_discount(w: World) -> Artifact:
     return w.train("short-discount", agent=replace(AGENT, discount=0.4))
 
 
+def short_demonstrations(w: World) -> Artifact:
+    """They stop at success, training asks for it to hold (S9)."""
+    demos = w.record("short", episodes=8, steps_after_success=0)
+    return w.train("short-demonstrations", demos=[demos.name], reward=RewardConf(hold_steps=8))
+
+
 def few_updates(w: World) -> Artifact:
     """The learner does not keep up (S10)."""
     return w.train("few-updates", utd=0.02)
@@ -297,6 +303,7 @@ PLANTED: dict[str, tuple[Callable[[World], Artifact], str]] = {
     "tiny actions": (tiny_actions, "actions too small"),
     "long takeovers": (long_takeovers, "takeovers that carry the episodes"),
     "short discount": (short_discount, "discount too low for the task"),
+    "short demonstrations": (short_demonstrations, "demonstrations that follow another reward rule"),
     "few updates": (few_updates, "too few updates"),
     "dark": (dark, "domain shift between demonstrations and training"),
 }

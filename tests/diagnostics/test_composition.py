@@ -12,6 +12,7 @@ from hiltk.diagnostics.composition import (
     composition,
     false_successes,
     rewarded_share,
+    short_of_the_rule,
     silent_share,
     still_dimensions,
     still_share,
@@ -70,6 +71,17 @@ def test_silent_motion_by_hand() -> None:
     gripper[:, 3] = 1.0
     assert silent_share(replace(silent, action=gripper), spec) == 1
     assert np.isnan(silent_share(replace(silent, next_state=silent.state), spec))
+
+
+@pytest.mark.parametrize(("hold", "share"), [(1, 0.25), (4, 0.25), (5, 0.75), (13, 1.0)])
+def test_demonstrations_that_end_before_the_rules_hold(hold: int, share: float) -> None:
+    """Success shows for 2, 2 and 6 steps before the end; the fourth has none."""
+    demos = of(*(build_episode(SPEC, 10, seed) for seed in range(3)), build_episode(SPEC, 6, 3, success=False))
+    shown = np.zeros(len(demos), bool)
+    shown[[8, 9, 18, 19, *range(24, 30)]] = True
+    spec = replace(SPEC, reward=RewardSpec(hold_steps=hold))
+    assert short_of_the_rule(replace(demos, shown=shown), spec) == share
+    assert short_of_the_rule(of(), spec) == 0
 
 
 def test_dimensions_that_stand_still() -> None:
