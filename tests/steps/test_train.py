@@ -39,6 +39,7 @@ from hiltk.data import decoded
 from hiltk.data.lerobot_io import load_episodes
 from hiltk.data.replay_export import export_store
 from hiltk.errors import ConfigError, UserError
+from hiltk.rewards.demonstrations import judge_demonstrations
 from hiltk.spec import STATE_KEY, GripperFormat, RewardSpec
 from hiltk.steps import bc_pretrain, record, train
 from hiltk.steps.common import load_datasets
@@ -249,12 +250,12 @@ def test_demonstrations_are_paid_by_this_runs_reward_rule(root: Path) -> None:
     episodes = load_episodes(resolve("demos", "datasets", root).path)
     spec = resolve("demos", "datasets", root).spec()
     spec.reward = RewardSpec(success_value=10.0, step_value=-0.05)
-    store = train._demo_store(episodes, spec)
+    store = train._demo_store(judge_demonstrations(episodes, spec.reward).episodes, spec)
     rewards = store.gather(store.transitions())["reward"]
     assert sorted(set(rewards.tolist())) == pytest.approx([-0.05, 10.0])
     assert (rewards == 10).sum() == len(episodes)
-    episodes[0].success[-1], episodes[0].rewards[-1] = False, 0.0  # a time-out recorded as terminal
-    store = train._demo_store(episodes, spec)
+    episodes[0].success[:] = False  # a time-out recorded as terminal
+    store = train._demo_store(judge_demonstrations(episodes, spec.reward).episodes, spec)
     assert (store.gather(store.transitions())["reward"] == 10).sum() == len(episodes) - 1
 
 
@@ -262,9 +263,9 @@ def test_demonstrations_are_paid_by_this_runs_reward_rule(root: Path) -> None:
 def test_time_outs_of_demonstrations_end_as_this_runs_rule_says(root: Path, timeout: str, discount: float) -> None:
     dataset = resolve("demos", "datasets", root)
     episode, spec = load_episodes(dataset.path)[0], dataset.spec()
-    episode.terminated, episode.truncated, episode.success[-1], episode.rewards[-1] = False, True, False, 0.0
+    episode.terminated, episode.truncated, episode.success[:] = False, True, False
     spec.reward = RewardSpec(timeout=timeout)
-    store = train._demo_store([episode], spec)
+    store = train._demo_store(judge_demonstrations([episode], spec.reward).episodes, spec)
     ends = store.gather(store.transitions(), discount=0.9)["discount"]
     assert ends[:-1] == pytest.approx(0.9) and ends[-1] == pytest.approx(discount)
     assert not store.reward.any()
