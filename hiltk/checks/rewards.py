@@ -321,7 +321,7 @@ def unsatisfied_demonstrations(all_: Subjects) -> Iterator[Finding]:
     for d in all_.datasets:
         if d.spec is None or not d.has(*REWARD_COLUMNS) or (model and d.spec.task != model.spec.task):
             continue
-        closed = bool(all_.env and all_.env.pays_itself)
+        closed = bool(all_.env and all_.env.has_own_reward)
         finding = judge_demonstrations(_episodes(d, model), run_rule, model, closed=closed).finding()
         if finding:
             yield replace(finding, subject=d.name)

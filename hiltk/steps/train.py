@@ -225,7 +225,7 @@ def _judged(demos: list[Episode], env: SuccessRule, cfg: TrainConf, device: torc
     classifier = None
     if demos and cfg.reward.source == "classifier":
         classifier = SuccessClassifier.load(resolve(cfg.reward.classifier, "classifiers", cfg.root).path).to(device)
-    found = judge_demonstrations(demos, env.rule, classifier, closed=env.pays_itself)
+    found = judge_demonstrations(demos, env.rule, classifier, closed=env.has_own_reward)
     if demos:
         _say(f"demonstrations: {found.satisfied.sum()} of {len(demos)} satisfy this run's reward rule")
     return found
