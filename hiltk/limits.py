@@ -81,6 +81,7 @@ AFTER_SUCCESS = LONGEST_HOLD + 2
 # ---------------------------------------------------------------- humans
 
 TAKEN_OVER = Limit(sound=0.4, alarm=0.5, spoilt=0.8)  # share of the steps that the human makes
+STILL_HELPED = 0.2  # share of the steps that the human makes, below which it need not become less any more
 LONG_TAKEOVERS = Limit(sound=0.3, alarm=0.5, spoilt=0.8)  # share of the intervened episodes with a long takeover
 HUMAN_DATA = 0.5  # share of the batches that is human, in parts of what demo_fraction promises; less is missing
 # Share of the batches that are demonstrations. The guard counts corrections as well and compares with the settings;

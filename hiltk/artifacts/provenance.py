@@ -55,6 +55,14 @@ def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return out
 
 
+def defaults(cfg: Any) -> dict[str, Any]:
+    """What each setting of a typed config is unless somebody sets it, by dotted key; empty for one without types."""
+    if not dataclasses.is_dataclass(cfg) or isinstance(cfg, type):
+        return {}
+    options = {f.name: type(getattr(cfg, f.name)) for f in dataclasses.fields(cfg)}
+    return flat(plain_config({s.key: s.default for s in declared(type(cfg), options) if not s.is_group}))
+
+
 def _get(config: dict[str, Any], dotted: str) -> Any:
     node: Any = config
     for part in dotted.split("."):

@@ -208,16 +208,22 @@ def _start(
     """Write the first half of ``run.yaml``: proves the folder can be written before hours are spent."""
     record = provenance.started_record(step, cfg, [a.as_input() for a in inputs], seed, root)
     if draft.resumed and (earlier := Artifact(draft.kind, draft.name, "", draft.path).run()):
-        _require_same(earlier, record, may_change, draft.path)
+        _require_same(earlier, record, provenance.defaults(cfg), may_change, draft.path)
         record["resumed_from"] = [*earlier.get("resumed_from", []), earlier.get("started", "")]
     _write_run(draft.path, record)
     return record
 
 
-def _require_same(earlier: dict[str, Any], now: dict[str, Any], may_change: Sequence[str], path: Path) -> None:
-    """Refuse to continue a run under other settings: its record would be true of only half of it."""
+def _require_same(
+    earlier: dict[str, Any], now: dict[str, Any], defaults: dict[str, Any], may_change: Sequence[str], path: Path
+) -> None:
+    """Refuse to continue a run under other settings: its record would be true of only half of it.
+
+    A setting that the hiltk of the interrupted run did not have yet has its default.
+    """
     free = {*provenance.VOLATILE, *may_change}
     before, after = (provenance.flat(r.get("config") or {}) for r in (earlier, now))
+    before = defaults | before
     changed = [
         f"    {key}: {before.get(key)!r} before, {after.get(key)!r} now"
         for key in sorted(before.keys() | after.keys())

@@ -45,6 +45,7 @@ GUARDS = (
         "long_interventions",
         f"the human makes over {TAKEN_OVER.alarm:.0%} of the steps, three episodes running",
     ),
+    Cover(("E2",), "still_helped", "the human makes no fewer of the steps than 40 episodes before"),
     Cover(("F7",), "imitation_inert", "the imitation term has a weight and no samples"),
     Cover(("D10",), "drift", "domain shift: live frames unlike the reward classifier's training images"),
     Cover(

@@ -371,6 +371,18 @@ class BcConf(UpdateConf):
 
 
 @dataclass
+class UntilConf:
+    """When a training run is good enough to end before `TrainConf.episodes`."""
+
+    rate: float | None = setting(
+        None,
+        "end once success in episodes left alone, exploring, is shown to exceed this, e.g. 0.7; null: train all "
+        "`episodes`",
+    )
+    confidence: float = setting(0.95, "of that, valid although it is looked at after every episode")
+
+
+@dataclass
 class TrainConf(UpdateConf):
     """`hiltk train`."""
 
@@ -385,7 +397,8 @@ class TrainConf(UpdateConf):
     init: str = setting(
         "", "policy to start from, usually of bc-pretrain, or RoboBase's snapshot FILE.pt", reference="policies"
     )
-    episodes: int = setting(150, "how many to train for")
+    episodes: int = setting(150, "how many to train for, at most with `until`")
+    until: UntilConf = setting(UntilConf(), "ends a run that is good; leave it off where learners are compared")
     practice: str = setting(
         "strata", "where episodes spawn: strata (each in turn) | area (as the task says)", choices=("strata", "area")
     )

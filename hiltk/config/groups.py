@@ -124,14 +124,19 @@ class InterventionConf:
 
     schedule: Schedule = setting(
         Schedule.brief,
-        "brief: explore first, then corrections of at most `max_steps`, rarer as the policy succeeds; long: rare "
-        "takeovers that carry the episode to success, the paper's anti-pattern; never; always",
+        "brief: explore first, then corrections of at most `max_steps`, in fewer episodes as the policy succeeds; "
+        "long: rare takeovers that carry the episode to success, the paper's anti-pattern; never; always",
     )
     explore_steps: int = setting(15, "steps the policy has before the first takeover, and between two")
     max_steps: int = setting(10, "longest takeover")
-    probability: float = setting(1.0, "of a takeover when it is due, while the policy never succeeds")
+    probability: float = setting(1.0, "of a takeover when it is due, in an episode that is not left alone")
+    alone: float = setting(
+        0.2,
+        "brief: least share of the episodes left alone on purpose; only they tell how often the policy succeeds by "
+        "itself",
+    )
     window: int = setting(
-        20, "episodes over which autonomous success is averaged; the probability of a takeover falls with it"
+        20, "brief: episodes over which success of those left alone is averaged; that share is left alone"
     )
     budget_steps: int | None = setting(
         None, "steps a human acts in the whole training, then never again; null: no limit"

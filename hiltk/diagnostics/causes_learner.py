@@ -136,7 +136,7 @@ def regression(e: Evidence) -> Suspect | None:
             said.what if said else f"success without help never fell by {100 * limits.FALLEN:.0f} points",
             fix="look at light, cameras and reset; best/ holds the weights of the best time",
             code="guard regression (F9)",
-            evidence={"autonomous": e.metric("autonomous", RECENT)},
+            evidence={"unaided": e.unaided},
         ),
     )
 

@@ -114,8 +114,15 @@ class Evidence:
 
         By the evaluation where there is one, else by the last episodes of training.
         """
-        rate = self.evaluated if np.isfinite(self.evaluated) else self.metric("autonomous", RECENT)
+        rate = self.evaluated if np.isfinite(self.evaluated) else self.unaided
         return float(np.clip((0.95 - rate) / 0.45, 0, 1)) if np.isfinite(rate) else 1.0
+
+    @property
+    def unaided(self) -> float:
+        """Success in the last episodes left alone; in runs from before there were such, in all without a human step."""
+        table = self.metrics
+        by_itself = table[table.left_alone > 0] if "left_alone" in table else table[:0]
+        return float(by_itself.success.tail(RECENT).mean()) if len(by_itself) else self.metric("autonomous", RECENT)
 
     @property
     def evaluated(self) -> float:

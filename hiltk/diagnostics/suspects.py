@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hiltk.checks.rule import RULES
-from hiltk.diagnostics.evidence import RECENT, Evidence
+from hiltk.diagnostics.evidence import Evidence
 from hiltk.findings import Finding
 from hiltk.reward_rule import wilson
 
@@ -80,8 +80,8 @@ def table(ranked: list[Suspect]) -> pd.DataFrame:
 
 def verdict(ranked: list[Suspect], e: Evidence) -> str:
     """What most likely holds the run back, in one paragraph."""
-    alone, played = e.metric("autonomous", RECENT), len(e.metrics)
-    state = f"Of the last {min(RECENT, played)} of {played} episodes {alone:.0%} succeeded without help."
+    played = len(e.metrics)
+    state = f"At the end of {played} episodes of training {e.unaided:.0%} succeeded without help."
     state += f" Evaluated, it succeeds in {e.evaluated:.0%}." if np.isfinite(e.evaluated) else ""
     few = f" {played} episodes are few to judge by." if played < FEW_EPISODES else ""
     top = [s for s in ranked if s.score >= STANDS_OUT]

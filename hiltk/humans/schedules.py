@@ -16,20 +16,30 @@ import numpy as np
 from hiltk.config.groups import InterventionConf, Schedule
 from hiltk.errors import ConfigError, UserError
 
+LEAST = 5  # left-alone episodes that an estimate needs; those missing count as failures
+
 
 class InterventionSchedule:
-    """Decides, step by step, who acts. Steps of an episode count from 0.
+    """Decides who acts: before each episode whether the policy is left alone, else step by step, counted from 0.
 
-    ``brief``: the policy has the first ``explore_steps`` steps, so the first a human can take is that number.
-    Then a takeover is *due*. A human who is satisfied leaves it due. Otherwise one draw decides: with `probability` the
-    takeover starts at this step and lasts until the human is satisfied, for at most ``max_steps`` steps; without, or
-    after it, the policy has ``explore_steps`` steps again. One draw per due takeover, not one per step: else a low
+    ``brief``: an episode is left alone with the chance `alone_chance`, which grows with the success of such episodes.
+    In the others the policy has the first ``explore_steps`` steps, so the first a human can take is that number.
+    Then a takeover is *due*. A human who is satisfied leaves it due. Otherwise one draw decides: with ``probability``
+    the takeover starts at this step and lasts until the human is satisfied, for at most ``max_steps`` steps; without,
+    or after it, the policy has ``explore_steps`` steps again. One draw per due takeover, not one per step: else a low
     probability would only delay the takeover instead of sparing it.
 
-    ``long`` (the anti-pattern, for study): the policy has ``2 * explore_steps`` steps before each draw, the probability
-    stays what it is, and a takeover lasts to the end of the episode, satisfied or not.
+    ``long`` (the anti-pattern, for study): the policy has ``2 * explore_steps`` steps before each draw, and a takeover
+    lasts to the end of the episode, satisfied or not. No episode is left alone.
 
     ``never`` and ``always``: as they say.
+
+    Only episodes left alone tell how often the policy succeeds by itself. The others are biased both ways: a human
+    takes over whenever success takes longer than ``explore_steps``, so counting these episodes as failures says that a
+    policy cannot do what it can; and those that nobody touched are the ones that went well early, so counting these
+    alone says that it can do what it cannot. Whether an episode is left alone is decided before it begins, from
+    earlier ones and a random number, so nothing in the episode can have decided whether it counts. A random number and
+    not every fifth episode: where strata are practised in turn, that would be the same stratum each time.
 
     Whatever the schedule, the human acts in at most ``budget_steps`` steps of the whole training: what learners are
     given, when they are compared.
@@ -42,26 +52,41 @@ class InterventionSchedule:
         _check(conf)
         self.conf = conf
         self._rng = np.random.default_rng(seed)
-        self._recent: deque[bool] = deque(maxlen=conf.window)
+        # Of each recent episode whether it succeeded; None where it was not left alone.
+        self._recent: deque[bool | None] = deque(maxlen=conf.window)
         self._spent = 0  # steps the human has acted so far
-        self.begin_episode()
+        self._alone = self._acting = self._started = False
+        self._since = 0  # first step of the present phase: the policy's, the human's, or waiting after a declined draw
 
     @property
     def success_rate(self) -> float:
-        """Autonomous success over the last ``window`` episodes; those not played yet count as failures.
+        """Success of those of the last ``window`` episodes that were left alone; fewer than `LEAST` miss as failures.
 
-        Else one lucky first episode would silence the human for the second.
+        Else one lucky first episode would silence the human for the second. While the policy learns, the estimate is
+        of how good it was half a window ago.
         """
-        return sum(self._recent) / self.conf.window
+        alone = [success for success in self._recent if success is not None]
+        return sum(alone) / max(len(alone), min(LEAST, self.conf.window))
 
     @property
-    def probability(self) -> float:
-        """The chance that a takeover that is due happens."""
-        if self.conf.schedule is Schedule.brief:
-            return self.conf.probability * (1 - self.success_rate)
-        if self.conf.schedule is Schedule.long:
-            return self.conf.probability
-        return float(self.conf.schedule is Schedule.always)
+    def alone_chance(self) -> float:
+        """The chance that the next episode is left alone: with `Schedule.brief` the success rate, but never too small.
+
+        An episode in which no human could act anyway is one that is left alone.
+        """
+        if self.conf.schedule is Schedule.never or self.conf.probability == 0 or self._exhausted:
+            return 1.0
+        return max(self.conf.alone, self.success_rate) if self.conf.schedule is Schedule.brief else 0.0
+
+    @property
+    def never_leaves_alone(self) -> bool:
+        """Whether no episode to come can be left alone, however well the others go."""
+        return self.alone_chance == 0 and self.conf.budget_steps is None
+
+    @property
+    def left_alone(self) -> bool:
+        """Whether it was decided before this episode that nobody takes over in it."""
+        return self._alone
 
     @property
     def takeover_started(self) -> bool:
@@ -69,8 +94,10 @@ class InterventionSchedule:
         return self._started
 
     def begin_episode(self) -> None:
+        """Decide whether the policy is left alone; one draw an episode, whatever the schedule."""
+        self._alone = bool(self._rng.random() < self.alone_chance)
         self._acting = self._started = False
-        self._since = 0  # first step of the present phase: the policy's, the human's, or waiting after a declined draw
+        self._since = 0
 
     def human_acts(self, step: int, satisfied: bool) -> bool:
         """Whether the human chooses the action of ``step``; to be asked once per step, before acting.
@@ -88,16 +115,16 @@ class InterventionSchedule:
         self._spent += self._acting
         return self._acting
 
-    def end_episode(self, autonomous_success: bool | None) -> None:
+    def end_episode(self, success: bool | None) -> None:
         """Remember how the episode ended; None when it says nothing about the policy (e.g. it was cut short)."""
-        if autonomous_success is not None:
-            self._recent.append(bool(autonomous_success))
+        self._recent.append(bool(success) if self._alone and success is not None else None)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the future, as plain JSON-able values."""
         return {
             "rng": self._rng.bit_generator.state,
             "recent": list(self._recent),
+            "alone": self._alone,
             "acting": self._acting,
             "started": self._started,
             "since": self._since,
@@ -113,22 +140,24 @@ class InterventionSchedule:
         try:
             rng = np.random.default_rng()
             rng.bit_generator.state = state["rng"]
-            recent = [bool(success) for success in state["recent"]]
+            recent = [None if success is None else bool(success) for success in state["recent"]]
             acting, started, since = (bool(state["acting"]), bool(state["started"]), int(state["since"]))
             spent = int(state.get("spent", 0))  # absent in checkpoints from before there was a budget
+            alone = bool(state.get("alone", False))  # or from before episodes were left alone on purpose
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"this is not the state of an intervention schedule: {error!r}") from error
         self._rng, self._recent = rng, deque(recent, maxlen=self.conf.window)
         self._acting, self._started, self._since, self._spent = acting, started, since, spent
+        self._alone = alone
 
     def _starts(self, step: int, satisfied: bool) -> bool:
-        if self._exhausted:
+        if self._alone or self._exhausted:
             return False
         if self.conf.schedule is Schedule.always:
             return True
         if self.conf.schedule is Schedule.never or satisfied or step - self._since < self._wait:
             return False
-        if self._rng.random() < self.probability:
+        if self._rng.random() < self.conf.probability:
             return True
         self._since = step
         return False
@@ -160,5 +189,6 @@ def _check(conf: InterventionConf) -> None:
     ):
         if value < low:
             raise ConfigError(f"must be at least {low}", where=f"intervention.{key}={value}")
-    if not 0 <= conf.probability <= 1:
-        raise ConfigError("must lie between 0 and 1", where=f"intervention.probability={conf.probability}")
+    for key, share in (("probability", conf.probability), ("alone", conf.alone)):
+        if not 0 <= share <= 1:
+            raise ConfigError("must lie between 0 and 1", where=f"intervention.{key}={share}")

@@ -1,6 +1,6 @@
 """Guards: failures of past training runs, detected from the metrics of each episode.
 
-Every guard is a function of the last `WINDOW` episodes' metrics and of what the configuration promises. It finds
+Every guard is a function of the last episodes' metrics and of what the configuration promises. It finds
 nothing, or says what it saw, what that means and what to do. The thresholds leave room: healthy runs of the simulated
 tasks stay well inside. In brackets: the cases in the project's history that each would have shown.
 """
@@ -18,10 +18,11 @@ from statistics import fmean, median
 
 from hiltk import limits
 from hiltk.findings import Finding, Severity
+from hiltk.learning.metrics import Row, alone
 
-Row = dict[str, float]
 Rows = Sequence[Row]
 WINDOW = 20
+TREND = 40  # episodes over which help should become less
 FILE = "guards.csv"
 
 
@@ -52,13 +53,15 @@ class Guards:
 
     def __init__(self, expected: Expected) -> None:
         self.expected = expected
-        self.rows: deque[Row] = deque(maxlen=WINDOW)
+        self.rows: deque[Row] = deque(maxlen=TREND + WINDOW)
         self.tripped: set[str] = set()
+        self._alone: deque[bool] = deque(maxlen=WINDOW)  # success in the newest episodes that were left alone
         self._best = 0.0
 
     def check(self, row: Row) -> list[Finding]:
         """What there is to say after one more episode, given its metrics as they go to ``metrics.csv``."""
         self.rows.append(row)
+        self._alone.extend(alone([row]))
         found = [guard(list(self.rows), self.expected) for guard in GUARDS]
         every = [replace(f, severity=Severity.warning) for f in [*found, self._regression()] if f is not None]
         new = [f for f in every if f.code not in self.tripped]
@@ -67,18 +70,18 @@ class Guards:
 
     def _regression(self) -> Finding | None:
         """[082: from 55 % to 28 % between two checkpoints, by a change of light]"""
-        if len(self.rows) < WINDOW:
+        if len(self._alone) < WINDOW:
             return None
-        now = fmean(row.get("autonomous", 0.0) for row in self.rows)
+        now = fmean(self._alone)
         self._best = max(self._best, now)
         if self._best - now < limits.FALLEN:
             return None
         return Finding(
             code="regression",
-            what=f"success without help over {WINDOW} episodes fell from {self._best:.0%} to {now:.0%}: a "
+            what=f"success in {WINDOW} episodes left alone fell from {self._best:.0%} to {now:.0%}: a "
             "domain shift, or the policy has forgotten",
             fix="check light, cameras and reset first; the folder best/ of this policy holds the weights of its best "
-            "time",
+            "time, and the run ends with those unless it recovers",
             evidence={"best": self._best, "now": now},
         )
 
@@ -223,6 +226,26 @@ def long_interventions(rows: Rows, expected: Expected) -> Finding | None:
     )
 
 
+def still_helped(rows: Rows, expected: Expected) -> Finding | None:
+    """Help that never becomes less [048: 80 % after 100 episodes]."""
+    rates = _last(rows, "intervention_rate", TREND + WINDOW)
+    if not rates:
+        return None
+    then, now = fmean(rates[:WINDOW]), fmean(rates[-WINDOW:])
+    if now < limits.STILL_HELPED or now < then:
+        return None
+    by_itself = alone(rows)[-WINDOW:]
+    measured = f"left alone, it succeeded in {sum(by_itself)} of {len(by_itself)} episodes" if by_itself else ""
+    return Finding(
+        code="still_helped",
+        what=f"the human made {now:.0%} of the steps, no less than {TREND} episodes before ({then:.0%}): "
+        + (measured or "and no episode was left alone, so nothing says what the policy can do by itself"),
+        fix="if it fails alone: hiltk diagnose run, once this run has ended; if it was never left alone: "
+        "intervention.alone=0.2",
+        evidence={"intervention_rate": now, "before": then},
+    )
+
+
 def imitation_inert(rows: Rows, expected: Expected) -> Finding | None:
     """An imitation term that imitates nobody [059: its input was never filled].
 
@@ -243,7 +266,7 @@ def imitation_inert(rows: Rows, expected: Expected) -> Finding | None:
 
 GUARDS: list[Callable[[Rows, Expected], Finding | None]] = [
     q_bound, critic_loss, gradient, saturation, alpha_low, positive_rate, update_ratio, human_share,
-    long_interventions, imitation_inert,
+    long_interventions, still_helped, imitation_inert,
 ]  # fmt: skip
 
 
@@ -255,7 +278,7 @@ def _last(rows: Rows, key: str, count: int) -> list[float]:
 
 def _jump(rows: Rows, key: str, times: float, floor: float) -> tuple[float, float] | None:
     """The newest value and the median before it, where the former is ``times`` the latter and above ``floor``."""
-    values = [row[key] for row in rows if key in row]
+    values = [row[key] for row in rows if key in row][-WINDOW:]
     if len(values) < 6:
         return None
     usual = max(median(values[:-1]), 1e-12)

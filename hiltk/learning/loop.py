@@ -27,6 +27,7 @@ from hiltk.learning import checkpoint, divergence
 from hiltk.learning.best import BestPolicy
 from hiltk.learning.guards import Expected, GuardLog, Guards
 from hiltk.learning.metrics import COLUMNS, CsvLog, Row, TrainingDisplay
+from hiltk.learning.until import reached
 from hiltk.observation import Observation
 from hiltk.reward_rule import is_success_reward
 
@@ -72,7 +73,7 @@ class Trainer:
         self.guards, self.guard_log = Guards(self._expected()), GuardLog(folder)
 
     def run(self) -> list[Row]:
-        """Train until the configured number of episodes; returns the metrics, one row per episode."""
+        """Train until it is good (``until``), at most ``episodes``; returns the metrics, one row per episode."""
         self._resume()
         try:
             return self._train()
@@ -87,7 +88,7 @@ class Trainer:
         if self.agent.updates == 0:
             self._learn_offline()
         with TrainingDisplay(self.conf.episodes) as display:
-            while self.episode < self.conf.episodes:
+            while self.episode < self.conf.episodes and not reached(self.conf.until, log.rows):
                 started = time.monotonic()
                 tally = self._run_episode()
                 elapsed = time.monotonic() - started
@@ -100,7 +101,8 @@ class Trainer:
                     display.announce(finding)
                 if findings:
                     self.guard_log.write(self.episode, findings)
-                self.best.update(self.agent.policy, self.episode, row["autonomous"])
+                if row["left_alone"]:
+                    self.best.update(self.agent.policy, self.episode, row["success"])
                 self.episode += 1
                 if self.episode % self.conf.checkpoint_every == 0:
                     self.save()
@@ -118,8 +120,7 @@ class Trainer:
         while not done:
             observation, done = self._step(observation, tally, seed)
             tally.metrics += self._learn()
-        alone = bool(tally.info.get("success")) and tally.human_steps == 0
-        self.schedule.end_episode(alone)
+        self.schedule.end_episode(bool(tally.info.get("success")))
         return tally
 
     def _where(self) -> dict[str, Any]:
@@ -199,6 +200,7 @@ class Trainer:
             "update": self.agent.updates,
             "success": success,
             "autonomous": success * (tally.human_steps == 0),
+            "left_alone": float(self.schedule.left_alone),
             "intervention_rate": tally.human_steps / steps,
             "interventions": tally.interventions,
             "return": tally.reward,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,6 +32,7 @@ COLUMNS = [
     "success",
     "true_success",
     "autonomous",
+    "left_alone",
     "intervention_rate",
     "interventions",
     "intervention_length",
@@ -61,6 +63,14 @@ COLUMNS = [
     "wall_s",
 ]
 WINDOW = 20
+
+
+def alone(rows: Sequence[Row]) -> list[bool]:
+    """Whether the policy succeeded, of each episode it was left alone in: what it can do by itself, without bias.
+
+    Runs from before episodes were left alone on purpose have none.
+    """
+    return [row["success"] > 0 for row in rows if row.get("left_alone", 0.0) > 0]
 
 
 class CsvLog:
@@ -155,9 +165,10 @@ class TrainingDisplay:
         def mean(key: str) -> float:
             return sum(r.get(key, 0.0) for r in self.recent) / len(self.recent)
 
+        by_itself = alone(list(self.recent))
         return [
             ("success", f"{mean('success'):.0%}"),
-            ("alone", f"{mean('autonomous'):.0%}"),
+            ("alone", f"{sum(by_itself)} of {len(by_itself)}"),
             ("intervened", f"{mean('intervention_rate'):.0%}"),
             ("return", f"{mean('return'):.2f}"),
             ("steps", f"{row['env_step']:.0f}"),

@@ -25,6 +25,7 @@ from hiltk.evaluation.filming import examples, film_examples
 from hiltk.evaluation.rollouts import Actor, EpisodeResult, evaluate, require_fit
 from hiltk.evaluation.tables import TOTAL_NOTE, compare_policies, success_table, summarise
 from hiltk.evaluation.videos import Film, write_filmstrip, write_video
+from hiltk.learning.best import chosen
 from hiltk.steps.common import set_up_torch
 
 WHOLE = "all"  # the stratum that is the whole spawn area; it contains the others
@@ -67,6 +68,9 @@ def _run(cfg: EvalConf, env: HilEnv, candidates: list[Candidate]) -> Artifact:
         require_fit(candidate.policy.spec, env.io_spec, candidate.artifact.ref, f"the environment '{cfg.env.name}'")
     strata = choose_strata(cfg, env)
     gate("eval", cfg, artifacts, env=env)
+    for candidate in candidates:
+        if words := chosen(candidate.artifact.run()):
+            Console().print(f"{candidate.label}: {words}", highlight=False, soft_wrap=True)
     with create("evaluations", cfg.name, root=cfg.root, step="eval", cfg=cfg, inputs=artifacts, seed=cfg.seed) as draft:
         draft.spec = env.io_spec
         draft.notes["policies"] = {c.label: _origin(c.artifact) for c in candidates}

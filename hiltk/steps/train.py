@@ -7,6 +7,7 @@ import math
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,8 +38,10 @@ from hiltk.envs.rewards import SuccessRule
 from hiltk.errors import ConfigError, UserError
 from hiltk.humans.make import make_human
 from hiltk.humans.schedules import InterventionSchedule
+from hiltk.learning.best import chosen
 from hiltk.learning.loop import Trainer
-from hiltk.learning.metrics import Row
+from hiltk.learning.metrics import Row, alone
+from hiltk.learning.until import check_until, reached
 from hiltk.rewards.classifier import SuccessClassifier
 from hiltk.rewards.demonstrations import Demonstrations, judge_demonstrations
 from hiltk.spec import (
@@ -83,7 +86,7 @@ def _run(cfg: TrainConf, env: SuccessRule, device: torch.device) -> Artifact:
     human = None if cfg.intervention.schedule is Schedule.never else make_human(cfg.human, env)
     store = create(
         "policies", cfg.name, root=root, step="train", cfg=cfg, inputs=inputs, seed=cfg.seed,
-        resumable=True, resume=cfg.resume, may_change=("episodes",),
+        resumable=True, resume=cfg.resume, may_change=("episodes", "until"),
     )  # fmt: skip
     with store as draft:
         write_spec(policy.spec, "policies", draft.path)  # so that what an interrupted run saw can be exported
@@ -113,11 +116,12 @@ def _run(cfg: TrainConf, env: SuccessRule, device: torch.device) -> Artifact:
             folder=draft.path,
         )
         rows = trainer.run()
+        trainer.best.choose(policy)
         policy.save(draft.path)
         draft.spec = policy.spec
-        draft.notes = _summary(rows) | trainer.best.note()
+        draft.notes = _summary(rows, cfg) | trainer.best.note()
         online.trim()
-    _report(rows)
+    _report(draft.notes)
     return draft.done
 
 
@@ -133,6 +137,13 @@ def _check(cfg: TrainConf) -> None:
         raise ConfigError(
             "episodes, batch_size, capacity and checkpoint_every must be at least 1",
             where="train",
+        )
+    check_until(cfg.until)
+    if cfg.until.rate is not None and InterventionSchedule(cfg.intervention).never_leaves_alone:
+        raise ConfigError(
+            f"with until.rate={cfg.until.rate} the run looks at episodes left alone, and there will be none",
+            where=f"intervention.schedule={cfg.intervention.schedule.name} alone={cfg.intervention.alone}",
+            fix="intervention=brief intervention.alone=0.2",
         )
     if cfg.offline_updates and not cfg.demos:
         raise ConfigError("offline_updates needs demonstrations", where="offline_updates", fix="demos=[NAME]")
@@ -247,11 +258,13 @@ def _seen(episode: Episode, keys: list[str]) -> Episode:
     return replace(episode, observations={k: episode.observations[k] for k in keys})
 
 
-def _summary(rows: list[Row]) -> dict[str, float]:
-    last = rows[-20:]
+def _summary(rows: list[Row], cfg: TrainConf) -> dict[str, Any]:
+    last, by_itself = rows[-20:], alone(rows)
     return {
         "episodes": len(rows),
+        "ended_by": "until" if reached(cfg.until, rows) else "episodes",
         "env_steps": rows[-1]["env_step"],
+        "left_alone": {"episodes": len(by_itself), "of_last": len(by_itself[-20:]), "success": sum(by_itself[-20:])},
         "autonomous_success_last_20": float(np.mean([r["autonomous"] for r in last])),
         "intervention_rate_first_20": float(np.mean([r["intervention_rate"] for r in rows[:20]])),
         "intervention_rate_last_20": float(np.mean([r["intervention_rate"] for r in last])),
@@ -259,12 +272,21 @@ def _summary(rows: list[Row]) -> dict[str, float]:
     }
 
 
-def _report(rows: list[Row]) -> None:
-    s = _summary(rows)
-    Console().print(
-        f"trained {s['episodes']} episodes, {s['env_steps']:.0f} steps in {s['wall_s']:.0f} s; interventions "
-        f"{s['intervention_rate_first_20']:.0%} of steps at first, {s['intervention_rate_last_20']:.0%} at the end"
+def _report(notes: dict[str, Any]) -> None:
+    first, last, by_itself = (
+        notes["intervention_rate_first_20"],
+        notes["intervention_rate_last_20"],
+        notes["left_alone"],
     )
+    _say(
+        f"trained {notes['episodes']} episodes, {notes['env_steps']:.0f} steps in {notes['wall_s']:.0f} s; "
+        f"interventions {first:.0%} of steps at first, {last:.0%} at the end; success in {by_itself['success']} of the "
+        f"last {by_itself['of_last']} episodes left alone"
+    )
+    if notes["ended_by"] == "until":
+        _say("ended before its last episode: success exceeds until.rate")
+    if words := chosen(notes):
+        _say(f"kept {words}")
 
 
 def _say(text: str) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from hiltk.artifacts.store import Artifact, resolve, unfinished, versions
 from hiltk.artifacts.writing import create
+from hiltk.config.commands import SplitConf
 from hiltk.errors import ConfigError, UserError
 from hiltk.spec import Spec
 
@@ -122,6 +123,7 @@ def test_two_writers_at_once_are_refused(tmp_path: Path) -> None:
 HOLD = """
 import sys, time
 from hiltk.artifacts.writing import create
+from hiltk.config.commands import SplitConf
 keep = len(sys.argv) > 2
 cfg = {"name": "x", "seed": 3}
 with create("datasets", "demos", root=sys.argv[1], step="record", cfg=cfg, inputs=[], seed=0, resumable=keep) as d:
@@ -171,6 +173,18 @@ def test_a_run_is_not_continued_under_other_settings(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"added.deep: None before, 1 now"), refused:
         pass
     with create("datasets", "demos", cfg=other, resume=True, may_change=("added",), **options) as draft:
+        pass
+    assert draft.artifact.version == "d-0001"
+
+
+def test_a_setting_that_the_interrupted_run_did_not_know_had_its_default(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"root": tmp_path, "step": "stats", "inputs": [], "seed": 0, "resumable": True}
+    with pytest.raises(RuntimeError), create("datasets", "demos", cfg={"name": "demos"}, **options):
+        raise RuntimeError
+    changed = create("datasets", "demos", cfg=SplitConf(name="demos", held_out=0.3), resume=True, **options)
+    with pytest.raises(UserError, match=r"held_out: 0.2 before, 0.3 now"), changed:
+        pass
+    with create("datasets", "demos", cfg=SplitConf(name="demos"), resume=True, **options) as draft:
         pass
     assert draft.artifact.version == "d-0001"
 

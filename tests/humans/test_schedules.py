@@ -6,6 +6,7 @@ import json
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ SCHEDULES = st.sampled_from(list(Schedule))
 
 
 def conf(schedule: Schedule = Schedule.brief, **changes: Any) -> InterventionConf:
-    values: dict[str, Any] = {"explore_steps": 3, "max_steps": 2, "probability": 1.0, "window": 4}
+    values: dict[str, Any] = {"explore_steps": 3, "max_steps": 2, "probability": 1.0, "window": 4, "alone": 0.0}
     return InterventionConf(schedule=schedule, **(values | changes))
 
 
@@ -100,49 +101,126 @@ def test_one_draw_per_due_takeover() -> None:
     assert again == pytest.approx(0.5, abs=0.08)
 
 
-# ---------------------------------------------------------------- the probability
+# ---------------------------------------------------------------- episodes left alone
 
 
-def test_probability_falls_with_autonomous_success() -> None:
-    schedule = InterventionSchedule(conf(probability=0.8))
-    seen = [schedule.probability]
-    for success in (True, None, True, False, True, True, True):
-        schedule.end_episode(success)
-        seen.append(schedule.probability)
-    # mean over a window of 4, missing episodes are failures: 0 1/4 1/4 2/4 2/4 3/4 3/4 3/4
-    assert seen == pytest.approx([0.8, 0.6, 0.6, 0.4, 0.4, 0.2, 0.2, 0.2])
+def left_alone(schedule: InterventionSchedule, success: bool | None) -> None:
+    """An episode that the schedule has left alone."""
+    schedule._alone = True
+    schedule.end_episode(success)
+
+
+def test_more_episodes_are_left_alone_as_those_succeed() -> None:
+    schedule = InterventionSchedule(conf(alone=0.3))
+    seen = [schedule.alone_chance]
+    for success in (True, None, True, True, False, True, True, True, True):
+        left_alone(schedule, success)
+        seen.append(schedule.alone_chance)
+    # The last 4 episodes; fewer than 4 that count miss as failures: 1/4, 1/4, 2/4, 3/4 | then 2/3 -> 2/4, 3/4 ...
+    assert seen == pytest.approx([0.3, 0.3, 0.3, 0.5, 0.75, 0.5, 0.75, 0.75, 0.75, 1.0])
+
+
+def test_of_a_longer_window_five_are_enough() -> None:
+    schedule = InterventionSchedule(conf(window=20))
+    for _ in range(4):
+        left_alone(schedule, True)
+    assert schedule.success_rate == pytest.approx(4 / 5)
+    left_alone(schedule, True)
+    assert schedule.success_rate == 1
+    left_alone(schedule, False)
+    assert schedule.success_rate == pytest.approx(5 / 6)
+
+
+def test_episodes_with_a_human_at_hand_say_nothing() -> None:
+    """Whether somebody touched them or not: those that nobody had to touch are the ones that went well."""
+    schedule = InterventionSchedule(conf(window=20))
+    for _ in range(5):
+        play(schedule, "111")
+        schedule.end_episode(True)
+    assert schedule.success_rate == 0 and not schedule.left_alone
+    left_alone(schedule, True)
+    assert schedule.success_rate == pytest.approx(1 / 5)
 
 
 def test_a_policy_that_always_succeeds_is_left_alone_and_one_that_fails_again_is_not() -> None:
     schedule = InterventionSchedule(conf())
     for _ in range(4):
-        schedule.end_episode(True)
-    assert schedule.probability == 0
-    assert play(schedule, "0" * 30)[0] == "p" * 30
+        left_alone(schedule, True)
+    assert schedule.alone_chance == 1
     for _ in range(4):
+        assert play(schedule, "0" * 30)[0] == "p" * 30 and schedule.left_alone
         schedule.end_episode(False)
-    assert schedule.probability == 1
+    assert schedule.alone_chance == 0
+    assert play(schedule, "0000")[0] == "pppH"
 
 
-def test_the_anti_patterns_probability_is_constant() -> None:
-    schedule = InterventionSchedule(conf(Schedule.long, probability=0.3))
-    for _ in range(4):
-        schedule.end_episode(True)
-    assert schedule.probability == 0.3
+def test_nobody_takes_over_in_an_episode_left_alone_and_so_many_are() -> None:
+    schedule = InterventionSchedule(conf(alone=0.2), seed=2)
+    traces = [(play(schedule, "0" * 8)[0], schedule.left_alone) for _ in range(2000)]
+    assert {(trace, alone) for trace, alone in traces} == {("p" * 8, True), ("pppHhppp", False)}
+    assert sum(alone for _, alone in traces) / 2000 == pytest.approx(0.2, abs=0.045)  # five standard errors
+
+
+@pytest.mark.parametrize("strata", [2, 5])
+def test_episodes_left_alone_are_of_every_stratum_alike(strata: int) -> None:
+    schedule = InterventionSchedule(conf(alone=0.2), seed=3)
+    counts = [0] * strata
+    for episode in range(4000):
+        schedule.begin_episode()
+        counts[episode % strata] += schedule.left_alone
+    assert min(counts) > 0.75 * max(counts)
+
+
+@pytest.mark.parametrize("truth", [0.3, 0.9])
+def test_success_is_measured_without_bias_whatever_the_human_does(truth: float) -> None:
+    """Success takes 4 to 7 steps and the human comes at the third: counting all says too little, untouched too much."""
+    schedule, rng = InterventionSchedule(conf(window=4000, alone=0.2), 4), np.random.default_rng(5)
+    untouched = []
+    for _ in range(4000):
+        schedule.begin_episode()
+        succeeds, length = rng.random() < truth, int(rng.integers(2, 8))
+        human = any(schedule.human_acts(step, satisfied=False) for step in range(length if succeeds else 8))
+        schedule.end_episode(succeeds or human)
+        if not human and not schedule.left_alone:
+            untouched.append(succeeds)
+    measured = [success for success in schedule._recent if success is not None]
+    assert schedule.success_rate == pytest.approx(truth, abs=5 * (truth * (1 - truth) / len(measured)) ** 0.5)
+    assert np.mean(untouched) == 1  # what it would be by those that nobody had to touch
+
+
+def test_who_is_never_and_who_always_left_alone() -> None:
+    def alone(**changes: Any) -> bool:
+        schedule = InterventionSchedule(conf(**changes))
+        schedule.begin_episode()
+        return schedule.left_alone
+
+    assert alone(schedule=Schedule.never) and alone(budget_steps=0) and alone(probability=0.0) and alone(alone=1.0)
+    assert not alone(schedule=Schedule.always, alone=1.0) and not alone(schedule=Schedule.long, alone=1.0)
+    assert InterventionSchedule(conf()).never_leaves_alone
+    assert not InterventionSchedule(conf(budget_steps=3)).never_leaves_alone
+    assert not InterventionSchedule(conf(alone=0.01)).never_leaves_alone
 
 
 @given(st.lists(st.booleans(), max_size=30), st.integers(1, 10), st.floats(0, 1), st.data())
-def test_probability_never_rises_with_success(history: list[bool], window: int, p: float, data: st.DataObject) -> None:
-    """Turning any failure into a success cannot make a takeover likelier."""
+def test_help_never_becomes_more_with_success(history: list[bool], window: int, least: float, data: Any) -> None:
+    """Turning any failure into a success cannot make help likelier."""
     better = [h or data.draw(st.booleans()) for h in history]
 
-    def probability(outcomes: list[bool]) -> float:
-        schedule = InterventionSchedule(conf(probability=p, window=window))
+    def chance(outcomes: list[bool]) -> float:
+        schedule = InterventionSchedule(conf(alone=least, window=window))
         for outcome in outcomes:
-            schedule.end_episode(outcome)
-        return schedule.probability
+            left_alone(schedule, outcome)
+        return schedule.alone_chance
 
-    assert 0 <= probability(better) <= probability(history) <= p
+    assert least <= chance(history) <= chance(better) <= 1
+
+
+def test_a_state_from_before_episodes_were_left_alone_is_read() -> None:
+    state = InterventionSchedule(conf()).state_dict()
+    old = {k: v for k, v in state.items() if k not in ("alone", "spent")} | {"recent": [True, False, True, True]}
+    schedule = InterventionSchedule(conf())
+    schedule.load_state_dict(old)
+    assert schedule.success_rate == pytest.approx(3 / 4) and not schedule.left_alone
 
 
 # ---------------------------------------------------------------- properties of any run
@@ -170,7 +248,7 @@ def test_takeovers_are_brief_and_late(satisfied: str, explore: int, longest: int
 @given(SCHEDULES, st.lists(st.text("01", max_size=30), min_size=2, max_size=6), st.integers(0, 99), st.data())
 def test_a_resumed_run_is_the_run(kind: Schedule, episodes: list[str], seed: int, data: st.DataObject) -> None:
     """State taken at any episode's end, through JSON, into a schedule of another seed: the same trace follows."""
-    settings = conf(kind, probability=0.6)
+    settings = conf(kind, probability=0.6, alone=0.4)
     cut = data.draw(st.integers(0, len(episodes) - 1))
     outcomes = data.draw(st.lists(st.booleans(), min_size=len(episodes), max_size=len(episodes)))
 
@@ -211,7 +289,7 @@ def test_a_run_depends_on_its_seed_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("explore_steps", -1), ("max_steps", 0), ("window", 0), ("probability", 1.5)]
+    ("key", "value"), [("explore_steps", -1), ("max_steps", 0), ("window", 0), ("probability", 1.5), ("alone", -0.1)]
 )
 def test_numbers_out_of_range(key: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"intervention.{key}={value}"):

@@ -14,11 +14,19 @@ from hiltk.learning.guards import GUARDS, Expected, GuardLog, Guards
 EXPECTED = Expected(q_low=0.0, q_high=1.0, utd=2.0, human_share=0.5)
 # The middle of a good run of the simulated lift.
 HEALTHY = {
-    "autonomous": 0.5, "q_mean": 0.6, "q_max": 1.08, "critic_loss": 0.002, "critic_gradient": 0.1,
+    "left_alone": 1.0, "success": 1.0, "q_mean": 0.6, "q_max": 1.08, "critic_loss": 0.002, "critic_gradient": 0.1,
     "actor_gradient": 0.2, "saturation": 0.15, "action_size": 0.4, "alpha": 0.006, "positive_share": 0.03,
     "utd": 2.0, "demo_share": 0.65,
-    "intervention_rate": 0.4, "imitation_samples": 80.0, "imitation_weight": 1.0,
+    "intervention_rate": 0.1, "imitation_samples": 80.0, "imitation_weight": 1.0,
 }  # fmt: skip
+
+
+# Of each ten episodes the mean share of the steps that the human made.
+SOUND_TENS = [
+    [0.33, 0.29, 0.296, 0.244, 0.215, 0.168, 0.1, 0.039, 0.096, 0.06, 0.056, 0.101, 0.119, 0.068, 0.052],
+    [0.294, 0.294, 0.214, 0.22, 0.103, 0.163, 0.127, 0.054, 0.081, 0.075, 0.088, 0.107, 0.193, 0.0, 0.014],
+]
+SOUND = [[rate for rate in tens for _ in range(10)] for tens in SOUND_TENS]
 
 
 def run(*changes: dict[str, float], expected: Expected = EXPECTED, warm_up: int = 20) -> list[Finding]:
@@ -34,7 +42,7 @@ def test_a_healthy_run_passes() -> None:
 
 def test_episodes_before_the_first_update_pass() -> None:
     guards = Guards(EXPECTED)
-    assert not [f for _ in range(30) for f in guards.check({"autonomous": 0.0, "intervention_rate": 0.3})]
+    assert not [f for _ in range(30) for f in guards.check({"success": 0.0, "intervention_rate": 0.3})]
 
 
 @pytest.mark.parametrize(
@@ -65,9 +73,35 @@ def test_a_guard_trips_after_its_episodes_and_speaks_once(
 
 
 def test_success_that_falls_is_a_regression() -> None:
-    assert run(*[{"autonomous": 0.0}] * 15) == []
-    found = run(*[{"autonomous": 0.0}] * 16)  # of 20: 50 % down to 10 %
-    assert [f.code for f in found] == ["regression"] and "from 50% to 10%" in found[0].what
+    assert run(*[{"success": 0.0}] * 7) == []
+    found = run(*[{"success": 0.0}] * 8)  # of 20: 100 % down to 60 %
+    assert [f.code for f in found] == ["regression"] and "from 100% to 60%" in found[0].what
+
+
+def test_episodes_with_a_human_at_hand_are_no_regression() -> None:
+    assert run(*[{"success": 0.0, "left_alone": 0.0}] * 40) == []
+
+
+def test_help_that_does_not_become_less_is_told_after_forty_episodes_more() -> None:
+    """The first 20 episodes against those that end 40 later."""
+    helped = {"intervention_rate": 0.3, "left_alone": 0.0}
+    assert run(*[helped] * 59, warm_up=0) == []
+    found = run(*[helped] * 60, warm_up=0)
+    assert [f.code for f in found] == ["still_helped"] and "30% of the steps, no less than 40" in found[0].what
+    assert "no episode was left alone" in found[0].what
+    alone = [helped, helped | {"left_alone": 1.0}, helped | {"left_alone": 1.0, "success": 0.0}] * 20
+    assert "succeeded in 10 of 20 episodes" in run(*alone, warm_up=0)[0].what
+
+
+def test_help_that_becomes_less_or_is_rare_passes() -> None:
+    assert run(*[{"intervention_rate": 0.5 - 0.005 * n} for n in range(80)], warm_up=0) == []
+    assert run(*[{"intervention_rate": 0.19}] * 80, warm_up=0) == []
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_sound_runs_raise_no_alarm(seed: int) -> None:
+    """Rates of two runs of the quickstart, of which the policies succeed in 198 of 200 episodes."""
+    assert run(*[{"intervention_rate": rate} for rate in SOUND[seed]], warm_up=0) == []
 
 
 def test_nothing_is_said_of_bounds_that_are_not_known() -> None:
@@ -85,6 +119,7 @@ def test_where_nobody_can_be_imitated_it_is_said_after_one_episode() -> None:
 
 def test_every_guard_has_a_case_above() -> None:
     tested = {p[0] for p in test_a_guard_trips_after_its_episodes_and_speaks_once.pytestmark[0].args[1]}
+    tested.add("still_helped")  # which looks further back
     assert {guard.__name__ for guard in GUARDS} == tested
 
 

@@ -14,7 +14,7 @@ import torch
 from hiltk.agents.make import load_policy
 from hiltk.agents.policy import Policy
 from hiltk.agents.sac import SacAgent
-from hiltk.config.commands import TrainConf
+from hiltk.config.commands import TrainConf, UntilConf
 from hiltk.config.groups import EncoderConf, EnvConf, InterventionConf, SacConf, Schedule
 from hiltk.configuring.typed import compose
 from hiltk.data.episode import Source
@@ -23,6 +23,7 @@ from hiltk.envs.base import HilEnv
 from hiltk.errors import UserError
 from hiltk.humans.schedules import InterventionSchedule
 from hiltk.learning.loop import Trainer, episode_seed
+from hiltk.learning.until import stakes
 from hiltk.spec import (
     STATE_KEY,
     ActionSpec,
@@ -345,19 +346,35 @@ def test_findings_are_printed_recorded_and_not_repeated_after_a_resume(
 
 
 def test_the_best_policy_is_kept_and_a_resume_knows_it(tmp_path: Path) -> None:
-    whole = make_trainer(tmp_path / "whole", 30)
+    whole = make_trainer(tmp_path / "whole", 24, schedule=Schedule.never)
     rows = whole.run()
-    assert whole.best.episode >= 19
-    window = rows[whole.best.episode - 19 : whole.best.episode + 1]
-    assert whole.best.rate == pytest.approx(np.mean([r["autonomous"] for r in window]))
-    rates = [np.mean([r["autonomous"] for r in rows[i - 19 : i + 1]]) for i in range(19, 30)]
-    assert whole.best.rate == pytest.approx(max(rates))
-    make_trainer(tmp_path / "parts", 23).run()
-    parts = make_trainer(tmp_path / "parts", 30, resume=True)
+    assert whole.best.episode >= 19 and all(r["left_alone"] for r in rows)
+    rates = {i: np.mean([r["success"] for r in rows[i - 19 : i + 1]]) for i in range(19, 24)}
+    assert whole.best.rate == pytest.approx(max(rates.values())) == pytest.approx(rates[whole.best.episode])
+    make_trainer(tmp_path / "parts", 21, schedule=Schedule.never).run()
+    parts = make_trainer(tmp_path / "parts", 24, resume=True, schedule=Schedule.never)
     parts.run()
     assert parts.best.note() == whole.best.note()
     one, other = (load_policy(tmp_path / f / "best").state_dict() for f in ("whole", "parts"))
     assert all(torch.equal(v, other[k]) for k, v in one.items())
+
+
+def test_a_run_ends_when_it_is_good_and_so_does_a_resumed_one(tmp_path: Path) -> None:
+    until = UntilConf(rate=0.05)
+    rows = make_trainer(tmp_path / "whole", 20, schedule=Schedule.never, until=until).run()
+    outcomes = [r["success"] > 0 for r in rows]
+    assert 1 < len(rows) < 20 and stakes(outcomes, 0.05)[-1] >= 20 > max(stakes(outcomes, 0.05)[:-1])
+    for episodes in (3, 20, 20):  # the second time it is good when it begins
+        trainer = make_trainer(tmp_path / "parts", episodes, resume=episodes > 3, schedule=Schedule.never, until=until)
+        again = trainer.run()
+    assert [r["success"] for r in again] == [r["success"] for r in rows]
+
+
+def test_episodes_left_alone_are_told_to_schedule_and_metrics_alike(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, 12)
+    rows = trainer.run()
+    assert [r["success"] > 0 if r["left_alone"] else None for r in rows] == list(trainer.schedule._recent)
+    assert {r["interventions"] for r in rows if r["left_alone"]} == {0}
 
 
 def test_an_imitation_term_without_humans_is_not_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,6 +29,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "method": "achieved",
         "checks.ignore": [],
     },
+    "train": {"intervention.alone": 0.2, "until.rate": None, "until.confidence": 0.95},
 }
 Config = dict[str, Any]
 

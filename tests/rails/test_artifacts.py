@@ -128,7 +128,8 @@ def test_an_interrupted_training_is_resumed() -> None:
     done = resolve("interrupted", "policies")
     table = rows(done.path)
     assert table.episode.tolist() == [0, 1, 2, 3]
-    pd.testing.assert_frame_equal(table[:2], earlier[:2])  # before the checkpoint: kept, not done again
+    kept = table[earlier.columns][:2]  # newer versions write more columns
+    pd.testing.assert_frame_equal(kept, earlier[:2], check_dtype=False)  # before the checkpoint: kept, not done again
     assert table["update"].tolist() == sorted(table["update"]) and len(done.run()["resumed_from"]) == 1
     assert np.unique(np.load(done.path / "online" / "episode.npy")).tolist() == [0, 1, 2, 3]
 

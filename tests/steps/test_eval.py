@@ -47,7 +47,7 @@ def env_spec() -> Spec:
 def save_policy(tmp_path: Path, env_spec: Spec) -> Callable[..., Artifact]:
     """``save_policy(name, spec, seed=)``: an untrained network that fits the environment."""
 
-    def save(name: str, spec: Spec | None = None, *, seed: int = 0) -> Artifact:
+    def save(name: str, spec: Spec | None = None, *, seed: int = 0, **notes: Any) -> Artifact:
         spec = copy.deepcopy(spec or env_spec)
         size = len(spec.state.dims)
         spec.stats = {STATE_KEY: Stats([0.0] * size, [1.0] * size, [-1.0] * size, [1.0] * size, "test")}
@@ -55,6 +55,7 @@ def save_policy(tmp_path: Path, env_spec: Spec) -> Callable[..., Artifact]:
         with create("policies", name, root=tmp_path, step="train", cfg=cfg, inputs=[], seed=seed) as draft:
             encoder = TINY if spec.images else EncoderConf(name="none")
             Policy(cfg.agent, encoder, spec).save(draft.path)
+            draft.notes = notes
         return draft.done
 
     return save
@@ -99,7 +100,8 @@ def frames(file: Path) -> int:
 
 
 def test_two_policies_on_the_same_episodes(save_policy: Any, conf: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    inputs = [save_policy("bc-s3", seed=3), save_policy("hil-s3", seed=3)]
+    best = {"episode": 40, "autonomous_success": 1.0, "autonomous_success_of_last": 0.5, "p_value": 0.001, "window": 20}
+    inputs = [save_policy("bc-s3", seed=3), save_policy("hil-s3", seed=3, weights="best", best=best)]
     done = step.run(conf(policies=["bc-s3", "hil-s3@p-0001"], strata=["near", "far"]))
     episodes = pd.read_csv(done.path / "episodes.csv")
     assert list(episodes.columns) == ["policy", "seed", "episode", "stratum", "success", "steps", "return"]
@@ -118,6 +120,7 @@ def test_two_policies_on_the_same_episodes(save_policy: Any, conf: Any, capsys: 
     printed = capsys.readouterr().out
     assert "0/4" in printed and "renderer: cpu\n" in printed
     assert "total: every stratum counts by its episodes\n" in printed
+    assert "hil-s3: the best weights, not the last" in printed and "bc-s3: the" not in printed
 
 
 def test_without_successes_only_failures_are_filmed(save_policy: Any, conf: Any) -> None:

@@ -22,7 +22,7 @@ import torch
 
 from hiltk.agents.make import load_policy
 from hiltk.artifacts.store import Artifact, resolve, unfinished, versions
-from hiltk.config.commands import BcConf, RecordConf, TrainConf
+from hiltk.config.commands import BcConf, RecordConf, TrainConf, UntilConf
 from hiltk.config.groups import (
     DrqConf,
     EncoderConf,
@@ -100,6 +100,17 @@ def test_training_starts_from_a_policy_and_records_what_happened(root: Path) -> 
     assert stored.shape == (int(table.length.sum()) + 3, 4)  # trimmed to its transitions and three last observations
 
 
+def test_the_record_says_how_the_policy_did_alone_and_why_the_run_ended() -> None:
+    row = {"env_step": 9.0, "wall_s": 1.0, "autonomous": 1.0, "intervention_rate": 0.0, "success": 1.0}
+    rows = (
+        [row | {"left_alone": 1.0}] * 24 + [row | {"left_alone": 0.0}] * 5 + [row | {"left_alone": 1.0, "success": 0}]
+    )
+    notes = train._summary(rows, TrainConf(until=UntilConf(rate=0.7)))
+    assert notes["left_alone"] == {"episodes": 25, "of_last": 20, "success": 19} and notes["ended_by"] == "until"
+    assert train._summary(rows, TrainConf())["ended_by"] == "episodes"
+    assert train._summary(rows[24:29], TrainConf())["left_alone"] == {"episodes": 0, "of_last": 0, "success": 0}
+
+
 def test_the_same_seed_trains_the_same_policy(root: Path) -> None:
     first, second = train.run(conf(root, name="twin")), train.run(conf(root, name="twin"))
     assert first.version != second.version
@@ -147,6 +158,11 @@ def test_demonstrations_of_another_contract_are_refused_by_field(root: Path, env
         ({"encoder": EncoderConf(cache_shifts=2)}, "only what a frozen encoder"),
         ({"agent": replace(AGENT, activation="tahn")}, "did you mean 'tanh'"),
         ({"agent": DrqConf(noise="lots")}, "not a schedule"),
+        ({"until": UntilConf(rate=1.2)}, "until.rate must be above 0 and below 1"),
+        (
+            {"until": UntilConf(rate=0.8), "intervention": InterventionConf(alone=0)},
+            "left alone, and there will be none",
+        ),
     ],
 )
 def test_contradictions_are_config_errors_told_at_once(
