@@ -95,8 +95,16 @@ def test_a_sound_run_stays_clean_and_every_cause_says_where_it_is_explained(soun
     ],
 )
 def test_what_metrics_show(sound: Evidence, metrics: dict[str, float], cause: str) -> None:
-    first = rank(replace(sound, metrics=sound.metrics.assign(autonomous=0.0, **metrics)))[0]
+    first = rank(replace(sound, metrics=sound.metrics.assign(left_alone=1.0, success=0.0, **metrics)))[0]
     assert first.cause == cause and first.score >= STANDS_OUT
+
+
+def test_how_it_does_unaided_is_told_by_episodes_left_alone(sound: Evidence) -> None:
+    table = pd.DataFrame(
+        {"autonomous": [0.0, 1.0, 1.0, 0.0], "success": [1.0, 1.0, 1.0, 0.0], "left_alone": [0, 0, 1, 1]}
+    )
+    assert replace(sound, metrics=table).unaided == pytest.approx(0.5)
+    assert replace(sound, metrics=table.drop(columns="left_alone").assign(autonomous=0.25)).unaided == 0.25
 
 
 @pytest.mark.parametrize(("code", "cause"), [("critic_loss", "explode"), ("regression", "lost again")])
@@ -107,7 +115,7 @@ def test_what_guards_said(sound: Evidence, code: str, cause: str) -> None:
 
 def test_an_evaluation_decides_what_is_left_to_hold_back(sound: Evidence) -> None:
     """Easy positions only; and where all is solved, settings that merely slow learning down are no matter."""
-    evaluated = replace(sound, metrics=sound.metrics.assign(autonomous=0.0))
+    evaluated = replace(sound, metrics=sound.metrics.assign(left_alone=1.0, success=0.0))
     table = pd.DataFrame({"stratum": ["near", "far"], "n": [40, 40], "successes": [40, 4], "rate": [1.0, 0.1]})
     evaluated.__dict__["strata"] = table
     assert rank(evaluated)[0].cause == "easy positions only" and evaluated.evaluated == pytest.approx(0.55)

@@ -32,7 +32,7 @@ def row(episode: int) -> dict[str, float]:
         "episode": episode,
         "env_step": 20 * episode,
         "success": 1,
-        "autonomous": float(episode % 2),
+        "left_alone": float(episode % 2),
         "intervention_rate": 0.25,
         "return": 1,
         "steps_per_s": 12.5,
@@ -46,7 +46,7 @@ def test_without_a_terminal_every_tenth_episode_is_a_line() -> None:
             display.update(row(episode))
     lines = out.getvalue().splitlines()
     assert len(lines) == 2
-    assert lines[0].startswith("episode 10: success 100%, alone 50%, intervened 25%")
+    assert lines[0].startswith("episode 10: success 100%, alone 5 of 5, intervened 25%")
 
 
 def test_on_a_terminal_the_table_is_live() -> None:
