@@ -120,15 +120,15 @@ def test_more_episodes_are_left_alone_as_those_succeed() -> None:
     assert seen == pytest.approx([0.3, 0.3, 0.3, 0.5, 0.75, 0.5, 0.75, 0.75, 0.75, 1.0])
 
 
-def test_of_a_longer_window_five_are_enough() -> None:
+def test_of_a_longer_window_four_are_enough() -> None:
     schedule = InterventionSchedule(conf(window=20))
-    for _ in range(4):
+    for _ in range(3):
         left_alone(schedule, True)
-    assert schedule.success_rate == pytest.approx(4 / 5)
+    assert schedule.success_rate == pytest.approx(3 / 4)
     left_alone(schedule, True)
     assert schedule.success_rate == 1
     left_alone(schedule, False)
-    assert schedule.success_rate == pytest.approx(5 / 6)
+    assert schedule.success_rate == pytest.approx(4 / 5)
 
 
 def test_episodes_with_a_human_at_hand_say_nothing() -> None:
@@ -139,7 +139,7 @@ def test_episodes_with_a_human_at_hand_say_nothing() -> None:
         schedule.end_episode(True)
     assert schedule.success_rate == 0 and not schedule.left_alone
     left_alone(schedule, True)
-    assert schedule.success_rate == pytest.approx(1 / 5)
+    assert schedule.success_rate == pytest.approx(1 / 4)
 
 
 def test_a_policy_that_always_succeeds_is_left_alone_and_one_that_fails_again_is_not() -> None:
