@@ -110,6 +110,8 @@ def chosen(record: Mapping[str, Any]) -> str:
     best, weights = record.get("best"), record.get("weights")
     if not best or not weights:
         return ""
+    if best["autonomous_success"] == best["autonomous_success_of_last"]:
+        return f"the last weights: no {best['window']} episodes left alone went better than the last"
     first, last = (f"{best[key]:.0%}" for key in ("autonomous_success", "autonomous_success_of_last"))
     said = (
         f"of {best['window']} episodes left alone {first} succeeded up to episode {best['episode']} and {last} at last"

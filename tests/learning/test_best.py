@@ -70,6 +70,7 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
         best.update(policy, episode, 1.0)
     again = BestPolicy(tmp_path)
     again.load_state_dict(best.state_dict())
+    assert chosen(again.note()) == "the last weights: no 20 episodes left alone went better than the last"
     mark(policy, 5.0)
     again.update(policy, 25, 0.0)
     assert again.episode == 24 and again.rate == pytest.approx(1.0) and saved(again.folder) != 5.0
