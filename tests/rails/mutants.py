@@ -110,6 +110,8 @@ MUTANTS = [
        DRQ),
     _m("single instead of double DQN", "best = online.argmax(dim=-1, keepdim=True)",
        "best = target.argmax(dim=-1, keepdim=True)", SAC),
+    _m("cloning trains on the episodes that it holds out", "store = store_episodes([episodes[i] for i in train])",
+       "store = store_episodes(episodes)", "steps/test_bc_pretrain.py"),
     _m("cloning fits the mean before the tanh", "F.mse_loss(self.policy.actor.mode(features), action)",
        "F.mse_loss(self.policy.actor(features)[0], action)", "agents/test_bc.py"),
     # ------------------------------------------------------------ what networks see
