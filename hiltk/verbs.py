@@ -28,7 +28,8 @@ class Verb:
         help: one line for the list of commands.
         words: what words without ``=`` name: the config key they are put into, so that ``hiltk eval a b`` works.
         many: whether there can be several of these.
-        gate: what it checks by itself: the artifacts it reads, or the one it writes.
+        gate: what it checks by itself: the artifacts it reads, the one it writes, or the one it writes against those
+            it was made of.
         has_config: whether Hydra composes its settings from ``conf/``; the others take ``root=`` and options.
         group: heading it stands under in the list of commands.
         home: the module with its ``run``, where that is another package's.
@@ -39,7 +40,7 @@ class Verb:
     help: str
     words: str = ""
     many: bool = True
-    gate: Literal["", "inputs", "output"] = ""
+    gate: Literal["", "inputs", "output", "change"] = ""
     has_config: bool = True
     group: str = ""
     home: str = ""
@@ -68,11 +69,32 @@ _GROUPS = {
             many=False,
             gate="output",
         ),
-        Verb("label", "datasets", "Label success frame by frame.", "dataset", many=False),
-        Verb("merge", "datasets", "Put several datasets into one.", "datasets"),
-        Verb("split", "datasets", "Hold out episodes or sessions of a dataset.", "dataset", many=False),
-        Verb("drop-episodes", "datasets", "Copy a dataset without some episodes.", "dataset", many=False),
-        Verb("stats", "datasets", "Compute a dataset's statistics anew, with floors.", "dataset", many=False),
+        Verb("label", "datasets", "Label success frame by frame.", "dataset", many=False, gate="change"),
+        Verb("merge", "datasets", "Put several datasets into one.", "datasets", gate="change"),
+        Verb(
+            "split",
+            "datasets",
+            "Hold out episodes or sessions of a dataset.",
+            "dataset",
+            many=False,
+            gate="change",
+        ),
+        Verb(
+            "drop-episodes",
+            "datasets",
+            "Copy a dataset without some episodes.",
+            "dataset",
+            many=False,
+            gate="change",
+        ),
+        Verb(
+            "stats",
+            "datasets",
+            "Compute a dataset's statistics anew, with floors.",
+            "dataset",
+            many=False,
+            gate="change",
+        ),
         Verb("inspect", "reports", "Show what is in a dataset, on one page.", "dataset", many=False),
     ),
     "Learn": (
@@ -110,7 +132,14 @@ _GROUPS = {
     ),
     "Share": (
         Verb("export-policy", "exports", "Write a policy as a folder that LeRobot loads.", "policy", many=False),
-        Verb("export-replay", "datasets", "Write a policy's training experience as a dataset.", "policy", many=False),
+        Verb(
+            "export-replay",
+            "datasets",
+            "Write a policy's training experience as a dataset.",
+            "policy",
+            many=False,
+            gate="change",
+        ),
     ),
     "Pipelines": (Verb("run", "", "Run a pipeline: a chain of commands.", "pipeline", many=False, has_config=False),),
 }

@@ -72,8 +72,15 @@ def test_plain_words_go_to_a_setting(verb: Verb) -> None:
 @pytest.mark.parametrize("verb", VERBS.values(), ids=lambda verb: verb.name)
 def test_a_verb_checks_what_the_table_says(verb: Verb) -> None:
     tree = source(verb)
-    checked = [where for where, name in (("inputs", "gate"), ("output", "examine_written")) if calls(tree, name)]
+    names = {"inputs": "gate", "output": "examine_written", "change": "examine_change"}
+    checked = [where for where, name in names.items() if calls(tree, name)]
     assert checked == ([verb.gate] if verb.gate else [])
+
+
+def test_whoever_writes_a_dataset_checks_it() -> None:
+    assert [
+        verb.name for verb in VERBS.values() if verb.kind == "datasets" and verb.gate not in ("output", "change")
+    ] == []
 
 
 def test_rules_belong_to_verbs_that_check() -> None:

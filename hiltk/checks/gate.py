@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,12 +12,15 @@ from rich.console import Console
 
 from hiltk.artifacts.provenance import plain_config
 from hiltk.artifacts.store import Artifact
+from hiltk.artifacts.writing import Draft
 from hiltk.checks.engine import Report, examine, gather
-from hiltk.checks.show import print_gate, severity
+from hiltk.checks.rule import READERS, RULES
+from hiltk.checks.show import print_carried, print_gate, severity
 from hiltk.checks.subject import DatasetSubject, Subjects
 from hiltk.config.commands import ChecksConf
 from hiltk.envs.base import HilEnv
 from hiltk.errors import UserError
+from hiltk.findings import Severity
 from hiltk.spec import Spec
 
 
@@ -48,9 +52,36 @@ def gate(step: str, cfg: Gated, artifacts: Sequence[Artifact], *, env: HilEnv | 
 
 def examine_written(step: str, path: Path, name: str, spec: Spec | None, ignore: Sequence[str]) -> Report:
     """Check a dataset that a step has written and not yet committed, and say what was found; refuses nothing."""
-    report = examine(Subjects([DatasetSubject(path, name, spec=spec)], step=step), step=step, ignore=ignore)
+    report = _examine_dataset(step, path, name, spec, ignore)
     print_gate(report, Console())
     return report
+
+
+def examine_change(step: str, cfg: Gated, draft: Draft, sources: Sequence[Artifact]) -> None:
+    """Check a dataset that a step has made of other artifacts and not yet committed, and note what was found.
+
+    An error that a source has, too, is a warning here: else nobody could clean a dataset step by step.
+
+    Raises:
+        UserError: an error that no source has and ``cfg.checks.ignore`` does not name.
+        ConfigError: it names a rule that does not exist.
+    """
+    report, console = _examine_dataset(step, draft.path, draft.name, draft.spec, cfg.checks.ignore), Console()
+    codes = sorted({f.code for f in report.errors})
+    known = {f.code for f in examine(gather(sources), step=step, select=codes).errors} if codes else set()
+    findings = [replace(f, severity=Severity.warning) if f.code in known else f for f in report.findings]
+    report = replace(report, findings=findings)
+    print_gate(report, console)
+    if known:
+        readers = [reader for reader in READERS if any(reader in RULES[code].steps for code in known)]
+        print_carried(sorted(known), [source.ref for source in sources], readers, console)
+    refuse(report, step)
+    draft.notes |= notes(report)
+    draft.notes["checks"] |= {"carried_over": sorted(known)}
+
+
+def _examine_dataset(step: str, path: Path, name: str, spec: Spec | None, ignore: Sequence[str]) -> Report:
+    return examine(Subjects([DatasetSubject(path, name, spec=spec)], step=step), step=step, ignore=ignore)
 
 
 def refuse(report: Report, step: str, *, fix: str = "") -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from hiltk.arm.model import JOINTS
 from hiltk.arm.units import ARM_JOINTS
 from hiltk.checks.actions import LEARNS_ACTIONS
-from hiltk.checks.rule import Reads, rule
+from hiltk.checks.rule import WRITERS, Reads, rule
 from hiltk.checks.subject import EE_AXES, LIKELY_RADIANS, DatasetSubject, Subjects
 from hiltk.data.repair import asks_for_nothing
 from hiltk.findings import Finding, Severity
@@ -163,7 +163,7 @@ def outside_workspace(all_: Subjects) -> Iterator[Finding]:
                 )
 
 
-@rule("KIN005", covers=("C1",), steps=("record", "train"), reads=Reads.together)
+@rule("KIN005", covers=("C1",), steps=(*WRITERS, "train"), reads=Reads.together)
 def reset_pose(all_: Subjects) -> Iterator[Finding]:
     """Episodes do not start at the reset pose.
 

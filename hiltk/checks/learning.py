@@ -9,7 +9,7 @@ import numpy as np
 
 from hiltk import limits
 from hiltk.agents.schedules import parse_schedule
-from hiltk.checks.rule import Reads, rule
+from hiltk.checks.rule import WRITERS, Reads, rule
 from hiltk.checks.subject import Made, Subjects
 from hiltk.findings import Finding, Severity
 from hiltk.learning.guards import noted
@@ -26,7 +26,7 @@ def _z(values: np.ndarray, stats: Stats) -> np.ndarray:
     return (values - np.array(stats.mean)) / np.array(stats.std)
 
 
-@rule("LRN001", covers=("S1",), steps=("bc-pretrain", "train", "eval"), reads=Reads.together)
+@rule("LRN001", covers=("S1",), steps=(*WRITERS, "bc-pretrain", "train", "eval"), reads=Reads.together)
 def narrow_statistics(all_: Subjects) -> Iterator[Finding]:
     """A dimension of the state is normalised by a standard deviation near zero.
 
@@ -58,7 +58,7 @@ def narrow_statistics(all_: Subjects) -> Iterator[Finding]:
             )
 
 
-@rule("LRN002", covers=("S1", "C4"), steps=("bc-pretrain", "train"), reads=Reads.together)
+@rule("LRN002", covers=("S1", "C4"), steps=(*WRITERS, "bc-pretrain", "train"), reads=Reads.together)
 def foreign_statistics(all_: Subjects) -> Iterator[Finding]:
     """States lie far outside the statistics that normalise them.
 

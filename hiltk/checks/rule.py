@@ -13,8 +13,8 @@ from typing import Any
 from hiltk.findings import Finding, Severity
 from hiltk.verbs import VERBS
 
-# Whoever writes a dataset by itself checks it by every rule that a step which reads datasets would refuse it by.
-WRITERS = tuple(verb.name for verb in VERBS.values() if verb.gate == "output")
+# Whoever writes a dataset checks it by every rule that a step which reads datasets would refuse it by.
+WRITERS = tuple(verb.name for verb in VERBS.values() if verb.gate in ("output", "change"))
 READERS = tuple(verb.name for verb in VERBS.values() if verb.gate == "inputs")
 
 

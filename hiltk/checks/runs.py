@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from hiltk.artifacts.store import resolve
-from hiltk.checks.rule import Reads, rule
+from hiltk.checks.rule import WRITERS, Reads, rule
 from hiltk.checks.subject import ACTION, DatasetSubject, Made, Subjects
 from hiltk.data.consistency import require_consistent
 from hiltk.data.lerobot_files import read_stats
@@ -201,7 +201,7 @@ def unlike_specs(all_: Subjects) -> Iterator[Finding]:
             )
 
 
-@rule("RUN006", covers=("E3", "G6"), steps=("train-classifier", "bc-pretrain"), reads=Reads.together)
+@rule("RUN006", covers=("E3", "G6"), steps=(*WRITERS, "train-classifier", "bc-pretrain"), reads=Reads.together)
 def episodes_twice(all_: Subjects) -> Iterator[Finding]:
     """The same episode appears twice: data leaks where one copy is held out and the other trained on.
 

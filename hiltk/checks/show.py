@@ -57,6 +57,12 @@ def print_gate(report: Report, console: Console) -> None:
     print_findings(report.findings, console)
 
 
+def print_carried(codes: list[str], sources: list[str], readers: list[str], console: Console) -> None:
+    """What a dataset was made of had errors already; who will refuse it for them."""
+    text = f"carried over from {', '.join(sources)}: {', '.join(codes)}; refused by {', '.join(readers)} until fixed"
+    console.print(Text(f"warning: {text}", COLOURS[Severity.warning]), soft_wrap=True)
+
+
 # ---------------------------------------------------------------- the map
 
 

@@ -217,6 +217,7 @@ class LabelConf(StepConf):
     rewards: LabelRewards = setting(
         LabelRewards.rule, "rule: reward and end follow the labels, by the dataset's reward rule; keep: they stay"
     )
+    checks: ChecksConf = setting(ChecksConf(), CHECKS, volatile=True)
 
 
 @dataclass
@@ -227,6 +228,7 @@ class MergeConf(StepConf):
     allow: list[str] = setting(
         [], "fields of the spec that may differ, e.g. [action.semantics]; the first dataset's is kept"
     )
+    checks: ChecksConf = setting(ChecksConf(), CHECKS, volatile=True)
 
 
 class SplitBy(Enum):
@@ -249,6 +251,7 @@ class SplitConf(StepConf):
     sessions: list[str] = setting([], "hold these out instead, by the merged datasets' names")
     seed: int = setting(0, "of the draw")
     reencode: bool = setting(False, REENCODE)
+    checks: ChecksConf = setting(ChecksConf(), CHECKS, volatile=True)
 
 
 @dataclass
@@ -262,6 +265,7 @@ class DropConf(StepConf):
     shorter_than: int | None = setting(None, "steps: drop shorter episodes")
     strata: list[str] = setting([], "drop those that began in one of these, e.g. [far]")
     reencode: bool = setting(False, REENCODE)
+    checks: ChecksConf = setting(ChecksConf(), CHECKS, volatile=True)
 
 
 @dataclass
@@ -269,6 +273,7 @@ class StatsConf(StepConf):
     """`hiltk stats`."""
 
     dataset: str = setting(REQUIRED, "the dataset to compute statistics of", reference="datasets")
+    checks: ChecksConf = setting(ChecksConf(), CHECKS, volatile=True)
 
 
 @dataclass
@@ -539,6 +544,7 @@ class ExportReplayConf(StepConf):
     """`hiltk export-replay`."""
 
     policy: str = setting(REQUIRED, "whose replay buffer", reference="policies")
+    checks: ChecksConf = setting(ChecksConf(), CHECKS, volatile=True)
 
 
 @dataclass

@@ -7,6 +7,8 @@ from rich.console import Console
 
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
+from hiltk.checks.engine import expand
+from hiltk.checks.gate import examine_change
 from hiltk.config.commands import DropConf
 from hiltk.data.curate import select_episodes, summarise, unwanted
 from hiltk.data.dataset import open_dataset
@@ -19,8 +21,10 @@ def run(cfg: DropConf) -> Artifact:
 
     Raises:
         ConfigError: nothing is said to be dropped, or an episode does not exist.
-        UserError: the dataset cannot be used, no episode is left, or none would go.
+        UserError: the dataset cannot be used, no episode is left, none would go, or a check finds an error in the
+            result that the dataset does not have.
     """
+    expand(cfg.checks.ignore, "checks.ignore")
     if not (cfg.episodes or cfg.strata) and cfg.success is cfg.longer_than is cfg.shorter_than is None:
         raise ConfigError(
             "it is not said which episodes to drop",
@@ -47,5 +51,6 @@ def run(cfg: DropConf) -> Artifact:
         draft.spec = select_episodes(dataset, kept, draft.path, reencode=cfg.reencode)
         before, after = summarise(dataset).to_dict(), summarise(open_dataset(draft.path)).to_dict()
         draft.notes = {"parent": source.ref, "dropped": dropped, "before": before, "after": after}
+        examine_change("drop-episodes", cfg, draft, [source])
     print_change(f"{draft.done.ref}: {len(dropped)} episodes dropped", before, after, Console())
     return draft.done

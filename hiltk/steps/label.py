@@ -10,6 +10,8 @@ from rich.console import Console
 
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
+from hiltk.checks.engine import expand
+from hiltk.checks.gate import examine_change
 from hiltk.config.commands import LabelConf, LabelRewards, LabelSource
 from hiltk.data.curate import summarise
 from hiltk.data.dataset import OwnDataset, open_dataset
@@ -27,7 +29,8 @@ def run(cfg: LabelConf) -> Artifact:
 
     Raises:
         ConfigError: settings contradict each other.
-        UserError: the dataset or the labels cannot be used, or nothing would change.
+        UserError: the dataset or the labels cannot be used, nothing would change, or a check finds an error in the
+            result that the dataset does not have.
         KeyboardInterrupt: whoever labels gave up.
     """
     _check(cfg)
@@ -46,12 +49,14 @@ def run(cfg: LabelConf) -> Artifact:
         write_marks(draft.path / FILE, after, dataset.bounds)
         labels_figure(before, after, changed, dataset.files.bounds, dataset.spec.fps, draft.path / "labels.png")
         draft.notes = {"parent": source.ref, "relabelled": changed, "before": numbers[0], "after": numbers[1]}
+        examine_change("label", cfg, draft, [source])
     title = f"labelled {draft.done.ref}: {len(changed)} of {len(dataset.files.bounds)} episodes changed"
     print_change(title, numbers[0], numbers[1], Console())
     return draft.done
 
 
 def _check(cfg: LabelConf) -> None:
+    expand(cfg.checks.ignore, "checks.ignore")
     if (cfg.source is LabelSource.csv) != bool(cfg.file):
         fix = "file=labels.csv" if cfg.source is LabelSource.csv else "leave file= out, or source=csv"
         raise ConfigError("labels from a file need source=csv and file=", where=f"source={cfg.source.name}", fix=fix)

@@ -6,6 +6,8 @@ from rich.console import Console
 
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
+from hiltk.checks.engine import expand
+from hiltk.checks.gate import examine_change
 from hiltk.config.commands import MergeConf
 from hiltk.data.curate import CAN_BE_ALLOWED, merge, summarise
 from hiltk.data.dataset import open_dataset
@@ -18,7 +20,8 @@ def run(cfg: MergeConf) -> Artifact:
 
     Raises:
         ConfigError: fewer than two are named, one is named twice, or a field cannot be allowed to differ.
-        UserError: one cannot be used, or two do not fit together.
+        UserError: one cannot be used, two do not fit together, or a check finds an error in
+            the result that none of them has.
     """
     _check(cfg)
     sources = [resolve(reference, "datasets", cfg.root) for reference in cfg.datasets]
@@ -30,11 +33,13 @@ def run(cfg: MergeConf) -> Artifact:
         before = {s.ref: summarise(d).to_dict() for s, d in zip(sources, datasets, strict=True)}
         after = summarise(open_dataset(draft.path)).to_dict()
         draft.notes = {"parent": [s.ref for s in sources], "before": _columns(before), "after": after}
+        examine_change("merge", cfg, draft, sources)
     print_change(f"merged {draft.done.ref}", _columns(before), after, Console())
     return draft.done
 
 
 def _check(cfg: MergeConf) -> None:
+    expand(cfg.checks.ignore, "checks.ignore")
     if len(cfg.datasets) < 2:
         raise ConfigError("at least two datasets are needed", where=f"datasets={cfg.datasets}", fix="datasets=[a,b]")
     for field in cfg.allow:

@@ -8,6 +8,8 @@ from rich.console import Console
 
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
+from hiltk.checks.engine import expand
+from hiltk.checks.gate import examine_change
 from hiltk.config.commands import SplitBy, SplitConf
 from hiltk.data.curate import parse_episodes, select_episodes, sessions_to_split, summarise
 from hiltk.data.dataset import OwnDataset, open_dataset
@@ -21,7 +23,8 @@ def run(cfg: SplitConf) -> Artifact:
 
     Raises:
         ConfigError: the parts cannot be meant.
-        UserError: the dataset cannot be used, or a part would be empty.
+        UserError: the dataset cannot be used, a part would be empty, or a check finds an error in one that the
+            dataset does not have.
     """
     second = _check(cfg)
     source = resolve(cfg.dataset, "datasets", cfg.root)
@@ -49,6 +52,7 @@ def run(cfg: SplitConf) -> Artifact:
                 "before": summarise(dataset).to_dict(),
                 "after": numbers[name],
             }
+            examine_change("split", cfg, draft, [source])
     for name, draft in drafts.items():
         print_change(f"{draft.notes['part']} part: {draft.done.ref}", draft.notes["before"], numbers[name], Console())
     return drafts[cfg.name].done
@@ -56,6 +60,7 @@ def run(cfg: SplitConf) -> Artifact:
 
 def _check(cfg: SplitConf) -> str:
     """The name of the held-out part."""
+    expand(cfg.checks.ignore, "checks.ignore")
     if not 0 < cfg.held_out < 1:
         raise ConfigError("must be between 0 and 1", where=f"held_out={cfg.held_out}", fix="held_out=0.2")
     if cfg.seed < 0:

@@ -8,6 +8,8 @@ from rich.table import Table
 
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
+from hiltk.checks.engine import expand
+from hiltk.checks.gate import examine_change
 from hiltk.config.commands import StatsConf
 from hiltk.data.curate import changed_stats, write_sane_stats
 from hiltk.data.dataset import open_dataset
@@ -21,8 +23,9 @@ def run(cfg: StatsConf) -> Artifact:
     """Write a new version whose statistics of state and action are right; frames and numbers stay as they are.
 
     Raises:
-        UserError: the dataset cannot be used.
+        UserError: the dataset cannot be used, or a check finds an error in the result that it does not have.
     """
+    expand(cfg.checks.ignore, "checks.ignore")
     source = resolve(cfg.dataset, "datasets", cfg.root)
     dataset = open_dataset(source.path, source.ref)
     before = read_stats(source.path)
@@ -37,6 +40,7 @@ def run(cfg: StatsConf) -> Artifact:
         draft.notes = {"parent": source.ref} | {
             when: {f"{name} {stat}": _number(pair[when]) for name, stat, pair in rows} for when in ("before", "after")
         }
+        examine_change("stats", cfg, draft, [source])
     _print(draft.done.ref, rows, Console())
     return draft.done
 

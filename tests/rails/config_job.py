@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from hiltk.configuring.composing import compose_untyped
 from hiltk.configuring.files import groups, shipped
-from hiltk.verbs import STEPS, Verb
+from hiltk.verbs import STEPS, VERBS, Verb
 
 FILE = Path(__file__).with_suffix(".json")
 # By verb, dotted keys that it did not have then, with their values.
@@ -30,6 +30,8 @@ ADDED: dict[str, dict[str, Any]] = {
         "checks.ignore": [],
     },
     "train": {"intervention.alone": 0.2, "until.rate": None, "until.confidence": 0.95},
+    # these check what they write
+    **{verb.name: {"checks.ignore": []} for verb in VERBS.values() if verb.gate == "change"},
 }
 Config = dict[str, Any]
 
