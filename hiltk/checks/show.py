@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -14,7 +15,7 @@ from hiltk.checks.engine import Report
 from hiltk.checks.rule import RULES, Rule
 from hiltk.findings import Finding, Severity
 
-EXPLAINED = "docs/failures.md says what each id and devlog was"
+EXPLAINED = "says what each id and devlog was"
 COLOURS = {Severity.error: "bold red", Severity.warning: "bold yellow"}
 
 
@@ -66,8 +67,12 @@ def print_carried(codes: list[str], sources: list[str], readers: list[str], cons
 # ---------------------------------------------------------------- the map
 
 
-def print_map(console: Console) -> None:
-    """Each rule with the ids it covers, then what guards and construction cover; every id is there."""
+def print_map(console: Console, failures: Path) -> None:
+    """Each rule with the ids it covers, then what guards and construction cover; every id is there.
+
+    Args:
+        failures: the file that explains the ids.
+    """
     for code, rule in sorted(RULES.items()):
         _row(console, code, rule.covers, rule.title, mark="warning" if rule.severity is Severity.warning else "error")
     for title, covers in (("while training (guards)", GUARDS), ("impossible by construction", CONSTRUCTION)):
@@ -77,7 +82,7 @@ def print_map(console: Console) -> None:
     found = covered()
     console.print(
         f"\n{len(IDS)} failures of the catalogue, {sum(map(bool, found.values()))} covered, {len(RULES)} rules; "
-        f"{EXPLAINED}",
+        f"{failures} {EXPLAINED}",
         highlight=False,
         soft_wrap=True,
     )
@@ -93,11 +98,11 @@ def _row(console: Console, code: str, ids: tuple[str, ...], text: str, mark: str
     console.print(row, soft_wrap=True)
 
 
-def explanation(rule: Rule) -> str:
-    """Code, severity, ids, gates and the docstring."""
+def explanation(rule: Rule, failures: Path) -> str:
+    """Code, severity, ids, gates, the docstring, and the file that explains the ids."""
     head = f"{rule.code}  {rule.severity.name}  {', '.join(rule.covers)}"
     gates = f"Checked by: hiltk check{''.join(f', {step}' for step in rule.steps)}"
-    return f"{head}\n\n{rule.explanation}\n{gates}\nFailures:   {EXPLAINED}"
+    return f"{head}\n\n{rule.explanation}\n{gates}\nFailures:   {failures} {EXPLAINED}"
 
 
 # ---------------------------------------------------------------- for machines

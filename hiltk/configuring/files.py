@@ -15,7 +15,7 @@ FOLDERS: list[Path] = []
 
 
 def shipped(folder: str) -> Path:
-    """``conf`` or ``pipelines``: inside the package in a wheel, beside it in a checkout.
+    """``conf``, ``pipelines`` or ``docs``: inside the package in a wheel, beside it in a checkout.
 
     Raises:
         ConfigError: the installation is incomplete.

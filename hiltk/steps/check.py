@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
 from hiltk.artifacts.store import resolve
 from hiltk.checks import show
 from hiltk.checks.engine import examine, find, gather
+from hiltk.configuring.files import shipped
 from hiltk.errors import ConfigError
 
 
@@ -49,7 +51,7 @@ def print_list(*, as_json: bool = False) -> None:
     if as_json:
         print(json.dumps(show.map_data(), indent=2))
     else:
-        show.print_map(Console())
+        show.print_map(Console(), _failures())
 
 
 def print_explanation(code: str) -> None:
@@ -58,7 +60,12 @@ def print_explanation(code: str) -> None:
     Raises:
         ConfigError: there is no such rule; the nearest is named.
     """
-    Console().print(show.explanation(find(code)), markup=False, highlight=False, soft_wrap=True)
+    Console().print(show.explanation(find(code), _failures()), markup=False, highlight=False, soft_wrap=True)
+
+
+def _failures() -> Path:
+    """The catalogue of failures, where it can be read on this machine."""
+    return shipped("docs") / "failures.md"
 
 
 def _words(values: Sequence[str]) -> list[str]:
