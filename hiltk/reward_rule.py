@@ -16,13 +16,12 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from hiltk.config.setting import one_of
 from hiltk.errors import ConfigError
+from hiltk.intervals import Rate, wilson
 from hiltk.spec import SOURCES, TIMEOUTS, RewardSpec, reward_mistakes
 
-CONFIDENCE = 0.95  # of every interval
 MARGIN = 1e-6  # a reward above an ordinary one by no more is an ordinary one, rounded
 
 
@@ -329,39 +328,3 @@ def summarise(verdicts: Sequence[EpisodeVerdict]) -> Replay:
         early=wilson(sum(v.early for v in verdicts), successes),
         delay_steps=float(np.median(delays)) if delays else float("nan"),
     )
-
-
-# ---------------------------------------------------------------- how sure a count is
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A count among n with its 95 % Wilson score interval (Wilson 1927); [0, 1] when n is 0."""
-
-    count: int
-    n: int
-    low: float
-    high: float
-
-    @property
-    def rate(self) -> float:
-        """NaN when n is 0."""
-        return self.count / self.n if self.n else float("nan")
-
-    def __str__(self) -> str:
-        if not self.n:
-            return "no episodes"
-        return f"{100 * self.rate:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
-
-    @property
-    def counted(self) -> str:
-        """``1 of 8 (95 %: 2% to 47%)``, for counts so small that a percentage says too much."""
-        return f"{self.count} of {self.n}" + (f" (95 %: {self.low:.0%} to {self.high:.0%})" if self.n else "")
-
-
-def wilson(count: int, n: int) -> Rate:
-    """The 95 % Wilson interval, which stays honest at 0 % and 100 %."""
-    if n == 0:
-        return Rate(0, 0, 0.0, 1.0)
-    interval = binomtest(int(count), int(n)).proportion_ci(confidence_level=CONFIDENCE, method="wilson")
-    return Rate(int(count), int(n), float(interval.low), float(interval.high))

@@ -35,7 +35,7 @@ summary = summarise(episodes)
 summary.round(3)
 
 # %% [markdown]
-# ## Success by stratum, with 95 % Wilson intervals
+# ## Success of each policy by stratum, with 95 % Wilson intervals over its own episodes
 
 # %%
 rates = summary.pivot(index="stratum", columns="policy", values="rate")

@@ -16,6 +16,7 @@ ORDER = [
     "findings",
     "limits",
     "verbs",
+    "intervals",
     "spec",
     "images",
     "observation",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +27,6 @@ from hiltk.reward_rule import (
     judge_episode,
     settle,
     summarise,
-    wilson,
 )
 from hiltk.spec import STATE_KEY, Dimension, RewardSpec, Spec, StateSpec
 from tests.envs.test_rewards import TapeEnv, play
@@ -295,51 +293,3 @@ def test_success_in_a_reward_summed_over_steps() -> None:
 def test_a_rule_that_no_spec_could_hold_is_refused(key: str) -> None:
     with pytest.raises(ConfigError, match="not a finite number"):
         check_rule(replace(RewardSpec(), **{key: float("nan")}))
-
-
-# ---------------------------------------------------------------- intervals
-
-
-def test_wilson_interval_by_hand() -> None:
-    # Wilson, 0 of 8 with z = 1.959964: upper end z^2 / (n + z^2) = 3.8415 / 11.8415.
-    none = wilson(0, 8)
-    assert none.low == pytest.approx(0, abs=1e-12) and none.high == pytest.approx(0.32441, abs=1e-5)
-    assert (wilson(0, 0).low, wilson(0, 0).high) == (0.0, 1.0)
-    assert none.counted == "0 of 8 (95 %: 0% to 32%)"
-    assert wilson(0, 0).counted == "0 of 0"
-
-
-@pytest.mark.parametrize(
-    ("successes", "n", "low", "high"),
-    [
-        (20, 20, 0.8389, 1.0),  # low = n / (n + z^2) = 20 / 23.8415
-        (0, 10, 0.0, 0.2775),  # high = z^2 / (n + z^2) = 3.8415 / 13.8415
-        (190, 200, 0.9104, 0.9726),
-        (14, 20, 0.4810, 0.8545),  # the user's best result on hardware: 48-85 %
-    ],
-)
-def test_wilson_golden(successes: int, n: int, low: float, high: float) -> None:
-    rate = wilson(successes, n)
-    assert (rate.low, rate.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
-
-
-@given(st.integers(0, 300), st.integers(1, 300))
-def test_wilson_is_the_textbook_formula(successes: int, n: int) -> None:
-    successes = min(successes, n)
-    z, p = 1.959963984540054, successes / n
-    center = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    rate = wilson(successes, n)
-    assert rate.low == pytest.approx(max(0, center - half), abs=1e-9)
-    assert rate.high == pytest.approx(min(1, center + half), abs=1e-9)
-    assert rate.low <= rate.rate <= rate.high
-
-
-def test_no_episodes_say_nothing() -> None:
-    rate = wilson(0, 0)
-    assert (rate.low, rate.high) == (0, 1) and math.isnan(rate.rate)
-    assert str(rate) == "no episodes"
-
-
-def test_rate_reads_as_percent() -> None:
-    assert str(wilson(190, 200)) == "95.0 % [91.0, 97.3]"

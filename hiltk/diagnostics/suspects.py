@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from hiltk.checks.rule import RULES
 from hiltk.diagnostics.evidence import Evidence
 from hiltk.findings import Finding
-from hiltk.reward_rule import wilson
+from hiltk.intervals import wilson
 
 STANDS_OUT = 0.3
 SEEN = 0.01  # scores below are no sign of anything

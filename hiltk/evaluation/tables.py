@@ -1,4 +1,8 @@
-"""From episodes to the table people read: success per stratum with intervals, and the comparison of policies."""
+"""From episodes to the table people read: success of each policy per stratum, and how policies differ.
+
+Everything here is about policies as they are, on the episodes they played. What their way of training is worth is asked
+of several trainings: `hiltk.reports.success`.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,7 @@ from collections.abc import Iterator
 import pandas as pd
 from rich.table import Table
 
-from hiltk.evaluation.intervals import compare_paired
-from hiltk.reward_rule import wilson
+from hiltk.intervals import compare_paired, wilson
 
 TOTAL = "total"
 TOTAL_NOTE = f"{TOTAL}: every stratum counts by its episodes"

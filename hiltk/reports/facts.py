@@ -18,17 +18,24 @@ def success_facts(board: SuccessBoard) -> list[str]:
     facts = [_policy_fact(board, policy) for policy in board.policies]
     for second in board.policies[1:]:
         first = board.policies[0]
-        test = board.compare(first, second)
-        if test.n:
-            gap = f"{100 * test.difference:+.1f} points on {test.n} shared episodes"
-            facts.append(f"{second} against {first}: {gap} (exact McNemar test, {format_p(test.p_value)}).")
+        gap = board.compare(first, second)
+        if len(gap.seeds) == 1:
+            said = f"{gap} on {gap.n} shared episodes of one training each"
+            facts.append(f"{second} against {first}: {said} (exact McNemar test, {format_p(gap.seeds[0].p_value)}).")
+        elif gap.n:
+            better = sum(pair.difference > 0 for pair in gap.seeds)
+            said = f"{gap}, paired by seed; better on {better} of {len(gap.seeds)} seeds"
+            facts.append(f"{second} against {first}: {said}.")
     return facts
 
 
 def _policy_fact(board: SuccessBoard, policy: str) -> str:
     total = board.rate(policy)
     strata = [s for s in board.rows if s != TOTAL and board.rate(policy, s).n]
-    fact = f"{policy} succeeds in {total.count} of {total.n} episodes: {total}"
+    if len(total.seeds) > 1:
+        fact = f"{policy}: {total} over {len(total.seeds)} seeds ({total.singles} episodes)"
+    else:
+        fact = f"{policy} succeeds in {total.count} of {total.n} episodes: {total}, of this one training"
     if len(strata) > 1 and total.rate < 1:
         weakest = min(strata, key=lambda s: board.rate(policy, s).rate)
         fact += (

@@ -38,7 +38,7 @@ LOGARITHMIC = ("critic_loss", "critic_gradient", "actor_gradient")
 
 
 def success_figure(board: SuccessBoard, path: Path) -> None:
-    """Success per stratum: a bar per policy, pooled over training seeds, with its Wilson interval; a dot per seed."""
+    """Success per stratum: a bar per policy, the mean of its trainings, with its interval over them; a dot per seed."""
     rows, policies = board.rows, board.policies
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axis = figure.subplots()
@@ -65,7 +65,7 @@ def _seed_dots(axis: Axes, board: SuccessBoard, policy: str, x: np.ndarray, widt
         return
     offsets = np.linspace(-0.28, 0.28, len(seeds)) * width
     for offset, seed in zip(offsets, seeds, strict=True):
-        heights = [100 * board.rate(policy, stratum, seed).rate for stratum in board.rows]
+        heights = [100 * board.single(policy, stratum, seed).rate for stratum in board.rows]
         axis.plot(x + offset, heights, "o", ms=4, mfc="white", mec=_INK, mew=0.9, zorder=5)
 
 

@@ -11,6 +11,7 @@ from rich.table import Table as TerminalTable
 from hiltk.artifacts.store import Artifact
 from hiltk.diagnostics.record import load
 from hiltk.evaluation.tables import TOTAL, TOTAL_NOTE, format_p
+from hiltk.intervals import SeedDifference
 from hiltk.learning.guards import FILE as GUARDS_FILE
 from hiltk.reports.curation import change_table
 from hiltk.reports.figures import (
@@ -27,7 +28,16 @@ from hiltk.reports.sources import read_csv, title_of, training_runs
 from hiltk.reports.success import SuccessBoard
 
 LONG = 50  # letters in a cell: such a table is one of sentences
-PAIRED = "exact McNemar test on the episodes both policies played"
+OVER_SEEDS = (
+    "Seeds are trainings, each a policy of its own; the rate is their mean, and its 95 % interval includes the "
+    "variation between them (beta-binomial, at least the t interval over the seeds)."
+)
+OVER_EPISODES = "Intervals are 95 % Wilson over the episodes of one training: they say nothing of another seed."
+PAIRED_SEEDS = "Differences are paired by seed, on the episodes both policies played; 95 % interval over the seeds."
+PAIRED_EPISODES = (
+    "Differences are of these two policies, on the episodes both played: 95 % interval, exact McNemar test; they say "
+    "nothing of another seed."
+)
 
 
 # ---------------------------------------------------------------- success
@@ -38,28 +48,30 @@ def success_section(board: SuccessBoard, file: Path) -> Section:
     success_figure(board, file)
     title = f"Success by stratum ({board.setting})" if board.setting else "Success by stratum"
     seeds = max(len(board.seeds(policy)) for policy in board.policies)
-    text = "Success is judged by the task's own predicate, never by the reward classifier. Intervals are 95 % Wilson"
-    text += " over the pooled episodes; seeds are training seeds, each a policy of its own." if seeds > 1 else "."
+    text = "Success is judged by the task's own predicate, never by the reward classifier. "
+    text += OVER_SEEDS if seeds > 1 else OVER_EPISODES
     if len(board.policies) > 1:
-        text += f" Differences: {PAIRED}."
+        text += f" {PAIRED_SEEDS if seeds > 1 else PAIRED_EPISODES}"
     text += f" {TOTAL_NOTE.capitalize()}."
     bars = ", ".join(f"{p} {100 * board.rate(p).rate:.0f} %" for p in board.policies)
     figure = Figure(
         file,
         f"Bars of success per stratum for each policy; in total {bars}.",
-        "Bars: all seeds together, with 95 % intervals." + (" Dots: single seeds." if seeds > 1 else ""),
+        "Bars: mean of the seeds, with 95 % intervals over them. Dots: single seeds."
+        if seeds > 1
+        else "With 95 % intervals.",
     )
     return Section(title, [text], [success_table(board)], [figure])
 
 
 def success_table(board: SuccessBoard) -> Table:
-    """Strata by policies: successes per training seed, then all seeds with the interval, then differences."""
+    """Strata by policies: successes per training seed, then their mean with its interval, then differences."""
     first, *others = board.policies
     head = [[Cell("")], [Cell("stratum")]]
     for policy in board.policies:
         names = [f"seed {seed}" for seed in _seed_columns(board, policy)]
         head[0].append(Cell(policy, span=len(names) + 1, first=True))
-        head[1] += _grouped([Cell(text) for text in [*names, "all seeds" if names else "success"]])
+        head[1] += _grouped([Cell(text) for text in [*names, "mean of the seeds" if names else "success"]])
     for second in others:
         head[0].append(Cell(f"{second} − {first}", first=True))
         head[1].append(Cell("points", first=True))
@@ -69,24 +81,32 @@ def success_table(board: SuccessBoard) -> Table:
 def _success_row(board: SuccessBoard, stratum: str) -> list[Cell]:
     row = [Cell(stratum.replace("_", " "))]
     for policy in board.policies:
-        singles = [board.rate(policy, stratum, seed) for seed in _seed_columns(board, policy)]
+        singles = [board.single(policy, stratum, seed) for seed in _seed_columns(board, policy)]
         cells = [Cell(f"{rate.count}/{rate.n}", share=rate.rate if rate.n else None) for rate in singles]
-        row += _grouped([*cells, _pooled_cell(board, policy, stratum)])
+        row += _grouped([*cells, _rate_cell(board, policy, stratum)])
     for second in board.policies[1:]:
-        test = board.compare(board.policies[0], second, stratum)
-        points = f"{100 * test.difference:+.1f}" if test.n else ""
-        row.append(Cell(points, note=format_p(test.p_value) if test.n else "", first=True))
+        gap = board.compare(board.policies[0], second, stratum)
+        points, *notes = _difference(gap)
+        row.append(Cell(points, note="\n".join(notes), first=True))
     return row
 
 
-def _pooled_cell(board: SuccessBoard, policy: str, stratum: str) -> Cell:
+def _rate_cell(board: SuccessBoard, policy: str, stratum: str) -> Cell:
     rate, time = board.rate(policy, stratum), board.time_s(policy, stratum)
     if not rate.n:
         return Cell("")
-    note = f"{100 * rate.low:.1f} to {100 * rate.high:.1f}\n{rate.count}/{rate.n}"
-    return Cell(
-        f"{100 * rate.rate:.1f} %", share=rate.rate, note=note + (f", {time:.1f} s" if time is not None else "")
-    )
+    said = [f"{rate.count}/{rate.n}"] * (len(rate.seeds) == 1) + [f"{time:.1f} s"] * (time is not None)
+    note = "\n".join(filter(None, (f"{100 * rate.low:.1f} to {100 * rate.high:.1f}", ", ".join(said))))
+    return Cell(f"{100 * rate.rate:.1f} %", share=rate.rate, note=note)
+
+
+def _difference(gap: SeedDifference) -> list[str]:
+    """Points, interval, and either every seed's points or, of one pair of policies, McNemar's p; empty without any."""
+    if not gap.n:
+        return [""]
+    singles = " ".join(f"{100 * pair.difference:+.1f}" for pair in gap.seeds)
+    last = singles if len(gap.seeds) > 1 else format_p(gap.seeds[0].p_value)
+    return [f"{100 * gap.difference:+.1f}", f"{100 * gap.low:+.1f} to {100 * gap.high:+.1f}", last]
 
 
 def _grouped(cells: list[Cell]) -> list[Cell]:
@@ -100,15 +120,15 @@ def _seed_columns(board: SuccessBoard, policy: str) -> list[int]:
     return seeds if len(seeds) > 1 else []
 
 
-def terminal_table(board: SuccessBoard) -> TerminalTable:
-    """The same numbers for a terminal of 80 columns: above the pooled rate, below the seeds one by one."""
-    out = TerminalTable(title=board.setting or None, title_justify="left")
+def terminal_table(board: SuccessBoard, title: str = "") -> TerminalTable:
+    """The same numbers for a terminal of 80 columns: above the mean of the seeds, below each of them."""
+    out = TerminalTable(title=board.setting or title or None, title_justify="left")
     out.add_column("stratum", no_wrap=True)
     for policy in board.policies:
         seeds = ", ".join(map(str, _seed_columns(board, policy)))
-        out.add_column(f"{policy}\n" + (f"all, seeds {seeds}" if seeds else "95 % interval"), justify="right")
+        out.add_column(f"{policy}\n" + (f"mean of seeds {seeds}" if seeds else "95 % interval"), justify="right")
     for second in board.policies[1:]:
-        out.add_column(f"{second} - {board.policies[0]}\npoints, McNemar", justify="right")
+        out.add_column(f"{second} - {board.policies[0]}\npoints", justify="right")
     for row in board.rows:
         if row == TOTAL:
             out.add_section()
@@ -118,12 +138,10 @@ def terminal_table(board: SuccessBoard) -> TerminalTable:
 
 def _terminal_cells(board: SuccessBoard, stratum: str) -> Iterator[str]:
     for policy in board.policies:
-        rates = [board.rate(policy, stratum, seed) for seed in board.seeds(policy)]
-        singles = "  ".join(f"{rate.count}/{rate.n}" for rate in rates)
-        yield f"{board.rate(policy, stratum)}\n{singles}"
+        rate = board.rate(policy, stratum)
+        yield f"{rate}\n{rate.singles}"
     for second in board.policies[1:]:
-        test = board.compare(board.policies[0], second, stratum)
-        yield f"{100 * test.difference:+.1f}\n{format_p(test.p_value)}" if test.n else ""
+        yield "\n".join(_difference(board.compare(board.policies[0], second, stratum)))
 
 
 # ---------------------------------------------------------------- learning

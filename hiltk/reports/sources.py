@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from hiltk.artifacts.provenance import VOLATILE, flat, references
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.diagnostics.record import FILE as DIAGNOSIS_FILE
 from hiltk.errors import ConfigError, UserError
@@ -19,6 +20,7 @@ _METRICS = {
     "train": ("episode", "env_step", "wall_s", "success", "autonomous", "intervention_rate"),
     "bc-pretrain": ("step", "loss", "held_out_loss"),
 }
+MOST_NAMED = 4  # settings in a name
 _SEED_SUFFIX = re.compile(r"[-_.](?:s|seed)[-_]?(\d+)(?=@|$)")
 
 
@@ -70,19 +72,49 @@ def split_label(label: str, seed: int | None) -> tuple[str, int | None]:
     return label, seed
 
 
+def settings_of(policy: Artifact) -> dict[str, str]:
+    """What decides how a policy was trained, besides its seed, by dotted key; its inputs by name without their seed."""
+    record = policy.run()
+    config = {k: str(v) for k, v in flat(record.get("config") or {}).items() if k not in VOLATILE and k != "seed"}
+    for key, _, names in references(str(record.get("step")), record.get("config") or {}):
+        config[key] = ", ".join(split_label(name, None)[0].partition("@")[0] for name in names)
+    return config
+
+
+def described(settings: Mapping[str, Any], every: Sequence[Mapping[str, Any]], *, shared: bool = False) -> str:
+    """The keys in which settings differ, with the values of one: ``env.fps=10, stochastic=True``.
+
+    Args:
+        shared: only keys that all of them have: what a newer version added is no difference.
+    """
+    keys = list(dict.fromkeys(key for s in every for key in s if not shared or all(key in other for other in every)))
+    varying = [key for key in keys if len({str(s.get(key)) for s in every}) > 1]
+    more = f" and {len(varying) - MOST_NAMED} more" if len(varying) > MOST_NAMED else ""
+    return ", ".join(f"{key}={settings.get(key)}" for key in varying[:MOST_NAMED]) + more
+
+
+def tell_apart(label: str, settings: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> str:
+    """``lift``, or ``lift (agent.lr=0.001)`` where trainings of that name differ in more than the seed."""
+    difference = described(settings, [s for s in every if s], shared=True) if settings else ""
+    return f"{label} ({difference})" if difference else label
+
+
 def training_runs(policies: Sequence[Artifact], step: str) -> dict[str, dict[int | None, pd.DataFrame]]:
-    """``metrics.csv`` of the policies a step made, by label and seed."""
+    """``metrics.csv`` of the policies a step made, by label and seed; the seeds of a label share all other settings."""
     runs: dict[str, dict[int | None, pd.DataFrame]] = {}
-    for policy in policies:
-        record = policy.run()
-        if record.get("step") == step and (policy.path / "metrics.csv").is_file():
-            label, seed = split_label(policy.name, record.get("seed"))
-            seeds = runs.setdefault(label, {})
-            if seed in seeds:  # another version of the same name: a run of its own
-                seeds = runs.setdefault(f"{label}@{policy.version}", {})
-            seeds[seed] = read_csv(policy, "metrics.csv", _METRICS[step])
-            if seeds[seed].empty:
-                raise UserError(f"{title_of(policy)} has an empty metrics.csv", where=str(policy.path))
+    made = [p for p in policies if p.run().get("step") == step and (p.path / "metrics.csv").is_file()]
+    settings: dict[str, list[dict[str, str]]] = {}
+    for policy in made:
+        settings.setdefault(split_label(policy.name, policy.run().get("seed"))[0], []).append(settings_of(policy))
+    for policy in made:
+        label, seed = split_label(policy.name, policy.run().get("seed"))
+        label = tell_apart(label, settings_of(policy), settings[label])
+        seeds = runs.setdefault(label, {})
+        if seed in seeds:  # another version of the same name: a run of its own
+            seeds = runs.setdefault(f"{label}@{policy.version}", {})
+        seeds[seed] = read_csv(policy, "metrics.csv", _METRICS[step])
+        if seeds[seed].empty:
+            raise UserError(f"{title_of(policy)} has an empty metrics.csv", where=str(policy.path))
     return runs
 
 

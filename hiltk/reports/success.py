@@ -9,14 +9,16 @@ from typing import Any
 import pandas as pd
 
 from hiltk.artifacts.provenance import flat
-from hiltk.artifacts.store import Artifact
-from hiltk.evaluation.intervals import Paired, compare_paired
+from hiltk.artifacts.store import Artifact, resolve
+from hiltk.errors import UserError
 from hiltk.evaluation.rollouts import EPISODE_COLUMNS
 from hiltk.evaluation.tables import TOTAL
-from hiltk.reports.sources import read_csv, split_label
-from hiltk.reward_rule import Rate, wilson
+from hiltk.intervals import Rate, SeedDifference, SeedRate, compare_over_seeds, compare_paired, over_seeds, wilson
+from hiltk.reports.sources import described, read_csv, settings_of, split_label, tell_apart
 
-_COLUMNS = ["setting", "policy", "seed", "stratum", "n", "successes", "rate", "low", "high"]
+_COLUMNS = ["setting", "policy", "seed", "stratum", "n", "successes", "rate", "low", "high", "interval"]
+# What an interval of the table is over: this policy's episodes, its trainings, or episodes as if of one policy.
+OF_EPISODES, OF_SEEDS, POOLED = "episodes", "trainings", "pooled episodes, ignores variation between seeds"
 _SAME_EPISODE = ["train_seed", "stratum", "seed"]
 
 
@@ -56,7 +58,13 @@ class SuccessBoard:
             keep &= e.train_seed == seed
         return e[keep]
 
-    def rate(self, policy: str, stratum: str = TOTAL, seed: int | None = None) -> Rate:
+    def rate(self, policy: str, stratum: str = TOTAL) -> SeedRate:
+        """Over the trainings of a policy; of a single one over its episodes."""
+        singles = [self.single(policy, stratum, seed) for seed in self.seeds(policy)]
+        return over_seeds([(rate.count, rate.n) for rate in singles])
+
+    def single(self, policy: str, stratum: str, seed: int) -> Rate:
+        """Of one training, over its episodes."""
         part = self.select(policy, stratum, seed)
         return wilson(int(part.success.sum()), len(part))
 
@@ -65,29 +73,38 @@ class SuccessBoard:
         part = self.select(policy, stratum)
         return float(part.steps[part.success].mean()) / self.fps if part.success.any() else None
 
-    def compare(self, first: str, second: str, stratum: str = TOTAL) -> Paired:
-        """Both policies on the episodes they share: same training seed, stratum and episode."""
+    def compare(self, first: str, second: str, stratum: str = TOTAL) -> SeedDifference:
+        """Paired by training seed, each pair on the episodes it shares: same stratum, same episode."""
         left, right = (self.select(p, stratum).set_index(_SAME_EPISODE)[["success"]] for p in (first, second))
-        pairs = left.join(right, how="inner", lsuffix="_first", rsuffix="_second")
-        return compare_paired(pairs.success_first, pairs.success_second)
+        shared = left.join(right, how="inner", lsuffix="_first", rsuffix="_second")
+        return compare_over_seeds(
+            [compare_paired(pair.success_first, pair.success_second) for _, pair in shared.groupby("train_seed")]
+        )
 
     def table(self) -> pd.DataFrame:
-        """The numbers of the table: one row per policy, training seed (or ``all``) and stratum."""
+        """The numbers of the table: one row per policy, training seed (or ``all``, or ``pooled``) and stratum."""
         out = []
         for policy in self.policies:
-            for seed in [*self.seeds(policy), None]:
-                for stratum in self.rows:
-                    rate = self.rate(policy, stratum, seed)
-                    name = "all" if seed is None else _seed_name(seed)
-                    row = (self.setting, policy, name, stratum, rate.n, rate.count, rate.rate, rate.low, rate.high)
-                    out.append(row)
+            for stratum in self.rows:
+                rate, seeds = self.rate(policy, stratum), self.seeds(policy)
+                found: list[tuple[str, Rate | SeedRate, str]] = [
+                    (_seed_name(seed), self.single(policy, stratum, seed), OF_EPISODES) for seed in seeds
+                ]
+                if len(seeds) > 1:
+                    found += [("all", rate, OF_SEEDS), ("pooled", rate.pooled, POOLED)]
+                out += [
+                    (self.setting, policy, name, stratum, r.n, r.count, r.rate, r.low, r.high, interval)
+                    for name, r, interval in found
+                ]
         return pd.DataFrame(out, columns=_COLUMNS)
 
 
 def boards(evaluations: Sequence[Artifact]) -> list[SuccessBoard]:
     """One board per evaluation setting (environment, task, deterministic or not), in the order given.
 
-    The same episode of the same policy counts once, however many evaluations hold it.
+    Policies that were trained alike but for the seed are one policy of the board (``hil-s0`` and ``hil-s1`` are
+    ``hil``); where settings differ, their names say how. The same episode of the same policy counts once, however many
+    evaluations hold it.
 
     Raises:
         UserError: an evaluation lacks its ``episodes.csv``.
@@ -96,7 +113,7 @@ def boards(evaluations: Sequence[Artifact]) -> list[SuccessBoard]:
     parts: dict[str, list[pd.DataFrame]] = {}
     rates: dict[str, float] = {}
     for evaluation, setting in zip(evaluations, settings, strict=True):
-        name = _describe(setting, settings)
+        name = described(setting, settings)
         parts.setdefault(name, []).append(_episodes(evaluation))
         rates[name] = float(setting.get("env.fps", 10.0))
     return [SuccessBoard(name, _merge(frames), rates[name]) for name, frames in parts.items()]
@@ -113,12 +130,29 @@ def _episodes(evaluation: Artifact) -> pd.DataFrame:
     frame["train_seed"] = [-1 if seed is None else seed for seed in seeds]
     frame["policy"] = [named[label][0] for label in frame.policy]
     frame["success"] = frame.success.astype(bool)
+    made = {ref: _made_with(evaluation, ref) for ref in frame.ref.unique()}
+    frame["made"] = [made[ref] for ref in frame.ref]
     return frame
+
+
+def _made_with(evaluation: Artifact, ref: str) -> dict[str, str]:
+    """Settings of an evaluated policy's training; empty where the policy is no longer beside its evaluation."""
+    try:
+        return settings_of(resolve(ref, "policies", evaluation.path.parents[2]))
+    except UserError:
+        return {}
 
 
 def _merge(frames: list[pd.DataFrame]) -> pd.DataFrame:
     """Concatenate; policies that share a name and seed but are different artifacts keep their versions in the name."""
     episodes = pd.concat(frames, ignore_index=True)
+    trained = episodes.drop_duplicates(["policy", "ref"])
+    names = {
+        (policy, ref): tell_apart(policy, made, list(trained.made[trained.policy == policy]))
+        for policy, ref, made in zip(trained.policy, trained.ref, trained.made, strict=True)
+    }
+    episodes["policy"] = [names[key] for key in zip(episodes.policy, episodes.ref, strict=True)]
+    episodes = episodes.drop(columns="made")
     refs = episodes.groupby(["policy", "train_seed"]).ref.transform("nunique")
     version = "@" + episodes.ref.str.rpartition("@")[2]
     ambiguous = (refs > 1) & ~episodes.policy.str.contains("@")
@@ -130,13 +164,6 @@ def _setting(config: dict[str, Any]) -> dict[str, Any]:
     """The keys of an evaluation's config that decide what its numbers mean."""
     parts: dict[str, Any] = {key: config.get(key) for key in ("env", "task", "stochastic") if key in config}
     return {key: value for key, value in flat(parts).items() if key not in ("task.stratum", "env.renderer")}
-
-
-def _describe(setting: dict[str, Any], every: list[dict[str, Any]]) -> str:
-    """The keys in which the settings differ, with this setting's values."""
-    keys = list(dict.fromkeys(key for s in every for key in s))
-    varying = [key for key in keys if len({str(s.get(key)) for s in every}) > 1]
-    return ", ".join(f"{key}={setting.get(key)}" for key in varying)
 
 
 def _seed_name(seed: int) -> str:

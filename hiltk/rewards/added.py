@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from hiltk.reward_rule import is_positive, judge_episode, summarise, wilson
+from hiltk.intervals import wilson
+from hiltk.reward_rule import is_positive, judge_episode, summarise
 from hiltk.rewards.calibration import confusion
 from hiltk.rewards.classifier import SuccessClassifier
 from hiltk.rewards.frames import LabelledFrames

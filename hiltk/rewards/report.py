@@ -9,8 +9,9 @@ import pandas as pd
 from rich.table import Table
 
 from hiltk.config.commands import ClassifierConf
+from hiltk.intervals import wilson
 from hiltk.limits import SHOWS_SUCCESS
-from hiltk.reward_rule import is_positive, summarise, wilson
+from hiltk.reward_rule import is_positive, summarise
 from hiltk.rewards.calibration import average_precision, reliability
 from hiltk.rewards.frames import LabelledFrames
 from hiltk.rewards.sessions import SessionScore

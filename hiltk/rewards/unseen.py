@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from hiltk.reward_rule import CONFIDENCE, Rate, Verdict, judge_episode, summarise
+from hiltk.intervals import CONFIDENCE, Rate
+from hiltk.reward_rule import Verdict, judge_episode, summarise
 from hiltk.rewards.calibration import Confusion, confusion
 from hiltk.rewards.frames import LabelledFrames
 

@@ -26,6 +26,8 @@ from hiltk.evaluation.rollouts import Actor, EpisodeResult, evaluate, require_fi
 from hiltk.evaluation.tables import TOTAL_NOTE, compare_policies, success_table, summarise
 from hiltk.evaluation.videos import Film, write_filmstrip, write_video
 from hiltk.learning.best import chosen
+from hiltk.reports.sections import terminal_table
+from hiltk.reports.success import boards
 from hiltk.steps.common import set_up_torch
 
 WHOLE = "all"  # the stratum that is the whole spawn area; it contains the others
@@ -77,7 +79,15 @@ def _run(cfg: EvalConf, env: HilEnv, candidates: list[Candidate]) -> Artifact:
         episodes = _evaluate_all(cfg, env, candidates, strata)
         _write_tables(episodes, draft.path, env.io_spec.fps)
         _film_all(cfg, env, candidates, episodes, draft.path)
+    _print_seeds(draft.done)
     return draft.done
+
+
+def _print_seeds(evaluation: Artifact) -> None:
+    """Where several policies are seeds of one training: their mean, with the interval that includes their variation."""
+    (board,) = boards([evaluation])
+    if any(len(board.seeds(policy)) > 1 for policy in board.policies):
+        Console().print(terminal_table(board, title="Mean of the seeds"))
 
 
 def labels(artifacts: Sequence[Artifact]) -> list[str]:

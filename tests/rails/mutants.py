@@ -61,7 +61,7 @@ def _m(name: str, old: str, new: str, *tests: str, after: str = "") -> Mutant:
 REPLAY, SAC, DRQ = "data/test_replay.py", "agents/test_sac.py", "agents/test_drqv2.py"
 REPAIR, REWARDS, LOOP = "data/test_repair.py", "envs/test_rewards.py", "learning/test_loop.py"
 SIM, GUARDS, SCHEDULES = "envs/test_so101_sim.py", "learning/test_guards.py", "humans/test_schedules.py"
-RULE = "test_reward_rule.py"
+RULE, INTERVALS = "test_reward_rule.py", "test_intervals.py"
 PLANTED = "faults/test_planted.py::test_what_is_promised_is_detected"
 
 MUTANTS = [
@@ -177,7 +177,11 @@ MUTANTS = [
     _m("another interval than Wilson's",
        'binomtest(int(count), int(n)).proportion_ci(confidence_level=CONFIDENCE, method="wilson")',
        'binomtest(int(count), int(n)).proportion_ci(confidence_level=CONFIDENCE, method="exact")',
-       RULE, "evaluation/test_intervals.py"),
+       INTERVALS),
+    _m("an interval over seeds that pools their episodes", "max(0.0, min(low, lowest))", "seeds and wilson("
+       "sum(s.count for s in seeds), sum(s.n for s in seeds)).low", INTERVALS),
+    _m("ten sound trainings promise too much", "CORRELATION_PRIOR = (0.5, 6.0)", "CORRELATION_PRIOR = (0.5, 600.0)",
+       INTERVALS),
     _m("evaluation draws the seeds of training", "EVALUATION_SEEDS_FROM = 2**32", "EVALUATION_SEEDS_FROM = 0",
        "evaluation/test_seeds.py"),
     # ------------------------------------------------------------ interventions

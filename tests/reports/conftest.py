@@ -36,7 +36,7 @@ class Maker:
             fill(draft.path)
         return draft.done
 
-    def trained(self, name: str, seed: int = 0, episodes: int = 40) -> Artifact:
+    def trained(self, name: str, seed: int = 0, episodes: int = 40, **conf: Any) -> Artifact:
         n = np.arange(episodes)
         frame = pd.DataFrame(
             {
@@ -49,7 +49,7 @@ class Maker:
                 "wall_s": 3.0 * (n + 1),
             }
         )
-        cfg = TrainConf(root=str(self.root), name=name, env=So101SimConf(), agent=SacConf(), seed=seed)
+        cfg = TrainConf(root=str(self.root), name=name, env=So101SimConf(), agent=SacConf(), seed=seed, **conf)
         return self._write("policies", name, "train", cfg, seed, {"peak_memory_mb": 812.4}, _csv("metrics.csv", frame))
 
     def cloned(self, name: str, seed: int = 0) -> Artifact:

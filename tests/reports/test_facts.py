@@ -13,11 +13,28 @@ def test_success_in_words(maker: Any) -> None:
     )
     bc, hil, difference = success_facts(board)
     assert bc.startswith(
-        "bc succeeds in 10 of 20 episodes: 50.0 % [29.9, 70.1]; its weakest stratum is left edge with 0.0 %"
+        "bc succeeds in 10 of 20 episodes: 50.0 % [29.9, 70.1], of this one training; its weakest stratum is left edge "
+        "with 0.0 %"
     )
     assert "20 of 20" in hil and "mean time to success 1.4 s" in hil  # steps 10..19, half of them twice
     # Ten pairs all in one direction: p = 2 / 2^10.
-    assert difference == "hil against bc: +50.0 points on 20 shared episodes (exact McNemar test, p = 0.002)."
+    assert difference == (
+        "hil against bc: +50.0 points [+21.1, +69.8] on 20 shared episodes of one training each "
+        "(exact McNemar test, p = 0.002)."
+    )
+
+
+def test_several_seeds_in_words(maker: Any) -> None:
+    parts = [
+        maker.evaluation(
+            f"e{s}", {f"bc-s{s}": {"near": 2 + s}, f"hil-s{s}": {"near": 9}}, seeds={f"bc-s{s}": s, f"hil-s{s}": s}
+        )
+        for s in (0, 1, 2)
+    ]
+    (board,) = boards(parts)
+    bc, _, difference = success_facts(board)
+    assert bc.startswith("bc: 30.0 % [5.2, 54.8] over 3 seeds (2, 3, 4 of 10 episodes); mean time")
+    assert difference == "hil against bc: +60.0 points [+35.2, +84.8], paired by seed; better on 3 of 3 seeds."
 
 
 def test_training_in_words(maker: Any) -> None:

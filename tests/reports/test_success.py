@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 
+from hiltk.artifacts.store import resolve
 from hiltk.config.groups import JitterConf, So101SimConf
 from hiltk.errors import UserError
 from hiltk.evaluation.tables import TOTAL
+from hiltk.intervals import over_seeds
+from hiltk.reports.sources import training_runs
 from hiltk.reports.success import boards
 
 
@@ -25,25 +28,41 @@ def test_seeds_of_a_policy_share_a_column_group(maker: Any) -> None:
     (board,) = boards(three_seeds(maker))
     assert board.policies == ["bc", "hil"] and board.rows == ["near", "far", TOTAL]
     assert board.seeds("bc") == [0, 1, 2]
-    assert [board.rate("bc", "far", s).count for s in (0, 1, 2)] == [2, 3, 4]
-    pooled = board.rate("bc", "far")
-    assert (pooled.count, pooled.n) == (9, 30)
-    total = board.rate("hil")
-    assert (total.count, total.n) == (57, 60)
-    assert (total.low, total.high) == (pytest.approx(0.8630, abs=1e-4), pytest.approx(0.9829, abs=1e-4))
+    assert [board.single("bc", "far", s).count for s in (0, 1, 2)] == [2, 3, 4]
+    far = board.rate("bc", "far")
+    assert far == over_seeds([(2, 10), (3, 10), (4, 10)]) and far.singles == "2, 3, 4 of 10"
+    pooled = board.rate("hil").pooled
+    assert (pooled.count, pooled.n) == (57, 60)
+    assert (pooled.low, pooled.high) == (pytest.approx(0.8630, abs=1e-4), pytest.approx(0.9829, abs=1e-4))
+    assert board.rate("hil").low < pooled.low  # what three trainings say of others
+
+
+def test_trainings_that_differ_in_more_than_the_seed_are_not_averaged(maker: Any) -> None:
+    for seed in (0, 1, 2):
+        maker.repaired(f"demos-s{seed}")
+        maker.trained(f"hil-s{seed}", seed, utd=4.0 if seed == 2 else 2.0, demos=[f"demos-s{seed}@d-0001"])
+    seeds = {f"hil-s{s}": s for s in (0, 1, 2)}
+    (board,) = boards([maker.evaluation("e", {name: {"near": 9} for name in seeds}, seeds=seeds)])
+    assert {p: board.seeds(p) for p in board.policies} == {"hil (utd=2.0)": [0, 1], "hil (utd=4.0)": [2]}
+    assert list(training_runs([resolve(n, "policies", maker.root) for n in seeds], "train")) == board.policies
 
 
 def test_difference_pairs_by_training_seed_and_episode(maker: Any) -> None:
     (board,) = boards(three_seeds(maker))
-    test = board.compare("bc", "hil", "far")
+    gap = board.compare("bc", "hil", "far")
     # The first episodes win: hil's 9 contain bc's 2, 3 and 4.
-    assert (test.n, test.only_first, test.only_second) == (30, 0, 7 + 6 + 5)
+    assert [(pair.n, pair.only_first, pair.only_second) for pair in gap.seeds] == [(10, 0, 7), (10, 0, 6), (10, 0, 5)]
+    # 0.7, 0.6, 0.5: s = 0.1, half width 4.3027 s / sqrt(3).
+    assert (gap.difference, gap.low) == (pytest.approx(0.6), pytest.approx(0.6 - 0.24842, abs=1e-4))
 
 
 def test_table_has_every_number(maker: Any) -> None:
     (board,) = boards(three_seeds(maker))
     table = board.table().set_index(["policy", "seed", "stratum"])
-    assert len(table) == 2 * 4 * 3
+    assert len(table) == 2 * 5 * 3
+    assert table.loc[("hil", "1", TOTAL), "interval"] == "episodes"
+    assert table.loc[("hil", "all", TOTAL), "interval"] == "trainings"
+    assert "ignores variation between seeds" in table.loc[("hil", "pooled", TOTAL), "interval"]
     assert table.loc[("bc", "1", "far"), "successes"] == 3
     assert table.loc[("hil", "all", TOTAL), "n"] == 60
 

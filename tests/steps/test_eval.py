@@ -123,6 +123,16 @@ def test_two_policies_on_the_same_episodes(save_policy: Any, conf: Any, capsys: 
     assert "hil-s3: the best weights, not the last" in printed and "bc-s3: the" not in printed
 
 
+def test_seeds_of_one_training_are_shown_as_their_mean(
+    save_policy: Any, conf: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (0, 1):
+        save_policy(f"hil-s{seed}", seed=seed)
+    step.run(conf(policies=["hil-s0", "hil-s1"], strata=["near"], videos=0))
+    printed = capsys.readouterr().out
+    assert "Mean of the seeds" in printed and "mean of seeds 0, 1" in printed and "0, 0 of 2" in printed
+
+
 def test_without_successes_only_failures_are_filmed(save_policy: Any, conf: Any) -> None:
     save_policy("hil")
     done = step.run(conf(policies=["hil"], strata=["near"]))
