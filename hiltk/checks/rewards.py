@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hiltk.arm.units import ARM_JOINTS
-from hiltk.checks.rule import Reads, rule
+from hiltk.checks.rule import WRITERS, Reads, rule
 from hiltk.checks.subject import DatasetSubject, Subjects
 from hiltk.config.groups import SacConf, TaskConf
 from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import DatasetReader
 from hiltk.data.repair import NOISE_DEG, last_rows
+from hiltk.envs.base import HilEnv
 from hiltk.errors import UserError
+from hiltk.evaluation.rollouts import AT_RESET
 from hiltk.findings import Finding, Severity
 from hiltk.limits import IDLE_END, SHOWS_SUCCESS, Limit
 from hiltk.observation import fit_image
@@ -34,6 +36,7 @@ LEAST_SAMPLE = 10
 # Of a classifier on frames that are labelled: a warning from the alarm on, an error where it is spoilt.
 RECALL, FALSE = Limit(sound=0.5, alarm=0.5, spoilt=0.2), Limit(sound=0.2, alarm=0.2, spoilt=0.5)
 EPISODES_JUDGED = 200
+RESETS = 3  # of an environment, in each stratum
 REWARD_COLUMNS = ("next.reward", "next.done", "success")
 
 
@@ -360,3 +363,63 @@ def _scores(model: SuccessClassifier, d: DatasetSubject) -> tuple[float, float] 
 def _spread(rows: np.ndarray) -> np.ndarray:
     """At most `SAMPLE` of them, evenly spread."""
     return rows[np.linspace(0, len(rows) - 1, min(len(rows), SAMPLE)).astype(int)] if len(rows) else rows
+
+
+@rule(
+    "REW009",
+    covers=("E11",),
+    steps=(*WRITERS, "train-classifier", "bc-pretrain", "train", "eval"),
+    reads=Reads.together,
+)
+def done_at_reset(all_: Subjects) -> Iterator[Finding]:
+    """Episodes begin in success.
+
+    Symptom:  100 % from the first evaluation on, in two or three steps, whatever the policy; rewards nothing earned.
+    Cause:    a predicate that the reset pose satisfies, a spawn area that contains the goal, a cube that is still in
+              the jaws, a threshold in another unit.
+    Detected: - the environment's own predicate is true right after one of {RESETS} resets in each stratum, before
+                training and evaluation [an_environment_done_at_reset]
+              - an episode of an evaluation began so: its success says nothing of the policy [a_success_at_reset]
+              - the first frame of an episode in a dataset is labelled success, a warning [a_label_at_the_first_frame]
+    Fix:      move the spawn area or tighten the predicate; label again; leave such episodes out (hiltk drop-episodes).
+    Source:   read in the code: an evaluation never asked what the first observation shows.
+    """
+    if all_.env is not None and (done := _done_at_reset(all_.env)):
+        resets = RESETS * max(1, len(all_.env.strata))
+        yield Finding(
+            f"the task is done at {len(done)} of {resets} resets, before anything was done for it",
+            where=f"task.name={all_.env.io_spec.task}" + f", strata: {', '.join(dict.fromkeys(done))}" * any(done),
+            fix="move the spawn area (task.spawn_x_m, ...) or choose another task",
+            evidence={"done": len(done), "resets": resets},
+            subject="the environment",
+        )
+    for evaluation in all_.evaluations:
+        rows = evaluation.table("episodes.csv")
+        if count := sum(row.get(AT_RESET) == "True" for row in rows):
+            yield Finding(
+                f"{count} of {len(rows)} episodes were successful before the policy acted; any policy succeeds in them",
+                where=f"episodes.csv, column {AT_RESET}",
+                fix="move the spawn area or tighten the predicate, and evaluate again",
+                evidence={"done": count, "episodes": len(rows)},
+                subject=evaluation.name,
+            )
+    for d in all_.datasets:
+        if not d.has("success"):
+            continue
+        success = d.column("success").astype(bool).ravel()
+        if begun := [number for number, (start, _) in enumerate(d.bounds) if success[start]]:
+            yield Finding(
+                f"{len(begun)} of {len(d.bounds)} episodes show success in their first frame",
+                where=f"{d.episodes(begun)}, column success",
+                fix="label them again, or hiltk drop-episodes",
+                evidence={"done": len(begun), "episodes": len(d.bounds)},
+                severity=Severity.warning,
+                subject=d.name,
+            )
+
+
+def _done_at_reset(env: HilEnv) -> list[str]:
+    """The strata of the resets at which the predicate is true already; nothing where there is no predicate."""
+    tries = [(stratum, seed) for stratum in env.strata or ("",) for seed in range(RESETS)] if env.has_predicate else []
+    infos = [env.reset(seed=seed, options={"stratum": stratum} if stratum else {})[1] for stratum, seed in tries]
+    return [stratum for (stratum, _), info in zip(tries, infos, strict=True) if info.get("success_now")]

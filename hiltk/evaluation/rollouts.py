@@ -16,6 +16,7 @@ from hiltk.observation import Observation
 from hiltk.spec import JOINT_PARTS, STATE_KEY, Spec, require_compatible
 
 EPISODE_COLUMNS = ["seed", "episode", "stratum", "success", "steps", "return"]
+AT_RESET = "success_at_reset"  # a column besides; evaluations of older versions lack it
 
 
 class Actor(Protocol):
@@ -47,6 +48,7 @@ class EpisodeResult:
         success: the environment's own predicate held; a reward classifier has no say here.
         steps: control steps until success or the end.
         total_reward: undiscounted sum.
+        at_reset: the predicate was true before anything was done, so that success says nothing of the policy.
         actions: (steps, A) float32, as the policy gave them.
     """
 
@@ -55,6 +57,7 @@ class EpisodeResult:
     success: bool
     steps: int
     total_reward: float
+    at_reset: bool
     actions: np.ndarray
 
 
@@ -99,6 +102,7 @@ def run_episode(
     observation, info = env.reset(seed=seed, options=options)
     if isinstance(policy, Remembers):
         policy.reset()
+    at_reset = bool(info.get("success_now", False))
     actions: list[np.ndarray] = []
     total, ended, success = 0.0, False, False
     if film:
@@ -113,7 +117,7 @@ def run_episode(
         ended, success = terminated or truncated, true_success(info)
         if film:
             film(observation, step=len(actions), success=success)
-    return EpisodeResult(seed, stratum, success, len(actions), total, np.asarray(actions, np.float32))
+    return EpisodeResult(seed, stratum, success, len(actions), total, at_reset, np.asarray(actions, np.float32))
 
 
 def true_success(info: Info) -> bool:
@@ -144,16 +148,17 @@ def evaluate(
     """Run ``episodes`` episodes in each stratum, on seeds that depend on ``seed`` and the stratum only.
 
     Returns:
-        One row per episode: seed, episode (within its stratum), stratum, success, steps, return.
+        One row per episode: seed, episode (within its stratum), stratum, success, steps, return, success_at_reset.
     """
     rows = []
     for stratum in strata:
         for number, episode_seed in enumerate(episode_seeds(seed, stratum, episodes)):
             result = run_episode(env, policy, seed=episode_seed, stratum=stratum, deterministic=deterministic)
-            rows.append((result.seed, number, stratum, result.success, result.steps, result.total_reward))
+            outcome = (result.success, result.steps, result.total_reward, result.at_reset)
+            rows.append((result.seed, number, stratum, *outcome))
             if progress:
                 progress(result)
-    return pd.DataFrame(rows, columns=EPISODE_COLUMNS)
+    return pd.DataFrame(rows, columns=[*EPISODE_COLUMNS, AT_RESET])
 
 
 def _seed_sampling(seed: int) -> None:

@@ -15,7 +15,9 @@ from tqdm import tqdm
 from hiltk.agents.make import load_policy
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
+from hiltk.checks.engine import examine, gather
 from hiltk.checks.gate import gate
+from hiltk.checks.show import print_findings
 from hiltk.config.commands import EvalConf
 from hiltk.config.groups import RewardConf
 from hiltk.envs.base import HilEnv
@@ -80,6 +82,7 @@ def _run(cfg: EvalConf, env: HilEnv, candidates: list[Candidate]) -> Artifact:
         _write_tables(episodes, draft.path, env.io_spec.fps)
         _film_all(cfg, env, candidates, episodes, draft.path)
     _print_seeds(draft.done)
+    print_findings(examine(gather([draft.done]), select=["REW009"]).findings, Console())
     return draft.done
 
 

@@ -29,7 +29,7 @@ from hiltk.spec import STATE_KEY, GripperFormat, Semantics
 from hiltk.steps import merge
 from tests.faults.inject import JOINTS, SPEC, Good, copy_artifact
 from tests.faults.recordings import ahead, behind, leader_recording
-from tests.faults.robots import Wrong
+from tests.faults.robots import Done, Wrong
 
 WRIST, FRONT = "observation.images.wrist", "observation.images.front"
 warning, error = Severity.warning, Severity.error
@@ -347,7 +347,12 @@ def idle_tail(g: Good) -> None:
         g.action[rows] = 0
 
 
-@fault("REW006")
+@fault("REW009", warning)
+def a_label_at_the_first_frame(g: Good) -> None:
+    g["success"][g.data.bounds[0][0]] = True
+
+
+@fault("REW006", also="REW009")
 def labels_one_late(g: Good) -> None:
     g["success"][1:] = g["success"][:-1].copy()
 
@@ -709,6 +714,21 @@ def a_guard_that_spoke(b: Bench) -> Subjects:
     policy = b.copied(b.policy)
     GuardLog(policy.path).write(12, [Finding("Q is 3", code="q_bound", fix="agent.clip_target=true")])
     return gather([policy])
+
+
+@together("REW009", error)
+def an_environment_done_at_reset(b: Bench) -> Subjects:
+    return Subjects(env=Done())
+
+
+@together("REW009", error)
+def a_success_at_reset(b: Bench) -> Subjects:
+    evaluation = b.copied(b.evaluation)
+    table = evaluation.path / "episodes.csv"
+    head, first, *others = table.read_text().splitlines()
+    assert head.endswith(",success_at_reset") and first.endswith(",False")
+    table.write_text("\n".join([head, first.removesuffix("False") + "True", *others]) + "\n")
+    return gather([evaluation])
 
 
 @together("LRN007", warning)

@@ -17,6 +17,23 @@ BLIND = So101SimConf(cameras=[])
 REACH = TaskConf(name="reach")
 
 
+class Done(HilEnv):
+    """The simulated arm, whose task is done before anything is."""
+
+    has_predicate = True
+
+    def __init__(self) -> None:
+        self.env = make_env(BLIND, REACH, RewardConf(), seed=0)
+        self.io_spec, self.strata = self.env.io_spec, ("near", "far")
+
+    def reset(self, **options: Any) -> Any:
+        observation, info = self.env.reset(**options)
+        return observation, info | {"success_now": True}
+
+    def step(self, action: np.ndarray) -> Any:
+        return self.env.step(action)
+
+
 class Wrong(HilEnv):
     """The simulated arm behind something that changes its actions, or says something else of them."""
 

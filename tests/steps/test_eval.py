@@ -104,7 +104,8 @@ def test_two_policies_on_the_same_episodes(save_policy: Any, conf: Any, capsys: 
     inputs = [save_policy("bc-s3", seed=3), save_policy("hil-s3", seed=3, weights="best", best=best)]
     done = step.run(conf(policies=["bc-s3", "hil-s3@p-0001"], strata=["near", "far"]))
     episodes = pd.read_csv(done.path / "episodes.csv")
-    assert list(episodes.columns) == ["policy", "seed", "episode", "stratum", "success", "steps", "return"]
+    columns = ["policy", "seed", "episode", "stratum", "success", "steps", "return", "success_at_reset"]
+    assert list(episodes.columns) == columns and not episodes.success_at_reset.any()
     for policy in ("bc-s3", "hil-s3"):
         own = episodes[episodes.policy == policy]
         assert own.seed.tolist() == episode_seeds(0, "near", 2) + episode_seeds(0, "far", 2)
