@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hiltk.config.groups import (
+    CostsConf,
     EncoderConf,
     EnvConf,
     HumanConf,
@@ -48,6 +49,7 @@ class UpdateConf(ComputeConf):
         "of gradient steps (autocast); weights and losses stay float32",
         choices=("float32", "bfloat16"),
     )
+    costs: CostsConf = setting(CostsConf(), "a person's time, for human_s in metrics and run.yaml")
     compile: bool = setting(
         False,
         "torch.compile of the torso; takes minutes at first, is faster after thousands of steps, if ever",

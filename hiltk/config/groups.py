@@ -143,6 +143,14 @@ class InterventionConf:
     )
 
 
+@dataclass
+class CostsConf:
+    """What a person's time is counted at, besides the steps they act in, which take 1 / fps seconds each."""
+
+    reset_s: float = setting(5.0, "to set up the scene before an episode, seconds")
+    label_s: float = setting(5.0, "to label an episode that the success classifier learned from, seconds")
+
+
 # ---------------------------------------------------------------- reward
 
 

@@ -172,6 +172,11 @@ class InterventionSchedule:
         return self.conf.explore_steps * (2 if self.conf.schedule is Schedule.long else 1)
 
     @property
+    def spent(self) -> int:
+        """Steps the human has acted in, in the whole training."""
+        return self._spent
+
+    @property
     def _exhausted(self) -> bool:
         return self.conf.budget_steps is not None and self._spent >= self.conf.budget_steps
 

@@ -25,6 +25,7 @@ from hiltk.humans.base import Human
 from hiltk.humans.schedules import InterventionSchedule
 from hiltk.learning import checkpoint, divergence
 from hiltk.learning.best import BestPolicy
+from hiltk.learning.effort import Effort, trained
 from hiltk.learning.guards import Expected, GuardLog, Guards
 from hiltk.learning.metrics import COLUMNS, CsvLog, Row, TrainingDisplay
 from hiltk.learning.until import reached
@@ -62,10 +63,12 @@ class Trainer:
         sampler: ReplaySampler,
         conf: TrainConf,
         folder: Path,
+        before: Effort | None = None,
     ) -> None:
         self.env, self.human, self.schedule = env, human, schedule
         self.agent, self.sampler, self.store = agent, sampler, sampler.online
         self.conf, self.folder = conf, folder
+        self.before = before or Effort()  # a person's time that this run starts from
         self.episode = self.env_step = 0
         self.debt = 0.0  # updates owed: a fraction is carried over where `utd` is not whole
         self.wall_s = 0.0
@@ -207,6 +210,7 @@ class Trainer:
             "length": steps,
             "steps_per_s": steps / max(elapsed, 1e-9),
             "wall_s": self.wall_s,
+            "human_s": self.effort(self.episode + 1).total_s,
         }
         if tally.interventions:
             row["intervention_length"] = tally.human_steps / tally.interventions
@@ -215,6 +219,10 @@ class Trainer:
         if info.get("true_success") is not None:
             row["true_success"] = float(info["true_success"])
         return row | _means(tally.metrics)
+
+    def effort(self, episodes: int) -> Effort:
+        """A person's time up to here, after so many training episodes."""
+        return self.before + trained(self.schedule.spent, episodes, self.env.io_spec.fps, self.conf.costs)
 
     # ------------------------------------------------------------------ guards
 

@@ -61,6 +61,7 @@ COLUMNS = [
     "utd",
     "steps_per_s",
     "wall_s",
+    "human_s",
 ]
 WINDOW = 20
 

@@ -53,12 +53,17 @@ def training_facts(label: str, runs: Runs) -> list[str]:
         first, last = frame.head(WINDOW), frame.tail(WINDOW)
         facts.append(
             f"{name}: {len(frame)} episodes, {frame.env_step.iloc[-1]:.0f} steps, "
-            f"{frame.wall_s.iloc[-1] / 60:.1f} minutes; "
+            f"{frame.wall_s.iloc[-1] / 60:.1f} minutes{_human_time(frame)}; "
             f"intervention rate {_percent(first.intervention_rate)} of the steps in the first {len(first)} episodes, "
             f"{_percent(last.intervention_rate)} in the last {len(last)}; "
             f"autonomous success {_percent(first.autonomous)}, then {_percent(last.autonomous)}.{_misjudged(frame)}"
         )
     return facts
+
+
+def _human_time(frame: pd.DataFrame) -> str:
+    """A person's time behind a run, where it was counted."""
+    return f", {frame.human_s.iloc[-1] / 60:.1f} minutes of a person" if "human_s" in frame else ""
 
 
 def _misjudged(frame: pd.DataFrame) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ COLORS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 SUCCESS, ALONE, INTERVENTION = "#0072B2", "#009E73", "#D55E00"
 _INK, _GRID = "#33383d", "#e3e6e8"
 Runs = Mapping[int | None, pd.DataFrame]
+Survival = tuple[str, str, Mapping[str, tuple[np.ndarray, np.ndarray]]]  # title, name of the time, curves by label
 # What the guards look at (`hiltk.learning.guards`), by column of metrics.csv; those in LOGARITHMIC by order of size.
 WATCHED = {
     "q_mean": "Q, mean of a batch",
@@ -70,12 +71,14 @@ def _seed_dots(axis: Axes, board: SuccessBoard, policy: str, x: np.ndarray, widt
 
 
 def learning_figure(runs: Runs, path: Path) -> None:
-    """Success and intervention rate, averaged over the last `WINDOW` episodes, by episode and by wall time.
+    """Success and intervention rate, averaged over the last `WINDOW` episodes, by episode, by a person's time (where
+    the runs counted it) and by wall time.
 
     Thin lines are training seeds; by episode the thick line is their mean.
     """
-    figure = Figure(figsize=(7.2, 6.4), layout="constrained")
-    by_episode, by_time = figure.subplots(2, 1, sharey=True)
+    counted = all("human_s" in frame for frame in runs.values())
+    figure = Figure(figsize=(7.2, 9.6 if counted else 6.4), layout="constrained")
+    by_episode, *by_human, by_time = figure.subplots(3 if counted else 2, 1, sharey=True)
     smooth = [_smoothed(frame) for frame in runs.values()]
     series = (("success", SUCCESS, "success"), ("autonomous", ALONE, "autonomous success"))
     for key, color, label in (*series, ("intervention_rate", INTERVENTION, "intervention rate")):
@@ -83,9 +86,13 @@ def learning_figure(runs: Runs, path: Path) -> None:
             thin = {"color": color, "lw": 0.9, "alpha": 0.55} if len(smooth) > 1 else {"color": color, "lw": 2}
             by_episode.plot(frame.episode, 100 * frame[key], **thin)
             by_time.plot(frame.wall_s / 60, 100 * frame[key], **(thin | {"alpha": 0.9, "lw": 1.5}))
+            for axis in by_human:
+                axis.plot(frame.human_s / 60, 100 * frame[key], **(thin | {"alpha": 0.9, "lw": 1.5}))
         mean = pd.concat([frame.set_index("episode")[key] for frame in smooth], axis=1, join="inner").mean(axis=1)
         by_episode.plot(mean.index, 100 * mean, color=color, lw=2.2, label=label)
     _dress(by_episode, xlabel="episode", ylabel=f"%, last {WINDOW} episodes", ylim=(-3, 103))
+    for axis in by_human:
+        _dress(axis, xlabel="a person's time, minutes", ylabel=f"%, last {WINDOW} episodes", ylim=(-3, 103))
     _dress(by_time, xlabel="wall time of training, minutes", ylabel=f"%, last {WINDOW} episodes", ylim=(-3, 103))
     by_episode.legend(**_above(3))
     _save(figure, path)
@@ -94,7 +101,23 @@ def learning_figure(runs: Runs, path: Path) -> None:
 def _smoothed(frame: pd.DataFrame) -> pd.DataFrame:
     """Rolling means of the rates; they begin before the window is full, when one episode no longer decides them."""
     rates = frame[["success", "autonomous", "intervention_rate"]].rolling(WINDOW, min_periods=min(5, len(frame))).mean()
-    return rates.assign(episode=frame.episode + 1, wall_s=frame.wall_s)
+    times = frame[[key for key in ("wall_s", "human_s") if key in frame]]
+    return pd.concat([rates, times], axis=1).assign(episode=frame.episode + 1)
+
+
+def survival_figure(panels: Sequence[Survival], path: Path) -> None:
+    """Share of seeds that have not reached a level, by time: a panel for each level and clock, a step curve each."""
+    rows = -(-len(panels) // 2)
+    figure = Figure(figsize=(7.2, 3.0 * rows), layout="constrained")
+    axes = figure.subplots(rows, 2, squeeze=False, sharey=True).flat
+    for axis, (title, xlabel, curves) in zip(axes, panels, strict=False):
+        for i, (label, (times, left)) in enumerate(curves.items()):
+            axis.step(times, 100 * left, where="post", color=COLORS[i % len(COLORS)], lw=2, label=label)
+        _dress(axis, xlabel=xlabel, ylim=(-3, 103))
+        axis.set_title(title, fontsize=9, color=_INK)
+    figure.supylabel("seeds not there yet, %", fontsize=9, color=_INK)
+    next(iter(figure.axes)).legend(frameon=False, fontsize=8, loc="lower left")
+    _save(figure, path)
 
 
 def watched_figure(runs: Runs, path: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 from rich.table import Table as TerminalTable
@@ -18,11 +19,14 @@ from hiltk.reports.figures import (
     WATCHED,
     WINDOW,
     Runs,
+    Survival,
     learning_figure,
     loss_figure,
     success_figure,
+    survival_figure,
     watched_figure,
 )
+from hiltk.reports.milestones import CLOCKS, LEVELS, milestones, waiting
 from hiltk.reports.page import Cell, Figure, Section, Table, Video, own_figures
 from hiltk.reports.sources import read_csv, title_of, training_runs
 from hiltk.reports.success import SuccessBoard
@@ -165,6 +169,33 @@ def learning_sections(policies: Sequence[Artifact], folder: Path) -> Iterator[Se
         loss_figure(losses, file)
         ends = ", ".join(f"{label} {frame.loss.iloc[-1]:.4f}" for label, frame in losses.items())
         yield Section("Behaviour cloning", figures=[Figure(file, f"Loss of behaviour cloning; at the end: {ends}.")])
+
+
+def milestone_section(policies: Sequence[Artifact], file: Path) -> Section | None:
+    """Time until a policy succeeds by itself, where several trainings were given; the figure is written to ``file``."""
+    runs = training_runs(policies, "train")
+    if not any(len(seeds) > 1 for seeds in runs.values()):
+        return None
+    panels: list[Survival] = []
+    for level, (clock, (_, name)) in product(LEVELS, CLOCKS.items()):
+        found = {label: waiting(seeds, level, clock) for label, seeds in runs.items()}
+        curves = {label: times.curve() for label, times in found.items() if times is not None}
+        panels += [(f"{100 * level:.0f} % autonomous success", name, curves)] if curves else []
+    survival_figure(panels, file)
+    text = (
+        f"Autonomous success over the last {WINDOW} episodes in which the policy was left alone. Curves are "
+        "Kaplan-Meier estimates over the seeds; a seed that never got there counts as long as it ran."
+    )
+    table = milestones(runs)
+    head = [[Cell(t) for t in ("", "level", "seeds there", *(f"median, {name}" for _, name in CLOCKS.values()))]]
+    body = [
+        [Cell(r.policy), Cell(f"{100 * r.level:.0f} %"), Cell(f"{r.reached} of {r.seeds}")]
+        + [Cell("" if math.isnan(time) else f"{time:.0f}") for time in (r.episode, r.human_s)]
+        for r in table.itertuples()
+    ]
+    there = "; ".join(f"{r.policy}: {r.reached} of {r.seeds} at {100 * r.level:.0f} %" for r in table.itertuples())
+    alt = f"Survival curves of the time to {' and '.join(f'{100 * level:.0f}' for level in LEVELS)} % success. {there}."
+    return Section("Time to success", [text], [Table(head, body)], [Figure(file, alt)])
 
 
 def _watched(label: str, runs: Runs, folder: Path) -> list[Figure]:

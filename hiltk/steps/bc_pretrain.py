@@ -24,6 +24,7 @@ from hiltk.config.commands import BcConf
 from hiltk.data.replay import Batch, FrameStore, store_episodes, to_batch
 from hiltk.errors import UserError
 from hiltk.learning.divergence import diverged
+from hiltk.learning.effort import behind
 from hiltk.learning.metrics import CsvLog
 from hiltk.limits import AFTER_SUCCESS
 from hiltk.steps.common import load_datasets, set_up_torch, split_by_episode, warm_start
@@ -61,7 +62,8 @@ def run(cfg: BcConf) -> Artifact:
         held_out_loss = _fit(policy, store, tests, cfg, log)
         policy.save(draft.path)
         draft.spec = policy.spec
-        draft.notes = {"held_out_episodes": held_out, "held_out_loss": held_out_loss}
+        effort = behind(inputs, cfg.costs, root)
+        draft.notes = {"held_out_episodes": held_out, "held_out_loss": held_out_loss} | effort.note()
     Console().print(
         f"cloned {len(train)} episodes ({len(store.transitions())} transitions); held-out loss {held_out_loss:.4f}"
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -80,6 +81,7 @@ def _run(cfg: EvalConf, env: HilEnv, candidates: list[Candidate]) -> Artifact:
         draft.notes["policies"] = {c.label: _origin(c.artifact) for c in candidates}
         episodes = _evaluate_all(cfg, env, candidates, strata)
         _write_tables(episodes, draft.path, env.io_spec.fps)
+        _print_effort(draft.notes["policies"])
         _film_all(cfg, env, candidates, episodes, draft.path)
     _print_seeds(draft.done)
     print_findings(examine(gather([draft.done]), select=["REW009"]).findings, Console())
@@ -141,9 +143,11 @@ def _make_env(cfg: EvalConf) -> HilEnv:
 
 
 def _origin(artifact: Artifact) -> dict[str, object]:
-    """Who the policy is: its reference, the step that made it and the seed it was trained with."""
+    """Who the policy is: its reference, the step that made it, its seed, and a person's seconds behind it, if known."""
     record = artifact.run()
-    return {"ref": artifact.ref, "step": record.get("step", ""), "seed": record.get("seed")}
+    origin = {"ref": artifact.ref, "step": record.get("step", ""), "seed": record.get("seed")}
+    human = record.get("human_s") or {}
+    return origin | ({"human_s": human["total"]} if "total" in human else {})
 
 
 def _evaluate_all(cfg: EvalConf, env: HilEnv, candidates: list[Candidate], strata: list[str]) -> pd.DataFrame:
@@ -169,6 +173,12 @@ def _write_tables(episodes: pd.DataFrame, folder: Path, fps: float) -> None:
         comparison.to_csv(folder / "comparison.csv", index=False)
     Console().print(success_table(summary, comparison, fps, title="Success on unseen episodes"))
     Console().print(TOTAL_NOTE, highlight=False)
+
+
+def _print_effort(origins: Mapping[str, Mapping[str, Any]]) -> None:
+    known = [f"{label} {o['human_s'] / 60:.1f}" for label, o in origins.items() if "human_s" in o]
+    if known:
+        Console().print(f"a person's time behind each, minutes: {', '.join(known)}", highlight=False, soft_wrap=True)
 
 
 def _film_all(cfg: EvalConf, env: HilEnv, candidates: list[Candidate], episodes: pd.DataFrame, folder: Path) -> None:

@@ -25,6 +25,7 @@ from hiltk.reports.sections import (
     film_sections,
     guard_section,
     learning_sections,
+    milestone_section,
     success_section,
     terminal_table,
 )
@@ -95,6 +96,7 @@ def _sections(evidence: ReportInputs, folder: Path) -> list[Section]:
         success_section(board, figures / f"success_{i}.png") for i, board in enumerate(evidence.boards, 1)
     ]
     found += learning_sections(evidence.of("policies"), figures)
+    found.append(milestone_section(evidence.of("policies"), figures / "time_to_success.png"))
     found.append(guard_section(evidence.of("policies")))
     found += film_sections(evidence.of("evaluations"))
     found.append(classifier_section(evidence.of("classifiers"), figures / "classifier.png"))

@@ -39,6 +39,7 @@ from hiltk.errors import ConfigError, UserError
 from hiltk.humans.make import make_human
 from hiltk.humans.schedules import InterventionSchedule
 from hiltk.learning.best import chosen
+from hiltk.learning.effort import behind
 from hiltk.learning.loop import Trainer
 from hiltk.learning.metrics import Row, alone
 from hiltk.learning.until import check_until, reached
@@ -114,14 +115,17 @@ def _run(cfg: TrainConf, env: SuccessRule, device: torch.device) -> Artifact:
             ),
             conf=cfg,
             folder=draft.path,
+            before=behind(inputs, cfg.costs, root),
         )
         rows = trainer.run()
         trainer.best.choose(policy)
         policy.save(draft.path)
         draft.spec = policy.spec
-        draft.notes = _summary(rows, cfg) | trainer.best.note()
+        effort = trainer.effort(len(rows))
+        draft.notes = _summary(rows, cfg) | trainer.best.note() | effort.note()
         online.trim()
     _report(draft.notes)
+    _say(str(effort))
     return draft.done
 
 

@@ -148,6 +148,7 @@ def test_corrections_enter_their_view_and_the_policys_steps_do_not(
     assert len(every) == trainer.env_step == sum(r["length"] for r in rows)
     human_steps = round(sum(r["intervention_rate"] * r["length"] for r in rows))
     assert 0 < human_steps == len(corrections) < len(every)
+    assert rows[-1]["human_s"] == pytest.approx(human_steps / SPEC.fps + 6 * trainer.conf.costs.reset_s)
     assert (store.source[corrections] == Source.human).all()
     others = np.setdiff1d(every, corrections)
     assert (store.source[others] == Source.policy).all() and not store.is_intervention[others].any()

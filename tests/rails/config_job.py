@@ -29,7 +29,13 @@ ADDED: dict[str, dict[str, Any]] = {
         "method": "achieved",
         "checks.ignore": [],
     },
-    "train": {"intervention.alone": 0.2, "until.rate": None, "until.confidence": 0.95},
+    "bc-pretrain": {"costs": {"reset_s": 5.0, "label_s": 5.0}},
+    "train": {
+        "intervention.alone": 0.2,
+        "until.rate": None,
+        "until.confidence": 0.95,
+        "costs": {"reset_s": 5.0, "label_s": 5.0},
+    },
     # these check what they write
     **{verb.name: {"checks.ignore": []} for verb in VERBS.values() if verb.gate == "change"},
 }

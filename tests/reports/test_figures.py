@@ -56,6 +56,21 @@ def test_learning_curve_is_a_rolling_mean(maker: Any, tmp_path: Path, drawn: lis
     assert by_time.lines[0].get_xdata()[-1] == pytest.approx(40 * 3 / 60)
 
 
+def test_learning_is_also_drawn_over_a_persons_time(maker: Any, tmp_path: Path, drawn: list[Figure]) -> None:
+    (runs,) = training_runs([maker.trained("hil")], "train").values()
+    counted = {seed: frame.assign(human_s=600 + 9.0 * (frame.episode + 1)) for seed, frame in runs.items()}
+    figures.learning_figure(counted, tmp_path / "f.png")
+    _, by_human, _ = drawn[0].axes
+    assert by_human.lines[0].get_xdata()[-1] == pytest.approx((600 + 9 * 40) / 60)
+
+
+def test_survival_curves_are_steps(tmp_path: Path, drawn: list[Figure]) -> None:
+    curve = (np.array([0.0, 20.0, 35.0]), np.array([1.0, 0.5, 0.0]))
+    figures.survival_figure([("90 %", "episodes", {"hil": curve})], tmp_path / "f.png")
+    line = drawn[0].axes[0].lines[0]
+    assert line.get_drawstyle() == "steps-post" and line.get_xydata().tolist() == [[0, 100], [20, 50], [35, 0]]
+
+
 def test_what_the_guards_watch_is_drawn_as_far_as_it_was_measured(
     maker: Any, tmp_path: Path, drawn: list[Figure]
 ) -> None:

@@ -106,11 +106,11 @@ def test_one_page_with_everything(root: Path, capsys: pytest.CaptureFixture[str]
     addresses = re.findall(r'(?:src|href)="([^"]{0,40})', html)
     assert addresses and all(a.startswith(("data:image/png;base64,", "data:video/mp4;base64,")) for a in addresses)
     assert "http" not in re.sub(r"base64,[^\"]*", "", html)
-    # Our four figures, two filmstrips, the repair's and the classifier's own.
+    # Our five figures, two filmstrips, the repair's and the classifier's own.
     assert sorted(f.name for f in (report.path / "figures").iterdir()) == [
-        "classifier.png", "cloning_loss.png", "learning_hil.png", "success_1.png",
+        "classifier.png", "cloning_loss.png", "learning_hil.png", "success_1.png", "time_to_success.png",
     ]  # fmt: skip
-    assert html.count("data:image/png") == 4 + 2 + 2
+    assert html.count("data:image/png") == 5 + 2 + 2
     assert html.count("data:video/mp4") == 2
     assert "Quick &amp; true" in html
     assert "Total: every stratum counts by its episodes." in html
