@@ -30,8 +30,9 @@ from hiltk.diagnostics.takeovers import Takeovers, interventions, summary
 from hiltk.errors import UserError
 from hiltk.evaluation.tables import TOTAL
 from hiltk.findings import Finding, Severity
+from hiltk.intervals import wilson
 from hiltk.learning.guards import noted
-from hiltk.reward_rule import q_bounds, wilson
+from hiltk.reward_rule import q_bounds
 from hiltk.spec import IMAGE_PREFIX, STATE_KEY, Spec
 
 RECENT = 20  # episodes that "at the end" means

@@ -2,7 +2,8 @@
 
 A run that ends before it gets there says that it would take longer, not how long: it is right-censored. Leaving such
 runs out, or counting their length, would make a slow way to train look fast; Kaplan and Meier's estimate (1958) does
-neither.
+neither. It takes it that a run's end has nothing to do with how near it was; with `until`, which ends runs that are
+good, the curves are late.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def test_same_seeds_for_every_policy(line_env: Any, go_to: Any) -> None:
 def test_evaluate_tells_strata_apart(line_env: Any, go_to: Any) -> None:
     seen: list[Any] = []
     frame = evaluate(line_env, go_to(reach=0.5), ["near", "far"], 6, seed=0, progress=seen.append)
-    assert list(frame.columns) == ["seed", "episode", "stratum", "success", "steps", "return"]
+    assert list(frame.columns) == ["seed", "episode", "stratum", "success", "steps", "return", "success_at_reset"]
     assert frame.groupby("stratum").success.mean().to_dict() == {"near": 1.0, "far": 0.0}
     assert frame.episode.tolist() == [*range(6), *range(6)]
     assert len(seen) == 12
