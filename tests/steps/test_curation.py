@@ -249,4 +249,4 @@ def test_inspect_a_dataset_without_a_spec(root: Path, dataset_dir: Callable[...,
     (path / SPEC_FILE).unlink()
     result = hiltk(root, "inspect", str(path), "name=theirs")
     assert result.exit_code == 0, result.output
-    assert "Nothing says where success shows" in result.output
+    assert "There are no success labels" in result.output
