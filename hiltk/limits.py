@@ -8,10 +8,9 @@ one rule or guard asks for stands beside it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,13 @@ class Limit:
 
 def ramp(value: float, sound: float, spoilt: float) -> float:
     """0 at ``sound``, 1 at ``spoilt``, straight between; 0 of what was never measured."""
-    return float(np.clip((value - sound) / (spoilt - sound), 0, 1)) if np.isfinite(value) else 0.0
+    return min(max((value - sound) / (spoilt - sound), 0.0), 1.0) if math.isfinite(value) else 0.0
 
 
 def beyond(q: Any, low: float, high: float) -> Any:
     """How far values lie outside the returns that a reward rule allows, in parts of their range; 0 inside."""
+    import numpy as np  # here, since settings take their defaults from this module, and help imports nothing heavy
+
     return np.maximum(np.maximum(q - high, low - q), 0.0) / max(high - low, 1e-12)
 
 

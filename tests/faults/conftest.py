@@ -44,6 +44,7 @@ def play(root: Path) -> Artifact:
 def classifier(root: Path, demos: Artifact, play: Artifact) -> Artifact:
     conf: dict[str, Any] = {
         "steps": 150,
+        "hold_steps": 2,  # the demonstrations go on for four frames only
         "max_false_positive_rate": 0.05,  # of 60 frames: one odd frame shall not decide the threshold
         "min_threshold": 0.5,  # it has seen too little to be sure
         "augment": AugmentConf(color=0.0, gamma=0.0, light=0.0, blur=0.0, camera=0.0),
