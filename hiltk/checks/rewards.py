@@ -325,7 +325,9 @@ def unsatisfied_demonstrations(all_: Subjects) -> Iterator[Finding]:
         if d.spec is None or not d.has(*REWARD_COLUMNS) or (model and d.spec.task != model.spec.task):
             continue
         closed = bool(all_.env and all_.env.has_own_reward)
-        finding = judge_demonstrations(_episodes(d, model), run_rule, model, closed=closed).finding()
+        # Whoever asks by hand may name failures, too, as a classifier needs them.
+        episodes = [e for e in _episodes(d, model) if all_.step or e.success.any()]
+        finding = judge_demonstrations(episodes, run_rule, model, closed=closed).finding()
         if finding:
             yield replace(finding, subject=d.name)
 
