@@ -1,6 +1,6 @@
 """The errors a user sees: one message that says what is wrong, where, and how to fix it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class HiltkError(Exception):
@@ -40,3 +40,9 @@ def nearest(word: str, options: Iterable[str]) -> str:
 
     near = difflib.get_close_matches(word, list(options), n=1, cutoff=0.5)
     return f"did you mean '{near[0]}'?" if near else ""
+
+
+def listed(items: Sequence[object], most: int) -> str:
+    """``a, b and 3 more``: the first ``most`` of them."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(map(str, items[:most])) + more

@@ -41,12 +41,17 @@ class Rate:
     def __str__(self) -> str:
         if not self.n:
             return "no episodes"
-        return f"{100 * self.rate:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+        return _with_interval(self)
 
     @property
     def counted(self) -> str:
         """``1 of 8 (95 %: 2% to 47%)``, for counts so small that a percentage says too much."""
         return f"{self.count} of {self.n}" + (f" (95 %: {self.low:.0%} to {self.high:.0%})" if self.n else "")
+
+
+def _with_interval(of: Rate | SeedRate) -> str:
+    """``89.0 % [61.3, 100.0]``."""
+    return f"{100 * of.rate:.1f} % [{100 * of.low:.1f}, {100 * of.high:.1f}]"
 
 
 @lru_cache(maxsize=4096)
@@ -104,7 +109,7 @@ class SeedRate:
     def __str__(self) -> str:
         if not self.seeds:
             return "no episodes"
-        return f"{100 * self.rate:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+        return _with_interval(self)
 
 
 def over_seeds(trainings: Sequence[tuple[int, int]]) -> SeedRate:

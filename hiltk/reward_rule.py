@@ -83,6 +83,17 @@ def first_hold(positive: np.ndarray, hold_steps: int, min_steps: int = 0, *, con
     return None
 
 
+def success_step(shown: np.ndarray, rule: RewardSpec, *, closed: bool = False) -> int | None:
+    """The step after which a recording's frames show success as the rule wants it; None: never.
+
+    Args:
+        shown: (T+1,) bool, whether success shows in each frame.
+        closed: the recording ends because its environment did: nothing could confirm its last frame, so there one
+            positive frame is enough, as live.
+    """
+    return first_hold(shown, rule.hold_steps, rule.min_steps, confirm_last=closed)
+
+
 def run_lengths(positive: np.ndarray) -> np.ndarray:
     """How many positive frames in a row end at each frame of an episode, as the rule counts them: (T+1,) int."""
     hold, runs = Hold(1), [0] * min(1, len(positive))
@@ -117,12 +128,9 @@ def settle(shown: np.ndarray, rule: RewardSpec, *, closed: bool = False) -> Sett
     """Reward and end a recording by what its frames show. Without success it was cut off, as by the time limit.
 
     Args:
-        shown: (T+1,) bool, whether success shows in each frame.
-        closed: the recording ends because its environment did: nothing could confirm its last frame, so there one
-            positive frame is enough, as live.
+        shown, closed: as for `success_step`.
     """
-    last = len(shown) - 1
-    success_at = first_hold(shown, rule.hold_steps, rule.min_steps, confirm_last=closed)
+    last, success_at = len(shown) - 1, success_step(shown, rule, closed=closed)
     steps, success = success_at or last, success_at is not None
     rewards = np.zeros(last, np.float32)
     rewards[:steps] = episode_rewards(steps, rule, success=success)

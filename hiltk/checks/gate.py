@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from rich.console import Console
@@ -23,6 +23,9 @@ from hiltk.errors import UserError
 from hiltk.findings import Severity
 from hiltk.spec import Spec
 
+if TYPE_CHECKING:
+    from hiltk.rewards.demonstrations import Demonstrations
+
 
 class Gated(Protocol):
     """The config of a step that has a gate."""
@@ -30,12 +33,20 @@ class Gated(Protocol):
     checks: ChecksConf
 
 
-def gate(step: str, cfg: Gated, artifacts: Sequence[Artifact], *, env: HilEnv | None = None) -> None:
+def gate(
+    step: str,
+    cfg: Gated,
+    artifacts: Sequence[Artifact],
+    *,
+    env: HilEnv | None = None,
+    demonstrations: Demonstrations | None = None,
+) -> None:
     """Check a step's inputs; say in one line what passed and in full what did not.
 
     Args:
         artifacts: what the step reads.
         env: the environment it will act in; it is driven a little.
+        demonstrations: what it learns from, where it has judged them already.
 
     Raises:
         UserError: a rule found an error that ``cfg.checks.ignore`` does not name.
@@ -43,7 +54,7 @@ def gate(step: str, cfg: Gated, artifacts: Sequence[Artifact], *, env: HilEnv | 
     """
     all_ = gather(artifacts)
     all_.step, all_.config = step, plain_config(cfg)
-    all_.env, all_.target = env, env.io_spec if env else None
+    all_.env, all_.target, all_.demonstrations = env, env.io_spec if env else None, demonstrations
     with torch.random.fork_rng(devices=[]):  # rules load networks: what they draw must not change the step's own draws
         report = examine(all_, step=step, ignore=cfg.checks.ignore)
     print_gate(report, Console())

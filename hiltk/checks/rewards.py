@@ -307,8 +307,9 @@ def unsatisfied_demonstrations(all_: Subjects) -> Iterator[Finding]:
 
     Symptom:  successes of the policy go unrewarded; no demonstration shows how long to hold; the critics fit two rules.
     Cause:    recordings that stop at success, before the rule's hold is over; a classifier that does not see success.
-    Detected: the first {EPISODES_JUDGED} episodes of each dataset, with the frames recorded after success, are judged
-              by the rule of the environment a run is about to act in, else of the classifier.
+    Detected: the episodes of each dataset (the first {EPISODES_JUDGED} where somebody asks by hand), with the frames
+              recorded after success, are judged by the rule of the environment a run is about to act in, else of the
+              classifier.
               - some demonstrations never satisfy it [a_demonstration_too_short]
               - over half of them is an error [demonstrations_too_short]
     Fix:      hiltk record goes on after success for long enough by default; see hiltk preview for the classifier.
@@ -317,6 +318,11 @@ def unsatisfied_demonstrations(all_: Subjects) -> Iterator[Finding]:
     from hiltk.rewards.classifier import SuccessClassifier
     from hiltk.rewards.demonstrations import judge_demonstrations
 
+    if all_.demonstrations:
+        for d in all_.datasets:
+            if finding := all_.demonstrations.of(d.name).finding():
+                yield replace(finding, subject=d.name)
+        return
     model = SuccessClassifier.load(all_.classifiers[0].path) if all_.classifiers else None
     run_rule = all_.target.reward if all_.target else model.spec.reward if model else None
     if run_rule is None or run_rule.source == "env":
@@ -324,11 +330,9 @@ def unsatisfied_demonstrations(all_: Subjects) -> Iterator[Finding]:
     for d in all_.datasets:
         if d.spec is None or not d.has(*REWARD_COLUMNS) or (model and d.spec.task != model.spec.task):
             continue
-        closed = bool(all_.env and all_.env.has_own_reward)
         # Whoever asks by hand may name failures, too, as a classifier needs them.
         episodes = [e for e in _episodes(d, model) if all_.step or e.success.any()]
-        finding = judge_demonstrations(episodes, run_rule, model, closed=closed).finding()
-        if finding:
+        if finding := judge_demonstrations(episodes, run_rule, model).finding():
             yield replace(finding, subject=d.name)
 
 
@@ -337,8 +341,8 @@ def _episodes(d: DatasetSubject, model: SuccessClassifier | None) -> list[Episod
     assert d.spec is not None
     wanted = [i for i in model.spec.images if i.key in d.files.cameras] if model else []
     try:
-        episodes = DatasetReader(d.path, replace(d.spec, images=wanted)).episodes(after_end=True)
-        return [replace(e, name=f"{d.name} {n}") for n, e in enumerate(islice(episodes, EPISODES_JUDGED))]
+        episodes = DatasetReader(d.path, replace(d.spec, images=wanted), d.name).episodes(after_end=True)
+        return list(islice(episodes, EPISODES_JUDGED))
     except UserError:
         return []  # what is damaged, or not finite, other rules name
 

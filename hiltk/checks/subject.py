@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -21,7 +21,11 @@ from hiltk.artifacts.store import Artifact
 from hiltk.data.dataset import Dataset
 from hiltk.data.repair import last_rows
 from hiltk.envs.base import HilEnv
+from hiltk.errors import listed
 from hiltk.spec import STATE_KEY, Spec
+
+if TYPE_CHECKING:
+    from hiltk.rewards.demonstrations import Demonstrations
 
 ACTION = "action"
 LIKELY_RADIANS = 3.5  # no recording of the arm in degrees stays this near zero in all joints and at all times
@@ -257,9 +261,7 @@ def _thumbnails(frames: np.ndarray) -> np.ndarray:
 
 
 def _listed(numbers: list[int], total: int, most: int = 6) -> str:
-    shown = ", ".join(map(str, numbers[:most]))
-    more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
-    return f"episode{'s' if len(numbers) > 1 else ''} {shown}{more} of {total}"
+    return f"episode{'s' if len(numbers) > 1 else ''} {listed(numbers, most)} of {total}"
 
 
 def _own_model(artifact: Artifact | None) -> str:
@@ -312,6 +314,7 @@ class Subjects:
         config: its settings, as plain containers.
         env: what the step acts in, where it has an environment.
         target: its spec.
+        demonstrations: those the step learns from, judged by its reward rule; None: the rule that asks judges them.
     """
 
     datasets: list[DatasetSubject] = field(default_factory=list)
@@ -322,6 +325,7 @@ class Subjects:
     config: dict[str, Any] = field(default_factory=dict)
     env: HilEnv | None = None
     target: Spec | None = None
+    demonstrations: Demonstrations | None = None
 
     @property
     def name(self) -> str:

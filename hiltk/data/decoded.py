@@ -16,7 +16,7 @@ import shutil
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import av
@@ -53,19 +53,18 @@ def cached_episodes(
     Raises:
         UserError: as `load_episodes`, or the frames can be kept neither on disk nor in memory.
     """
-    reader = DatasetReader(path, spec)
-    name, size = name or str(path), sum(_bytes(shape) for shape in _shapes(reader).values())
+    name = name or str(path)
+    reader = DatasetReader(path, spec, name)
+    size = sum(_bytes(shape) for shape in _shapes(reader).values())
     frames = _mapped(reader, cache, name) if size >= WORTH_IT else None
     if frames is None:
         fix = "free disk space for the cache of frames, or train with smaller images or fewer cameras"
         require_memory(size, f"the frames of {name} need", where=str(path), fix=fix)
-        episodes = list(reader.episodes(after_end=after_end))
-    else:
-        episodes = [
-            reader.episode(number, {k: v[start:stop] for k, v in frames.items()}, after_end=after_end)
-            for number, (start, stop) in enumerate(reader.bounds)
-        ]
-    return [replace(episode, name=f"{name} {number}") for number, episode in enumerate(episodes)]
+        return list(reader.episodes(after_end=after_end))
+    return [
+        reader.episode(number, {k: v[start:stop] for k, v in frames.items()}, after_end=after_end)
+        for number, (start, stop) in enumerate(reader.bounds)
+    ]
 
 
 def _shapes(reader: DatasetReader) -> dict[str, tuple[int, ...]]:

@@ -255,6 +255,7 @@ class DatasetReader:
     Args:
         path: the dataset's folder.
         spec: as for `load_episodes`.
+        name: what its episodes are called by, with their numbers; empty: they have no name.
 
     Attributes:
         bounds: first row and row after the last of every episode.
@@ -264,11 +265,12 @@ class DatasetReader:
         UserError: the dataset is damaged, empty, lacks a camera, has another state layout, or holds NaN.
     """
 
-    def __init__(self, path: Path, spec: Spec | None = None) -> None:
+    def __init__(self, path: Path, spec: Spec | None = None, name: str = "") -> None:
         self._files = LeRobotFiles(path)
         stored = require_whole(self._files, look=False)  # frames may be known already, and none decoded
         wanted = spec or stored
         self.path, self.bounds = self._files.path, self._files.bounds
+        self.name = name
         self.cameras = {image.key: image for image in wanted.images}
         self.fits = {image.key: _camera_fit(self._files, stored, image) for image in wanted.images}
         require_same_state(stored, wanted, self.path)
@@ -295,7 +297,8 @@ class DatasetReader:
 
     def episode(self, number: int, images: dict[str, np.ndarray], *, after_end: bool | int) -> Episode:
         """One episode; ``images`` holds all its frames, those after the end included."""
-        return self._columns.episode(*self.bounds[number], images, after_end=after_end)
+        found = self._columns.episode(*self.bounds[number], images, after_end=after_end)
+        return replace(found, name=f"{self.name} {number}") if self.name else found
 
 
 @dataclass

@@ -18,6 +18,7 @@ from hiltk.diagnostics.composition import (
 from hiltk.diagnostics.evidence import RECENT, Evidence
 from hiltk.diagnostics.shifts import apart_share
 from hiltk.diagnostics.suspects import Cause, Suspect, at_least
+from hiltk.errors import listed
 from hiltk.findings import Finding
 from hiltk.limits import ramp
 
@@ -47,14 +48,13 @@ def dead_proprioception(e: Evidence) -> Suspect | None:
     alive, dead, narrow = still_dimensions(e.demos, e.online, e.policy.spec)
     share = still_share(e.demos, e.online, e.policy.spec)
     named = [e.spec.state.names[i] for i in np.flatnonzero(dead | narrow)]
-    listed = ", ".join(named[:4]) + (f" and {len(named) - 4} more" if len(named) > 4 else "")
     return Suspect(
         "dead proprioception",
         min(1.0, 2 * share),
         1.0,
         Finding(
             f"{len(named)} of {alive.sum()} dimensions of the state that move in training stand still in the "
-            f"demonstrations or are normalised by a deviation near zero ({listed or 'none'}): they tell the "
+            f"demonstrations or are normalised by a deviation near zero ({listed(named, 4) or 'none'}): they tell the "
             "policy nothing",
             fix="record again with a state that follows the arm (hiltk check names the column), or leave the column "
             "out",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -159,11 +159,7 @@ def demonstrations(datasets: list[Artifact], spec: Spec, run: Path) -> Experienc
     blind = copy.copy(spec)
     blind.images = []  # no frame is decoded
     whole = spec.reward.source != "env"
-    episodes = [
-        replace(episode, name=f"{d.ref} {number}")
-        for d in datasets
-        for number, episode in enumerate(DatasetReader(d.path, blind).episodes(after_end=whole))
-    ]
+    episodes = [e for d in datasets for e in DatasetReader(d.path, blind, d.ref).episodes(after_end=whole)]
     for episode in episodes:
         if episode.actions.shape[1] != len(spec.action.dims):
             raise UserError("actions have another size than the run's", where=", ".join(d.ref for d in datasets))

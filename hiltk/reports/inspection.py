@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from matplotlib.patches import Patch
 
 from hiltk.data.repair import BROKEN_SHARE, ZERO_BELOW
 from hiltk.data.survey import Contents, brightness, evenly, sampled_frames
+from hiltk.errors import listed
 from hiltk.limits import IDLE_END, SHOWS_SUCCESS
 from hiltk.reports.curation import FAILURE, INTERVENTION, MOST_STRIPS, SUCCESS, bare, draw_strip
 from hiltk.reports.figures import COLORS
@@ -21,6 +21,7 @@ from hiltk.reports.page import Figure as Picture
 from hiltk.spec import IMAGE_PREFIX
 
 DRIFT = 0.15  # of the mean brightness (D10)
+MOST_NAMED = 8  # joints or episodes in a sentence
 MOST_ROWS = 200  # episodes in the page's table; all are in table.csv
 
 
@@ -33,7 +34,7 @@ def facts(contents: Contents, episodes: pd.DataFrame, states: pd.DataFrame, acti
     still = states.name[states.still].tolist()
     if still:
         found.append(
-            f"{_listed(still)} hardly moved: {'its' if len(still) == 1 else 'their'} statistics need floors "
+            f"{listed(still, MOST_NAMED)} hardly moved: {'its' if len(still) == 1 else 'their'} statistics need floors "
             "(hiltk's have them; `hiltk stats` gives them to LeRobot's)."
         )
     outside = states[states.outside > 0]
@@ -77,8 +78,10 @@ def _idle(episodes: pd.DataFrame) -> list[str]:
     share = float(np.average(episodes.idle, weights=episodes.frames))
     late = episodes.episode[episodes.idle_at_end > IDLE_END].tolist()
     text = f"The arm stands still in {_percent(share)} of the steps."
-    tail = f" In {len(late)} episodes it does at the end, for over {IDLE_END:.0%}: {_listed(late)}." if late else ""
-    return [text + tail]
+    if late:
+        named = listed(late, MOST_NAMED)
+        text += f" In {len(late)} episodes it does at the end, for over {IDLE_END:.0%}: {named}."
+    return [text]
 
 
 def _takeovers(contents: Contents, episodes: pd.DataFrame) -> list[str]:
@@ -100,11 +103,6 @@ def drift_fact(camera: str, values: np.ndarray) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %" if 0 < share < 0.1 else f"{100 * share:.0f} %"
-
-
-def _listed(items: Sequence[object]) -> str:
-    more = f" and {len(items) - 8} more" if len(items) > 8 else ""
-    return ", ".join(str(i) for i in items[:8]) + more
 
 
 # ---------------------------------------------------------------- sections

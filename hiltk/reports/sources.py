@@ -13,7 +13,7 @@ import pandas as pd
 from hiltk.artifacts.provenance import VOLATILE, flat, references
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.diagnostics.record import FILE as DIAGNOSIS_FILE
-from hiltk.errors import ConfigError, UserError
+from hiltk.errors import ConfigError, UserError, listed
 
 # Columns of ``metrics.csv`` without which a report says nothing, by the step that wrote it.
 _METRICS = {
@@ -89,8 +89,7 @@ def described(settings: Mapping[str, Any], every: Sequence[Mapping[str, Any]], *
     """
     keys = list(dict.fromkeys(key for s in every for key in s if not shared or all(key in other for other in every)))
     varying = [key for key in keys if len({str(s.get(key)) for s in every}) > 1]
-    more = f" and {len(varying) - MOST_NAMED} more" if len(varying) > MOST_NAMED else ""
-    return ", ".join(f"{key}={settings.get(key)}" for key in varying[:MOST_NAMED]) + more
+    return listed([f"{key}={settings.get(key)}" for key in varying], MOST_NAMED)
 
 
 def tell_apart(label: str, settings: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> str:

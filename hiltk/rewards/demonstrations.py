@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from hiltk.data.episode import Episode, end_at
-from hiltk.errors import UserError
+from hiltk.errors import UserError, listed
 from hiltk.findings import Finding, Severity
-from hiltk.reward_rule import first_hold, is_positive
+from hiltk.reward_rule import is_positive, success_step
 from hiltk.rewards.classifier import SuccessClassifier
 from hiltk.spec import RewardSpec
 
@@ -38,16 +38,20 @@ class Demonstrations:
     episodes: list[Episode]
     satisfied: np.ndarray
 
+    def of(self, dataset: str) -> Demonstrations:
+        """Those of one dataset."""
+        own = [episode.name.rpartition(" ")[0] == dataset for episode in self.episodes]
+        return Demonstrations([e for e, mine in zip(self.episodes, own, strict=True) if mine], self.satisfied[own])
+
     def finding(self) -> Finding | None:
         """What to say where the rule misses some: an error if over half of them, None if none."""
         missed = [episode.name for episode, ok in zip(self.episodes, self.satisfied, strict=True) if not ok]
         if not missed:
             return None
-        more = f" and {len(missed) - LISTED} more" if len(missed) > LISTED else ""
         return Finding(
             f"{len(missed)} of {len(self.episodes)} demonstrations never satisfy the run's reward rule: they are "
             "neither rewarded nor terminal",
-            where=", ".join(missed[:LISTED]) + more,
+            where=listed(missed, LISTED),
             fix="record with steps_after_success as long as the rule's hold (the default is), or see with "
             "hiltk preview what the classifier says of them",
             severity=Severity.error if 2 * len(missed) > len(self.episodes) else Severity.warning,
@@ -75,10 +79,7 @@ def judge_demonstrations(
     """
     if rule.source == "env":
         return Demonstrations(list(episodes), np.array([e.succeeded for e in episodes], bool))
-    ends = [
-        first_hold(_shown(e, classifier), rule.hold_steps, rule.min_steps, confirm_last=closed and e.terminated)
-        for e in episodes
-    ]
+    ends = [success_step(_shown(e, classifier), rule, closed=closed and e.terminated) for e in episodes]
     found = [end_at(e, step, rule) for e, step in zip(episodes, ends, strict=True)]
     return Demonstrations(found, np.array([step is not None for step in ends], bool))
 
@@ -104,12 +105,11 @@ def as_learned(episodes: Sequence[Episode], rule: RewardSpec, run: Path) -> list
     if rule.source == "env":
         return list(episodes)
     ends = _saved(run)
-    return [end_at(e, ends[e.name] if e.name in ends else _recorded_end(e), rule) for e in episodes]
-
-
-def _recorded_end(episode: Episode) -> int | None:
-    own = episode.rule or RewardSpec()
-    return first_hold(episode.success, own.hold_steps, own.min_steps, confirm_last=True)
+    steps = [
+        ends[e.name] if e.name in ends else success_step(e.success, e.rule or RewardSpec(), closed=True)
+        for e in episodes
+    ]
+    return [end_at(e, step, rule) for e, step in zip(episodes, steps, strict=True)]
 
 
 def _saved(run: Path) -> dict[str, int | None]:

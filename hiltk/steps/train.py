@@ -76,13 +76,13 @@ def _run(cfg: TrainConf, env: SuccessRule, device: torch.device) -> Artifact:
         inputs.append(resolve(cfg.reward.classifier, "classifiers", root))
     if cfg.init and not is_snapshot(cfg.init):
         inputs.append(warm_start(policy, cfg.init, root))
-    gate("train", cfg, inputs, env=env)
+    shown = _judged(demos, env, cfg, device)
+    gate("train", cfg, inputs, env=env, demonstrations=shown)
     agent = build_agent(policy, cfg.agent, env.io_spec.reward, horizon)
     if cfg.compile:
         compile_torsos(agent.torsos())
     if is_snapshot(cfg.init):
         load_snapshot(agent, Path(cfg.init))
-    shown = _judged(demos, env, cfg, device)
     memory, (capacity, slack) = _demo_store(shown.episodes, policy.spec), _ring_size(policy.spec, cfg, horizon)
     human = None if cfg.intervention.schedule is Schedule.never else make_human(cfg.human, env)
     store = create(
@@ -239,7 +239,8 @@ def _judged(demos: list[Episode], env: SuccessRule, cfg: TrainConf, device: torc
     """The demonstrations under this run's reward rule; says how many satisfy it."""
     classifier = None
     if demos and cfg.reward.source == "classifier":
-        classifier = SuccessClassifier.load(resolve(cfg.reward.classifier, "classifiers", cfg.root).path).to(device)
+        with torch.random.fork_rng(devices=[]):  # loading a network draws numbers, which must not change the run's own
+            classifier = SuccessClassifier.load(resolve(cfg.reward.classifier, "classifiers", cfg.root).path).to(device)
     found = judge_demonstrations(demos, env.rule, classifier, closed=env.has_own_reward)
     if demos:
         _say(f"demonstrations: {found.satisfied.sum()} of {len(demos)} satisfy this run's reward rule")

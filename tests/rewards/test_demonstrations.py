@@ -77,6 +77,14 @@ def test_most_of_them_is_an_error(recorded: Callable[..., Episode]) -> None:
     assert finding.severity is Severity.error and finding.where == "demos 0, demos 1"
 
 
+def test_each_dataset_is_told_of_its_own(recorded: Callable[..., Episode]) -> None:
+    found = judged(
+        [recorded([4, 5, 6], "demos@d-0001 0"), recorded([], "demos@d-0001 11"), recorded([], "more 0")], Sees()
+    )
+    assert found.of("demos@d-0001").finding().where == "demos@d-0001 11"
+    assert found.of("more").finding().severity is Severity.error and not found.of("demos").episodes
+
+
 def test_an_environments_own_rewards_stay(recorded: Callable[..., Episode]) -> None:
     episode = recorded([])
     assert judged([episode], rule=RewardSpec(source="env")).episodes == [episode]

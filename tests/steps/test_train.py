@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,7 @@ from hiltk.data import decoded
 from hiltk.data.lerobot_io import load_episodes
 from hiltk.data.replay_export import export_store
 from hiltk.errors import ConfigError, UserError
+from hiltk.rewards import demonstrations
 from hiltk.rewards.demonstrations import judge_demonstrations
 from hiltk.spec import STATE_KEY, GripperFormat, RewardSpec
 from hiltk.steps import bc_pretrain, record, train
@@ -285,6 +287,24 @@ def test_time_outs_of_demonstrations_end_as_this_runs_rule_says(root: Path, time
     ends = store.gather(store.transitions(), discount=0.9)["discount"]
     assert ends[:-1] == pytest.approx(0.9) and ends[-1] == pytest.approx(discount)
     assert not store.reward.any()
+
+
+def test_demonstrations_that_never_satisfy_the_reward_rule_are_judged_once_and_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gate says so of what the run has judged, all of it; it does not read and judge the dataset again."""
+    asked: list[int] = []
+    judge = demonstrations.judge_demonstrations
+
+    def watched(episodes: Any, *args: Any, **kwargs: Any) -> Any:
+        asked.append(len(episodes))
+        return judge(episodes, *args, **kwargs)
+
+    for module in (train, demonstrations):
+        monkeypatch.setattr(module, "judge_demonstrations", watched)
+    with pytest.raises(UserError, match=r"train refuses: REW008 \d+ of \d+ demonstrations never satisfy"):
+        train.run(conf(root, name="short", reward=RewardConf(hold_steps=14)))
+    assert asked == [len(load_episodes(resolve("demos", "datasets", root).path))]
 
 
 def test_cloning_refuses_a_start_of_another_contract(root: Path) -> None:
