@@ -318,11 +318,6 @@ def unsatisfied_demonstrations(all_: Subjects) -> Iterator[Finding]:
     from hiltk.rewards.classifier import SuccessClassifier
     from hiltk.rewards.demonstrations import judge_demonstrations
 
-    if all_.demonstrations:
-        for d in all_.datasets:
-            if finding := all_.demonstrations.of(d.name).finding():
-                yield replace(finding, subject=d.name)
-        return
     model = SuccessClassifier.load(all_.classifiers[0].path) if all_.classifiers else None
     run_rule = all_.target.reward if all_.target else model.spec.reward if model else None
     if run_rule is None or run_rule.source == "env":
@@ -330,9 +325,13 @@ def unsatisfied_demonstrations(all_: Subjects) -> Iterator[Finding]:
     for d in all_.datasets:
         if d.spec is None or not d.has(*REWARD_COLUMNS) or (model and d.spec.task != model.spec.task):
             continue
-        # Whoever asks by hand may name failures, too, as a classifier needs them.
-        episodes = [e for e in _episodes(d, model) if all_.step or e.success.any()]
-        if finding := judge_demonstrations(episodes, run_rule, model).finding():
+        if all_.demonstrations:  # a run has judged them already
+            judged = all_.demonstrations.of(d.name)
+        else:
+            # Whoever asks by hand may name failures, too, as a classifier needs them.
+            episodes = [e for e in _episodes(d, model) if all_.step or e.success.any()]
+            judged = judge_demonstrations(episodes, run_rule, model)
+        if finding := judged.finding():
             yield replace(finding, subject=d.name)
 
 
