@@ -24,6 +24,7 @@ from hiltk.data.episode import Source
 from hiltk.diagnostics.ratings import PERTURBED, SOURCES, Ratings
 from hiltk.findings import Finding
 from hiltk.learning.guards import Expected, q_bound
+from hiltk.learning.metrics import by_itself
 
 PHASES = 5
 ALWAYS, SOMETIMES = 0.98, 0.1  # shares of steps
@@ -121,12 +122,15 @@ def as_rows(d: CriticDiagnosis) -> Iterator[Mapping[str, object]]:
 
 
 def growth(metrics: pd.DataFrame) -> tuple[float, float, float, float]:
-    """Mean value and success without help in the first and the last `WINDOW` training episodes that had updates."""
+    """Mean value, and success when left alone, in the first and the last `WINDOW` training episodes with updates.
+
+    Success is NaN where no episode was left alone.
+    """
     rows = metrics.dropna(subset=["q_mean"]) if "q_mean" in metrics else metrics.head(0)
     if len(rows) < 2 * WINDOW:
         return (float("nan"),) * 4
     first, last = rows.iloc[:WINDOW], rows.iloc[-WINDOW:]
-    return first.q_mean.mean(), last.q_mean.mean(), first.autonomous.mean(), last.autonomous.mean()
+    return first.q_mean.mean(), last.q_mean.mean(), by_itself(first).mean(), by_itself(last).mean()
 
 
 # ---------------------------------------------------------------- in words
@@ -205,11 +209,13 @@ def _too_low(r: Ratings) -> Iterator[Finding]:
 
 def _growing(d: CriticDiagnosis) -> Iterator[Finding]:
     before, after, rate_before, rate_after = growth(d.metrics)
-    if after - before > 2 * TOO_HIGH * d.ratings.span and rate_after - rate_before < 0.05:
+    if after - before > 2 * TOO_HIGH * d.ratings.span and not rate_after - rate_before >= 0.05:
+        known = math.isfinite(rate_before) and math.isfinite(rate_after)
+        alone = f"went from {rate_before:.0%} to {rate_after:.0%}" if known else "was not measured"
         yield Finding(
             code="growing",
-            what=f"over the training values grew from {before:.2g} to {after:.2g} while success without help went from "
-            f"{rate_before:.0%} to {rate_after:.0%}: overestimation that grows",
+            what=f"over the training values grew from {before:.2g} to {after:.2g} while success when left alone "
+            f"{alone}: overestimation that grows",
             fix="stop at the best policy so far (its folder best/); agent.clip_target=true, a lower utd or agent=rlpd",
         )
 

@@ -32,6 +32,7 @@ from hiltk.evaluation.tables import TOTAL
 from hiltk.findings import Finding, Severity
 from hiltk.intervals import wilson
 from hiltk.learning.guards import noted
+from hiltk.learning.metrics import by_itself
 from hiltk.reward_rule import q_bounds
 from hiltk.spec import IMAGE_PREFIX, STATE_KEY, Spec
 
@@ -121,9 +122,9 @@ class Evidence:
     @property
     def unaided(self) -> float:
         """Success in the last episodes left alone; in runs from before there were such, in all without a human step."""
-        table = self.metrics
-        by_itself = table[table.left_alone > 0] if "left_alone" in table else table[:0]
-        return float(by_itself.success.tail(RECENT).mean()) if len(by_itself) else self.metric("autonomous", RECENT)
+        if "success" not in self.metrics:
+            return float("nan")
+        return float(by_itself(self.metrics).dropna().tail(RECENT).mean())
 
     @property
     def evaluated(self) -> float:

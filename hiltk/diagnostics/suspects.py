@@ -81,7 +81,8 @@ def table(ranked: list[Suspect]) -> pd.DataFrame:
 def verdict(ranked: list[Suspect], e: Evidence) -> str:
     """What most likely holds the run back, in one paragraph."""
     played = len(e.metrics)
-    state = f"At the end of {played} episodes of training {e.unaided:.0%} succeeded without help."
+    unaided = f"{e.unaided:.0%} of those left alone succeeded" if np.isfinite(e.unaided) else "none was left alone"
+    state = f"At the end of {played} episodes of training {unaided}."
     state += f" Evaluated, it succeeds in {e.evaluated:.0%}." if np.isfinite(e.evaluated) else ""
     few = f" {played} episodes are few to judge by." if played < FEW_EPISODES else ""
     top = [s for s in ranked if s.score >= STANDS_OUT]

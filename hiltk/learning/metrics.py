@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -23,6 +23,9 @@ from rich.table import Table
 from rich.text import Text
 
 from hiltk.findings import Finding
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Row = dict[str, float]
 COLUMNS = [
@@ -72,6 +75,21 @@ def alone(rows: Sequence[Row]) -> list[bool]:
     Runs from before episodes were left alone on purpose have none.
     """
     return [row["success"] > 0 for row in rows if row.get("left_alone", 0.0) > 0]
+
+
+def by_itself(metrics: pd.DataFrame) -> pd.Series:
+    """Success of each episode that the policy was left alone in, NaN of the others: (E,) float, one per row.
+
+    Only these tell without bias what it can do. Metrics of older versions do not say which they are: there every
+    episode counts, one with help as a failure, which is too pessimistic.
+    """
+    return metrics.success.where(metrics.left_alone > 0) if "left_alone" in metrics else metrics.autonomous
+
+
+def recent_rate(metrics: pd.DataFrame) -> pd.Series:
+    """Mean of `by_itself` over the last `WINDOW` such episodes, as it stood after each episode; NaN before five."""
+    counted = by_itself(metrics).dropna()
+    return counted.rolling(WINDOW, min_periods=min(5, len(metrics))).mean().reindex(metrics.index).ffill()
 
 
 class CsvLog:

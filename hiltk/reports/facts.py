@@ -8,7 +8,8 @@ import pandas as pd
 
 from hiltk.artifacts.store import Artifact
 from hiltk.evaluation.tables import TOTAL, format_p
-from hiltk.reports.figures import WINDOW, Runs
+from hiltk.learning.metrics import WINDOW, by_itself
+from hiltk.reports.figures import Runs
 from hiltk.reports.sources import title_of
 from hiltk.reports.success import SuccessBoard
 
@@ -56,9 +57,14 @@ def training_facts(label: str, runs: Runs) -> list[str]:
             f"{frame.wall_s.iloc[-1] / 60:.1f} minutes{_human_time(frame)}; "
             f"intervention rate {_percent(first.intervention_rate)} of the steps in the first {len(first)} episodes, "
             f"{_percent(last.intervention_rate)} in the last {len(last)}; "
-            f"autonomous success {_percent(first.autonomous)}, then {_percent(last.autonomous)}.{_misjudged(frame)}"
+            f"success when left alone {_alone(first)}, then {_alone(last)}.{_misjudged(frame)}"
         )
     return facts
+
+
+def _alone(frame: pd.DataFrame) -> str:
+    counted = by_itself(frame).dropna()
+    return f"{counted.sum():.0f} of {len(counted)}" if len(counted) else "not measured"
 
 
 def _human_time(frame: pd.DataFrame) -> str:

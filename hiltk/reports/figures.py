@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hiltk.learning.metrics import WINDOW, recent_rate
 from hiltk.reports.success import SuccessBoard
 
-WINDOW = 20  # episodes a learning curve averages over
 # Okabe and Ito's colours, told apart with every common colour vision.
 COLORS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 SUCCESS, ALONE, INTERVENTION = "#0072B2", "#009E73", "#D55E00"
@@ -80,7 +80,7 @@ def learning_figure(runs: Runs, path: Path) -> None:
     figure = Figure(figsize=(7.2, 9.6 if counted else 6.4), layout="constrained")
     by_episode, *by_human, by_time = figure.subplots(3 if counted else 2, 1, sharey=True)
     smooth = [_smoothed(frame) for frame in runs.values()]
-    series = (("success", SUCCESS, "success"), ("autonomous", ALONE, "autonomous success"))
+    series = (("success", SUCCESS, "success"), ("autonomous", ALONE, "success when left alone"))
     for key, color, label in (*series, ("intervention_rate", INTERVENTION, "intervention rate")):
         for frame in smooth:
             thin = {"color": color, "lw": 0.9, "alpha": 0.55} if len(smooth) > 1 else {"color": color, "lw": 2}
@@ -100,9 +100,9 @@ def learning_figure(runs: Runs, path: Path) -> None:
 
 def _smoothed(frame: pd.DataFrame) -> pd.DataFrame:
     """Rolling means of the rates; they begin before the window is full, when one episode no longer decides them."""
-    rates = frame[["success", "autonomous", "intervention_rate"]].rolling(WINDOW, min_periods=min(5, len(frame))).mean()
+    rates = frame[["success", "intervention_rate"]].rolling(WINDOW, min_periods=min(5, len(frame))).mean()
     times = frame[[key for key in ("wall_s", "human_s") if key in frame]]
-    return pd.concat([rates, times], axis=1).assign(episode=frame.episode + 1)
+    return pd.concat([rates, times], axis=1).assign(autonomous=recent_rate(frame), episode=frame.episode + 1)
 
 
 def survival_figure(panels: Sequence[Survival], path: Path) -> None:

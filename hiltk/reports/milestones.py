@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import CensoredData, ecdf
 
-from hiltk.reports.figures import WINDOW, Runs
+from hiltk.learning.metrics import WINDOW, by_itself
+from hiltk.reports.figures import Runs
 
 LEVELS = (0.9, 0.95)
 # What time is counted in: a column of metrics.csv, what divides it, and its name.
@@ -70,15 +71,10 @@ def waiting(runs: Runs, level: float, clock: str) -> Waiting | None:
 
 
 def arrival(frame: pd.DataFrame, level: float) -> int | None:
-    """The row at which `WINDOW` episodes in which the policy was left alone first reach ``level``; None: never.
-
-    Only such episodes tell what it can do. Where metrics do not say which they are (runs of older versions), every
-    episode counts, and one with help as a failure: that is too pessimistic.
-    """
-    told = np.ones(len(frame), bool) if "left_alone" not in frame else frame.left_alone.to_numpy() > 0
-    success = frame.loc[told, "autonomous"].rolling(WINDOW).mean()
-    there = np.flatnonzero(success.to_numpy() >= level - 1e-9)
-    return int(np.flatnonzero(told)[there[0]]) if len(there) else None
+    """The row at which `WINDOW` episodes in which the policy was left alone first reach ``level``; None: never."""
+    success = by_itself(frame)
+    there = success.dropna().rolling(WINDOW).mean() >= level - 1e-9
+    return int(frame.index.get_loc(there.idxmax())) if there.any() else None
 
 
 def milestones(runs: Mapping[str, Runs]) -> pd.DataFrame:

@@ -14,10 +14,10 @@ from hiltk.diagnostics.record import load
 from hiltk.evaluation.tables import TOTAL, TOTAL_NOTE, format_p
 from hiltk.intervals import SeedDifference
 from hiltk.learning.guards import FILE as GUARDS_FILE
+from hiltk.learning.metrics import WINDOW, recent_rate
 from hiltk.reports.curation import change_table
 from hiltk.reports.figures import (
     WATCHED,
-    WINDOW,
     Runs,
     Survival,
     learning_figure,
@@ -156,11 +156,15 @@ def learning_sections(policies: Sequence[Artifact], folder: Path) -> Iterator[Se
     for label, runs in training_runs(policies, "train").items():
         file = folder / f"learning_{_slug(label)}.png"
         learning_figure(runs, file)
-        last = [100 * frame.autonomous.tail(WINDOW).mean() for frame in runs.values()]
-        ends = ", ".join(f"{value:.0f} %" for value in last)
-        alt = f"Learning curves of {label}: autonomous success over the last {WINDOW} episodes ends at {ends}."
+        ends = ", ".join(f"{100 * recent_rate(frame).iloc[-1]:.0f} %" for frame in runs.values())
+        alt = f"Learning curves of {label}: success over the last {WINDOW} episodes left alone ends at {ends}."
         seeds = "Thin lines: seeds. Thick: their mean. " if len(runs) > 1 else ""
-        caption = f"{seeds}Rolling means over {WINDOW} episodes of training, with exploration."
+        caption = (
+            f"{seeds}Rolling means over {WINDOW} episodes of training, with exploration; of success when left alone "
+        )
+        caption += (
+            "over as many episodes in which nobody was to take over, since only these tell what the policy can do."
+        )
         yield Section(f"Learning: {label}", figures=[Figure(file, alt, caption)], more=_watched(label, runs, folder))
     cloned = training_runs(policies, "bc-pretrain")
     losses = {_named(label, seed, runs): frame for label, runs in cloned.items() for seed, frame in runs.items()}

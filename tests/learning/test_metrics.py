@@ -4,9 +4,11 @@ import csv
 import io
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 from rich.console import Console
 
-from hiltk.learning.metrics import CsvLog, TrainingDisplay
+from hiltk.learning.metrics import CsvLog, TrainingDisplay, by_itself, recent_rate
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -54,3 +56,14 @@ def test_on_a_terminal_the_table_is_live() -> None:
     with TrainingDisplay(30, Console(file=out, width=200, force_terminal=True)) as display:
         display.update(row(1))
     assert "alone" in out.getvalue() and "2/30" in out.getvalue()
+
+
+def test_only_episodes_left_alone_count() -> None:
+    # Success with help counts for nothing, and neither does what `autonomous` says of an episode that went well early.
+    frame = pd.DataFrame({"success": 1.0, "autonomous": 0.0, "left_alone": [0.0, 1.0] * 6})
+    frame.loc[[1, 3], "success"] = 0.0
+    assert by_itself(frame).dropna().tolist() == [0, 0, 1, 1, 1, 1]
+    rate = recent_rate(frame)
+    assert rate.isna().tolist() == [True] * 9 + [False] * 3  # the fifth left alone is episode 9
+    assert np.allclose(rate[9:], [3 / 5, 3 / 5, 4 / 6])
+    assert by_itself(frame.drop(columns="left_alone")).tolist() == [0.0] * 12  # an older run

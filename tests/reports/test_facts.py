@@ -43,7 +43,7 @@ def test_training_in_words(maker: Any) -> None:
     assert fact.startswith(
         "hil, seed 3: 40 episodes, 800 steps, 2.0 minutes; intervention rate 50 % of the steps in the first 20"
     )
-    assert "0 % in the last 20; autonomous success 0 %, then 100 %." in fact
+    assert "0 % in the last 20; success when left alone 0 of 20, then 20 of 20." in fact
     assert fact.endswith("ended 4 of 40 episodes without true success and missed 0 true ones.")
 
 

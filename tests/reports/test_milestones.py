@@ -14,7 +14,9 @@ from hiltk.reports.sections import milestone_section
 
 def run(successes: list[int], **columns: Any) -> pd.DataFrame:
     n = np.arange(len(successes))
-    return pd.DataFrame({"episode": n, "autonomous": successes, "human_s": 600.0 + 30 * (n + 1)} | columns)
+    return pd.DataFrame(
+        {"episode": n, "success": successes, "autonomous": successes, "human_s": 600.0 + 30 * (n + 1)} | columns
+    )
 
 
 def test_kaplan_meier_by_hand() -> None:
