@@ -135,6 +135,8 @@ def run_step(verb: Verb, words: list[str]) -> None:
 
     failures: list[BaseException] = []
     argv = [f"hiltk {verb.name}", *words_to_overrides(verb, words)]
+    if {"--cfg", "-c"} & {*words}:
+        argv.append("--resolve")  # shows values, not where they come from
     register()
     with _process_state(argv), explained(verb):
         hydra.main(config_path=str(shipped("conf")), config_name=verb.config, version_base="1.3")(

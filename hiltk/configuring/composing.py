@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from hiltk.config.commands import COMMANDS
-from hiltk.config.groups import SCHEMAS
+from hiltk.config.groups import PACES, SCHEMAS, Pace
 from hiltk.configuring.files import FOLDERS, shipped
 from hiltk.configuring.words import into_mapping
 from hiltk.verbs import STEPS, Verb, default_root
@@ -27,6 +27,7 @@ def _register(root: str) -> None:
     from hydra.core.config_store import ConfigStore
     from hydra.core.plugins import Plugins
     from hydra.plugins.search_path_plugin import SearchPathPlugin
+    from omegaconf import OmegaConf
 
     class OtherPackages(SearchPathPlugin):
         def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
@@ -34,12 +35,32 @@ def _register(root: str) -> None:
                 search_path.append("other-packages", f"file://{folder}")
 
     Plugins.instance().register(OtherPackages)
+    OmegaConf.register_new_resolver("pace", _of_pace, replace=True)
     store = ConfigStore.instance()
     for verb in STEPS.values():
         store.store(name=f"{verb.config}_schema", node=COMMANDS[verb.name])
     for group, schemas in SCHEMAS.items():
         for name, schema in schemas.items():
-            store.store(group=group, name=name, node=schema)
+            store.store(group=group, name=name, node=_paced(group, schema))
+
+
+def _paced(group: str, schema: type) -> DictConfig:
+    """The schema, its defaults those of the pace where that has others: they are looked up when the config is read, so
+    that an option or a word of the command line that says a value wins."""
+    from omegaconf import OmegaConf
+
+    node = OmegaConf.structured(schema)
+    for key in {key for defaults in PACES.values() for key in defaults}:
+        prefix, _, leaf = key.rpartition(".")
+        if prefix == group and leaf in node:
+            node[leaf] = f"${{pace:{key},{node[leaf]}}}"
+    return node
+
+
+def _of_pace(key: str, default: Any, *, _root_: DictConfig) -> Any:
+    """What a setting is at the pace of the config, where nothing says it."""
+    pace = _root_.task.pace if "task" in _root_ else Pace.quick
+    return PACES[pace].get(key, default)
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hiltk.config.commands import COMMANDS
-from hiltk.config.groups import SCHEMAS
+from hiltk.config.groups import PACES, SCHEMAS, Pace
 from hiltk.config.setting import REQUIRED, Setting, declared
 from hiltk.configuring.files import chosen_options, groups, header, option
 from hiltk.configuring.words import value_text
@@ -29,7 +29,7 @@ def help_text(verb: Verb, typed: Sequence[str] = ()) -> str:
     """Help as Typer formats it: paragraphs that open with ``\\b`` keep their line breaks, those with columns.
 
     Args:
-        typed: what else was; of each group the option that they choose is shown.
+        typed: what else was; of each group the option that they choose is shown, and the defaults of a pace.
     """
     about = header(verb.config)
     commands = [line for line in about if line.startswith("hiltk ")]
@@ -51,7 +51,8 @@ def tables(verb: Verb, typed: Sequence[str] = ()) -> Iterator[tuple[str, list[st
     options |= {group: name for group, _, name in pairs if group in options and name in known[group]}
     read = {group: option(group, name) for group, name in options.items()}
     schemas = {group: SCHEMAS[group][schema] for group, (schema, _) in read.items()}
-    values: dict[str, Any] = {
+    pace = next((name for key, _, name in pairs if key == "task.pace" and name in Pace.__members__), Pace.quick.name)
+    values: dict[str, Any] = PACES[Pace[pace]] | {
         f"{group}.{key}": value for group, (_, changes) in read.items() for key, value in changes.items()
     }
     every = list(declared(COMMANDS[verb.name], schemas))

@@ -36,6 +36,7 @@ class HilEnv(gym.Env[RawObservation, np.ndarray]):
         has_predicate: it can tell success by itself. An arm on a desk cannot.
         has_own_reward: its own reward and ends are what its task is about.
         repeatable: the same seed, options and actions give the same episode bit for bit.
+        has_paces: ``task.pace`` means something to it.
         strata: names of the parts of the spawn area, where it has such.
         max_steps: of its longest episode; 0: as many as fit into the task's time limit.
         renderer_name: what draws the images, where hiltk does.
@@ -46,6 +47,7 @@ class HilEnv(gym.Env[RawObservation, np.ndarray]):
     has_predicate: bool = False
     has_own_reward: bool = False
     repeatable: bool = False
+    has_paces: bool = False
     strata: tuple[str, ...] = ()
     max_steps: int = 0
     renderer_name: str = ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from hiltk.config.groups import EnvConf, GymnasiumConf, RewardConf, So101SimConf, TaskConf
+from hiltk.config.groups import EnvConf, GymnasiumConf, Pace, RewardConf, So101SimConf, TaskConf
 from hiltk.envs.base import HilEnv, Info, SceneEnv
 from hiltk.envs.gymnasium_env import GymnasiumEnv
 from hiltk.envs.rewards import Judge, SuccessRule, classifier_judge
@@ -52,8 +52,8 @@ def make_env(
 ) -> SuccessRule:
     """The environment of ``env`` under the reward rule of ``reward``.
 
-    A hold of 0 steps means the task's own (``reward.source=predicate``). With a classifier, threshold, hold and minimum
-    steps are those stored with it: they were chosen together, on episodes it had not seen.
+    A hold of 0 steps means the task's own (``reward.source=predicate``). With a classifier, threshold and hold are
+    those stored with it, and its minimum steps the least: they were chosen together, on episodes it had not seen.
 
     Args:
         seed: of the first episode, where `reset` is not given one.
@@ -74,7 +74,7 @@ def make_env(
     classifier = classifier or _load(artifact).to(device)
     classifier.require_fits(bare.io_spec.images, name=f"env={env.name}")
     rule = _rule(reward, classifier.hold_steps)
-    rule.min_steps = classifier.min_steps
+    rule.min_steps = max(rule.min_steps, classifier.min_steps)
     rule.threshold = float(classifier.threshold)
     rule.classifier = artifact.fingerprint if artifact else ""
     return _with_rule(bare, task, rule, classifier)
@@ -84,9 +84,16 @@ def make_bare_env(env: EnvConf, task: TaskConf, *, seed: int) -> HilEnv:
     """The environment of ``env`` without a reward rule.
 
     Raises:
-        ConfigError: its name is unknown, or its config is not the one of that name.
+        ConfigError: its name is unknown, its config is not the one of that name, or it has no paces.
     """
-    return env_class(env)(env, task, seed)
+    cls = env_class(env)
+    if task.pace is not Pace.quick and not cls.has_paces:
+        raise ConfigError(
+            "only the simulated arm can be given another pace, this environment keeps its own",
+            where=f"task.pace={task.pace.name}, env={env.name}",
+            fix="leave it out, or env=so101_sim",
+        )
+    return cls(env, task, seed)
 
 
 def env_class(env: EnvConf) -> type[HilEnv]:
@@ -141,11 +148,11 @@ def _check_source(reward: RewardConf, classifier: SuccessClassifier | None) -> N
             where="reward.classifier is empty",
             fix="reward.classifier=<name of one that `hiltk train-classifier` made>",
         )
-    if reward.source == "classifier" and (reward.hold_steps or reward.min_steps):
+    if reward.source == "classifier" and reward.hold_steps:
         raise ConfigError(
-            "hold and minimum steps come with the classifier, which they were chosen for",
-            where=f"reward.hold_steps={reward.hold_steps}, reward.min_steps={reward.min_steps}",
-            fix="leave both out; to choose them by hand: hiltk train-classifier ... hold_steps=3 min_steps=10",
+            "the hold comes with the classifier, which it was chosen for",
+            where=f"reward.hold_steps={reward.hold_steps}",
+            fix="leave it out; to choose it by hand: hiltk train-classifier ... hold_steps=3",
         )
 
 

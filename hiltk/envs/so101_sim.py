@@ -61,6 +61,8 @@ class So101SimEnv(SceneEnv):
         UserError: the arm model or the renderer cannot be used.
     """
 
+    has_paces = True
+
     def __init__(self, conf: So101SimConf, task: TaskConf, seed: int = 0) -> None:
         check_task(task)
         _check_conf(conf, task)

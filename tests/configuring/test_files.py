@@ -68,7 +68,7 @@ def defaults(schema: type) -> dict[str, Any]:
 def test_options_start_from_their_schema_and_are_read_as_hydra_reads_them(group: str) -> None:
     verb = STEPS["train"]
     for name in groups()[group]:
-        cfg = OmegaConf.to_container(compose_untyped(verb, [f"{group}={name}"])[group], enum_to_str=True)
+        cfg = OmegaConf.to_container(compose_untyped(verb, [f"{group}={name}"])[group], resolve=True, enum_to_str=True)
         schema, values = option(group, name)
         top = {k: v for k, v in (defaults(SCHEMAS[group][schema]) | values).items() if "." not in k}
         assert {k: v for k, v in top.items() if not is_dataclass(v)}.items() <= cfg.items(), name

@@ -118,12 +118,18 @@ def test_a_classifier_artifact_brings_its_rule(tmp_path: Path) -> None:
     assert (info["success"], info["true_success"]) == (True, False)
 
 
-@pytest.mark.parametrize("change", [{"hold_steps": 6}, {"min_steps": 9}])
-def test_the_hold_of_a_classifier_comes_from_nowhere_else(tmp_path: Path, change: dict[str, int]) -> None:
+def test_the_hold_of_a_classifier_comes_from_nowhere_else(tmp_path: Path) -> None:
     save(classifier(), tmp_path)
-    reward = RewardConf(source="classifier", classifier="cube", **change)
-    with pytest.raises(ConfigError, match="come with the classifier"):
+    reward = RewardConf(source="classifier", classifier="cube", hold_steps=6)
+    with pytest.raises(ConfigError, match="comes with the classifier"):
         make_env(sim(), TaskConf(), reward, seed=0, root=str(tmp_path))
+
+
+@pytest.mark.parametrize(("said", "earliest"), [(3, 4), (9, 9)])
+def test_the_later_of_two_minimum_steps_counts(said: int, earliest: int) -> None:
+    reward = RewardConf(source="classifier", min_steps=said)
+    rule = make_env(sim(cameras=["wrist"]), TaskConf(), reward, seed=0, classifier=classifier())
+    assert rule.io_spec.reward.min_steps == earliest
 
 
 def test_a_classifier_may_be_passed_in() -> None:

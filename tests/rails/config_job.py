@@ -32,10 +32,16 @@ ADDED: dict[str, dict[str, Any]] = {
     "bc-pretrain": {"costs": {"reset_s": 5.0, "label_s": 5.0}},
     "train": {
         "intervention.alone": 0.2,
+        "task.pace": "quick",
         "until.rate": None,
         "until.confidence": 0.95,
         "costs": {"reset_s": 5.0, "label_s": 5.0},
     },
+    "record": {"task.pace": "quick"},
+    "eval": {"task.pace": "quick"},
+    "preview": {"task.pace": "quick"},
+    "diagnose encoder": {"task.pace": "quick"},
+    "diagnose policy": {"task.pace": "quick"},
     # these check what they write
     **{verb.name: {"checks.ignore": []} for verb in VERBS.values() if verb.gate == "change"},
 }
@@ -56,9 +62,9 @@ def options(verb: Verb) -> Iterator[str]:
 
 
 def plain(verb: Verb, *overrides: str) -> Config:
-    """Enums by name, interpolations as they stand, missing values as ``???``."""
+    """Enums by name, missing values as ``???``."""
     cfg = compose_untyped(verb, list(overrides))
-    return OmegaConf.to_container(cfg, resolve=False, enum_to_str=True)  # type: ignore[return-value]
+    return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)  # type: ignore[return-value]
 
 
 def added(config: Config, table: Mapping[str, Any]) -> Config:
