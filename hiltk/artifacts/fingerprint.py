@@ -88,7 +88,7 @@ def code_files(module: str) -> list[Path]:
         if file is None or file in found or any(file.is_relative_to(place) for place in APART):
             continue
         found.add(file)
-        for name in imported(ast.parse(file.read_text())):
+        for name in _read(file.read_text())[0]:
             todo += [m for m in _with_parents(name) if module_file(m)]
     return sorted(found | _data_files(f.parent for f in found))
 
@@ -105,9 +105,14 @@ def _data_files(folders: Iterable[Path]) -> set[Path]:
 
 def _meaning(file: Path) -> str:
     """What of a file can change a result: for Python its syntax tree without documentation, else every byte."""
-    if file.suffix != ".py":
-        return hash_file(file)
-    tree = ast.parse(file.read_text())
+    return _read(file.read_text())[1] if file.suffix == ".py" else hash_file(file)
+
+
+@functools.cache  # parsing takes longest, and steps share most of their code
+def _read(text: str) -> tuple[frozenset[str], str]:
+    """The modules that Python code may import, and a hash of its syntax tree without documentation."""
+    tree = ast.parse(text)
+    found = frozenset(imported(tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
             node
@@ -115,7 +120,7 @@ def _meaning(file: Path) -> str:
             node.body = node.body[1:]
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "setting":
             node.args = node.args[:1]  # the default; behind it stands the help text
-    return ast.dump(tree)
+    return found, hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 
 
 @functools.cache

@@ -178,6 +178,15 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def duration_s(record: dict[str, Any]) -> float | None:
+    """Wall time between ``started`` and ``finished`` of a ``run.yaml``; None where either is missing."""
+    try:
+        start, end = (datetime.fromisoformat(str(record[key])) for key in ("started", "finished"))
+    except (KeyError, ValueError):
+        return None
+    return (end - start).total_seconds()
+
+
 def started_record(step: str, cfg: Any, inputs: list[dict[str, str]], seed: int, root: str | Path) -> dict[str, Any]:
     """The part of ``run.yaml`` that is known before the work starts."""
     return {

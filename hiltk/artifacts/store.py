@@ -91,6 +91,11 @@ class Artifact:
         }
 
 
+def title_of(artifact: Artifact) -> str:
+    """``policies/hil@p-0001``, or the path of an artifact outside the store."""
+    return artifact.ref if artifact.origin else f"{artifact.kind}/{artifact.ref}"
+
+
 def spec_file(kind: str, path: Path) -> Path:
     """Where the spec lies: datasets keep it with LeRobot's own metadata."""
     return path / "meta" / SPEC_NAME if kind == "datasets" else path / SPEC_NAME

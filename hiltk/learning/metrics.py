@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,6 +68,7 @@ COLUMNS = [
     "human_s",
 ]
 WINDOW = 20
+QUIET_S = 10.0  # plain lines come every ten episodes, and at the end of one that took this long to come
 
 
 def alone(rows: Sequence[Row]) -> list[bool]:
@@ -133,6 +135,7 @@ class TrainingDisplay:
 
     def __init__(self, episodes: int, console: Console | None = None) -> None:
         self.console = console or Console()
+        self.episodes, self.spoke = episodes, time.monotonic()
         self.recent: deque[Row] = deque(maxlen=WINDOW)
         self.progress = Progress(
             TextColumn("training"),
@@ -163,9 +166,10 @@ class TrainingDisplay:
             grid.add_row(self.progress)
             grid.add_row(self._table(row))
             self.live.update(grid)
-        elif (row["episode"] + 1) % 10 == 0:
+        elif (row["episode"] + 1) % 10 == 0 or time.monotonic() - self.spoke > QUIET_S:
             cells = ", ".join(f"{name} {value}" for name, value in self._cells(row))
-            self.console.print(f"episode {row['episode'] + 1:.0f}: {cells}", soft_wrap=True)
+            self.console.print(f"episode {row['episode'] + 1:.0f} of {self.episodes}: {cells}", soft_wrap=True)
+            self.spoke = time.monotonic()
 
     def announce(self, finding: Finding) -> None:
         """Say what a guard found, above the table."""

@@ -1,10 +1,8 @@
-"""What the user sees while a pipeline runs: one row per step, one column per seed."""
+"""What the user sees in the terminal: the plan beforehand, a table that is kept up to date, or plain lines."""
 
 from __future__ import annotations
 
-import re
-import time
-from pathlib import Path
+from collections.abc import Mapping
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -12,84 +10,112 @@ from rich.text import Text
 
 from hiltk.orchestration.execute import Event, State
 from hiltk.orchestration.plan import Pipeline
+from hiltk.orchestration.progress import Progress, named, roughly
+from hiltk.orchestration.schedule import Task, total_s
+from hiltk.reports.page import format_duration
 
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_TAIL = 8192  # bytes of a log that are looked at
+SILENT_S = 25.0  # plain lines come at least this often; with what a look at the logs takes, every 30 s
+_STYLES = {State.started: "yellow", State.skipped: "dim", State.failed: "red", State.finished: "green"}
 
 
-def tail(log: Path, lines: int) -> list[str]:
-    """The last lines of a log that say something; of a progress bar, its last state."""
-    if not log.is_file():
-        return []
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - _TAIL))
-        text = _ESCAPES.sub("", file.read().decode(errors="replace"))
-    shown = [line.rsplit("\r", 1)[-1].rstrip() for line in text.replace("\r\n", "\n").rstrip("\r\n").split("\n")]
-    return [line for line in shown if line.strip()][-lines:]
+def plan_table(pipeline: Pipeline, plans: Mapping[Task, State], seconds: Mapping[Task, float | None]) -> Group:
+    """What will be done and about how long each takes, and the whole."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("step", "command", "needs", "time"):
+        table.add_column(column, justify="right" if column == "time" else "left")
+    for step in (*pipeline.each_seed, *pipeline.together):
+        own = [task for task in plans if task[1] == step.label]
+        to_do = [task for task in own if plans[task] is State.started]
+        needs = ", ".join(label for label in _labels(pipeline) if label in pipeline.needs[step.label])
+        table.add_row(step.label, f"hiltk {step.verb.name}", needs, _how_long(own, to_do, seconds))
+    seeds = ", ".join(map(str, pipeline.seeds))
+    skipped = [task for task, state in plans.items() if state is State.skipped]
+    whole = "nothing to do" if len(skipped) == len(plans) else roughly(total_s(pipeline, seconds, skipped))
+    head = f"{pipeline.name}, seed{'s' * (len(pipeline.seeds) > 1)} {seeds}: {whole} ({pipeline.jobs} at a time)"
+    return Group(Text(head, style="bold"), table)
+
+
+def _labels(pipeline: Pipeline) -> list[str]:
+    return [step.label for step in (*pipeline.each_seed, *pipeline.together)]
+
+
+def _how_long(own: list[Task], to_do: list[Task], seconds: Mapping[Task, float | None]) -> str:
+    if not to_do:
+        return "unchanged"
+    known = [took for task in to_do if (took := seconds.get(task)) is not None]
+    each = roughly(sum(known) / len(known)).removeprefix("about ") if known else "?"
+    return each if len(own) == 1 else f"{len(to_do)} x {each}"
 
 
 class Board:
-    """Collects events and shows them as a table."""
+    """One row per step, one column per seed, and what the running steps say."""
 
-    def __init__(self, pipeline: Pipeline, logs: dict[int, Path]) -> None:
-        self._pipeline, self._logs = pipeline, logs
-        self._cells: dict[tuple[str, int | None], Event] = {}
-        self._since: dict[tuple[str, int | None], float] = {}
-        self._begun = time.monotonic()
-
-    def add(self, event: Event) -> None:
-        key = (event.label, event.seed)
-        self._cells[key] = event
-        self._since[key] = time.monotonic()
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
 
     def __rich__(self) -> Group:
         return Group(self._table(), *self._messages())
 
     def _table(self) -> Table:
-        table = Table(title=f"{self._pipeline.name}: {_duration(time.monotonic() - self._begun)}", title_justify="left")
+        progress, pipeline = self._progress, self._progress.pipeline
+        left = f", {roughly(progress.left_s())} to go" if progress.running() else ""
+        title = f"{pipeline.name}: {format_duration(progress.elapsed_s)}{left}"
+        table = Table(title=title, title_justify="left")
         table.add_column("step")
-        for seed in self._pipeline.seeds:
+        for seed in pipeline.seeds:
             table.add_column(f"seed {seed}", justify="right")
-        for step in self._pipeline.each_seed:
-            table.add_row(step.label, *(self._cell(step.label, seed) for seed in self._pipeline.seeds))
-        for step in self._pipeline.together:
-            table.add_row(step.label, self._cell(step.label, None))
+        for step in pipeline.each_seed:
+            table.add_row(step.label, *(self._cell((seed, step.label)) for seed in pipeline.seeds))
+        for step in pipeline.together:
+            table.add_row(step.label, self._cell((None, step.label)))
         return table
 
-    def _cell(self, label: str, seed: int | None) -> Text:
-        event = self._cells.get((label, seed))
-        if event is None:
-            return Text("")
-        if event.state is State.started:
-            return Text(f"{_duration(time.monotonic() - self._since[label, seed])} …", style="yellow")
-        if event.state is State.skipped:
-            return Text("unchanged", style="dim")
-        if event.state is State.failed:
-            return Text("failed", style="red")
-        return Text(_duration(event.seconds), style="green")
+    def _cell(self, task: Task) -> Text:
+        event = self._progress.last.get(task)
+        return Text(self._progress.state(task), style=_STYLES[event.state] if event else "")
 
     def _messages(self) -> list[Text]:
-        running = sorted(seed for (_, seed), e in self._cells.items() if e.state is State.started and seed is not None)
-        return [self._message(seed) for seed in running]
-
-    def _message(self, seed: int) -> Text:
-        last = tail(self._logs[seed], 1) if seed in self._logs else []
-        return Text(f"seed {seed}: {last[0] if last else ''}", style="dim", no_wrap=True, overflow="ellipsis")
+        return [
+            Text(f"{named(task)}: {self._progress.said(task)}", style="dim", no_wrap=True, overflow="ellipsis")
+            for task in self._progress.running()
+        ]
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+class PlainLines:
+    """For logs and terminals that cannot redraw: a line for every event, and a sign of life where nothing happens."""
+
+    def __init__(self, console: Console, progress: Progress) -> None:
+        self._console, self._progress = console, progress
+        self._spoke = progress.clock()
+
+    def add(self, event: Event) -> None:
+        self._spoke = self._progress.clock()
+        announce(self._console, event)
+
+    def tick(self) -> None:
+        """Say how far the running steps are, unless something was said a short while ago."""
+        if self._progress.clock() - self._spoke < SILENT_S:
+            return
+        self._spoke = self._progress.clock()
+        left = roughly(self._progress.left_s())
+        for task in self._progress.running():
+            said = filter(None, [format_duration(self._progress.running_s(task)), self._progress.said(task)])
+            print_plain(self._console, f"{named(task)}: {', '.join(said)} ({left} to go)")
 
 
 def announce(console: Console, event: Event) -> None:
-    """One plain line, for logs and terminals that cannot redraw."""
-    who = event.label if event.seed is None else f"seed {event.seed}, {event.label}"
+    """One plain line."""
+    who = named(event.task)
     words = {
         State.started: f"{who} ...",
-        State.finished: f"{who}: {event.ref} in {_duration(event.seconds)}",
+        State.finished: f"{who}: {event.ref} in {format_duration(event.seconds)}",
         State.skipped: f"{who}: unchanged, skipped ({event.ref})",
         State.failed: f"{who}: failed: {event.text}",
     }
     style = {State.failed: "red", State.skipped: "dim", State.finished: "green"}.get(event.state, "bold")
-    console.print(words[event.state], style=style, markup=False, highlight=False, soft_wrap=True)
+    print_plain(console, words[event.state], style)
+
+
+def print_plain(console: Console, text: str, style: str = "") -> None:
+    """A line as it is, however long and whatever brackets are in it."""
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

@@ -1,10 +1,10 @@
-"""One step of a pipeline, and one seed's chain of them: run what must run, skip what is unchanged."""
+"""One step of a pipeline: run if it must, skipped if it is unchanged."""
 
 from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -14,7 +14,9 @@ import yaml
 from hiltk.artifacts.fingerprint import RUN_FILE
 from hiltk.artifacts.provenance import step_key
 from hiltk.artifacts.store import Artifact, resolve, unfinished, versions
+from hiltk.errors import HiltkError
 from hiltk.orchestration.plan import Pipeline, Step
+from hiltk.orchestration.schedule import Schedule, Task, task_needs, tasks
 
 
 class State(Enum):
@@ -34,6 +36,10 @@ class Event:
     ref: str = ""
     seconds: float = 0.0
     text: str = ""
+
+    @property
+    def task(self) -> Task:
+        return self.seed, self.label
 
 
 Listener = Callable[[Event], None]
@@ -70,27 +76,25 @@ def _was_interrupted(step: Step, cfg: Any) -> bool:
     return bool(begun.get("key") == step_key(step.verb.name, cfg, cfg.root))
 
 
-def run_chain(pipeline: Pipeline, seed: int | None, made: dict[str, Any], listen: Listener) -> dict[str, Any]:
-    """Run the steps of one seed (or, with ``seed`` None, those that come after all seeds), in order.
+def run_task(pipeline: Pipeline, task: Task, made: Mapping[str, Any], listen: Listener) -> Artifact:
+    """Run one step.
 
     Args:
-        made: references that are there already; grows by what the steps write.
+        made: references of what it may need, as `Schedule.made_for` gives them.
 
     Raises:
-        HiltkError: a step failed; the listener has been told.
+        HiltkError: it failed; the listener has been told.
     """
-    for step in pipeline.together if seed is None else pipeline.each_seed:
-        begun = time.monotonic()
-        listen(Event(seed, step.label, State.started))
-        try:
-            artifact, skipped = execute(step, pipeline.config(step, seed, made))
-        except BaseException as error:
-            listen(Event(seed, step.label, State.failed, seconds=time.monotonic() - begun, text=_one_line(error)))
-            raise
-        state = State.skipped if skipped else State.finished
-        listen(Event(seed, step.label, state, artifact.ref, time.monotonic() - begun))
-        made[step.label] = [artifact.ref] if seed is None else artifact.ref
-    return made
+    (seed, label), begun = task, time.monotonic()
+    step = tasks(pipeline)[task]
+    try:
+        artifact, skipped = execute(step, pipeline.config(step, seed, made))
+    except BaseException as error:
+        listen(Event(seed, label, State.failed, seconds=time.monotonic() - begun, text=_one_line(error)))
+        raise
+    state = State.skipped if skipped else State.finished
+    listen(Event(seed, label, state, artifact.ref, time.monotonic() - begun))
+    return artifact
 
 
 def _one_line(error: BaseException) -> str:
@@ -99,32 +103,29 @@ def _one_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def forecast(pipeline: Pipeline, seed: int | None, made: dict[str, Any]) -> dict[str, State]:
-    """What `run_chain` would do: `State.skipped` or, for a step that would run, `State.started`.
+def forecast(pipeline: Pipeline) -> dict[Task, State]:
+    """What a run would do: `State.skipped` or, for a step that would run, `State.started`.
 
     A step that reads what another would write anew counts as running; it may yet turn out unchanged.
     """
-    plans: dict[str, State] = {}
-    for step in pipeline.together if seed is None else pipeline.each_seed:
-        cfg = pipeline.config(step, seed, made)
-        pending = [label for label, state in plans.items() if state is State.started]
-        waits = any(_mentions(step, label) for label in pending) or any(
-            _mentions(step, label) for label, ref in made.items() if _is_pending(ref)
-        )
-        found = None if waits else unchanged(step, cfg)
-        plans[step.label] = State.skipped if found else State.started
-        ref = found.ref if found else PENDING
-        made[step.label] = [ref] if seed is None else ref
-    return plans
+    schedule = Schedule(pipeline)
+    plans: dict[Task, State] = {}
+    while task := schedule.next():
+        step, (seed, _) = schedule.steps[task], task
+        waits = any(plans[needed] is State.started for needed in task_needs(pipeline, task))
+        found = None if waits else _unchanged_if_known(step, pipeline.config(step, seed, schedule.made_for(seed)))
+        plans[task] = State.skipped if found else State.started
+        schedule.begin(task)
+        schedule.end(task, found.ref if found else PENDING)
+    return {task: plans[task] for task in schedule.steps}
+
+
+def _unchanged_if_known(step: Step, cfg: Any) -> Artifact | None:
+    """As `unchanged`; None, too, where an input is missing, which the step itself will say."""
+    try:
+        return unchanged(step, cfg)
+    except HiltkError:
+        return None
 
 
 PENDING = "(not there yet)"
-
-
-def _is_pending(ref: Any) -> bool:
-    return ref == PENDING or (isinstance(ref, list) and PENDING in ref)
-
-
-def _mentions(step: Step, label: str) -> bool:
-    text = repr(step.settings)
-    return f"${{out.{label}}}" in text or f"${{all.{label}}}" in text

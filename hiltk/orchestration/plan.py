@@ -3,7 +3,7 @@
 The format::
 
     seeds: [0, 1, 2]          # the chain under `each_seed` runs once per seed
-    jobs: 2                   # seeds side by side, one process each
+    jobs: 2                   # steps side by side, of one seed and of several: the number of processes
     vars: {image: 64}         # values to refer to, and to change from the command line: vars.image=84
     common:                   # settings for every step that has them
       env.image_height: ${vars.image}
@@ -15,11 +15,14 @@ The format::
     together:                 # after all seeds
       report:
         report: {artifacts: ["${all.bc}"]}
+    seconds: {demos: 20}      # about how long steps take, to be told beforehand until earlier runs say better
 
 `${out.<label>}` is the artifact an earlier step of the same seed wrote, `${all.<label>}` the list of them over all
 seeds (lists inside lists are flattened), `${seed}` the seed. Unless set, a step's `name` is
 `<pipeline>-<label>-s<seed>` (`<pipeline>-<label>` under `together`), its `seed`, where it has one, that seed, and its
 `root` the pipeline's.
+
+A step waits for the earlier steps whose artifacts it names, by such a reference or by their own name, and for no other.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +46,7 @@ from hiltk.errors import ConfigError, HiltkError, nearest
 from hiltk.verbs import STEPS, VERBS, Verb, default_root
 
 _LABEL = re.compile(r"[a-z][a-z0-9_]*")
+_WORD = re.compile(r"[A-Za-z0-9._-]+")  # a name; a version or a choice of episodes behind it is another word
 
 
 @dataclass
@@ -55,6 +60,7 @@ class PipelineConf:
     common: dict[str, Any] = field(default_factory=dict)
     each_seed: dict[str, Any] = field(default_factory=dict)
     together: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A checked pipeline. ``each_seed`` and ``together`` are in the order they run."""
+    """A checked pipeline. A step of ``each_seed`` or ``together`` may need those before it."""
 
     name: str
     seeds: tuple[int, ...]
@@ -77,6 +83,7 @@ class Pipeline:
     vars: dict[str, Any]
     each_seed: tuple[Step, ...]
     together: tuple[Step, ...]
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     def config(self, step: Step, seed: int | None, made: Mapping[str, Any]) -> Any:
         """The typed config of one step.
@@ -90,9 +97,12 @@ class Pipeline:
         """
         return compose(step.verb, self._overrides(step, seed, made))
 
+    def name_of(self, step: Step, seed: int | None) -> str:
+        """What a step's artifact is called unless its settings say."""
+        return f"{self.name}-{step.label}" + ("" if seed is None else f"-s{seed}")
+
     def _overrides(self, step: Step, seed: int | None, made: Mapping[str, Any]) -> list[str]:
-        suffix = "" if seed is None else f"-s{seed}"
-        defaults: dict[str, Any] = {"name": f"{self.name}-{step.label}{suffix}", "root": self.root}
+        defaults: dict[str, Any] = {"name": self.name_of(step, seed), "root": self.root}
         if _has(step.verb, "seed"):
             defaults["seed"] = seed or 0
         names = {"vars": self.vars, "seed": seed, "out" if seed is not None else "all": dict(made)}
@@ -105,12 +115,29 @@ class Pipeline:
         Raises:
             ConfigError: naming the step at fault.
         """
-        made: dict[str, str] = {}
-        for step in self.each_seed:
-            made[step.label] = self._checked(step, self.seeds[0], made).name
-        lists = {label: [name] for label, name in made.items()}
-        for step in self.together:
-            lists[step.label] = [self._checked(step, None, lists).name]
+        assert self.needs is not None
+
+    @cached_property
+    def needs(self) -> dict[str, frozenset[str]]:
+        """The labels of the earlier steps that each step waits for: those whose artifacts it names, or also writes.
+
+        A name counts wherever it stands as a word of its own among the settings that a step is given: to wait in vain
+        costs little, to start too early a run.
+
+        Raises:
+            ConfigError: a step's settings do not fit.
+        """
+        names: dict[str, str] = {}
+        found: dict[str, frozenset[str]] = {}
+        for step in (*self.each_seed, *self.together):
+            seed = self.seeds[0] if step in self.each_seed else None
+            made = {label: name if seed is not None else [name] for label, name in names.items()}
+            name = self._checked(step, seed, made).name
+            said = " ".join(o.partition("=")[2] for o in self._overrides(step, seed, made) if not o.startswith("root="))
+            words = set(_WORD.findall(said))
+            found[step.label] = frozenset(label for label, earlier in names.items() if earlier in words)
+            names[step.label] = name
+        return found
 
     def _checked(self, step: Step, seed: int | None, made: Mapping[str, Any]) -> Any:
         try:
@@ -259,7 +286,7 @@ def _build(name: str, conf: PipelineConf) -> Pipeline:
     if not conf.seeds:
         raise ConfigError("a pipeline needs at least one seed", where=name, fix="seeds: [0]")
     if conf.jobs < 1:
-        raise ConfigError(f"jobs={conf.jobs}: at least one seed must run at a time", where=name, fix="jobs=1")
+        raise ConfigError(f"jobs={conf.jobs}: at least one step must run at a time", where=name, fix="jobs=1")
     if min(conf.seeds) < 0:
         raise ConfigError("a seed cannot be negative", where=f"seeds={conf.seeds}", fix="seeds=[0]")
     if len(set(conf.seeds)) < len(conf.seeds):
@@ -267,7 +294,8 @@ def _build(name: str, conf: PipelineConf) -> Pipeline:
     each, together = _steps(conf.each_seed, conf.common), _steps(conf.together, conf.common)
     _check_labels([s.label for s in (*each, *together)])
     _check_common(conf.common, (*each, *together))
-    return Pipeline(name, tuple(conf.seeds), conf.jobs, conf.root, conf.vars, each, together)
+    _check_seconds(conf.seconds, [s.label for s in (*each, *together)])
+    return Pipeline(name, tuple(conf.seeds), conf.jobs, conf.root, conf.vars, each, together, conf.seconds)
 
 
 def _check_labels(labels: list[str]) -> None:
@@ -322,3 +350,11 @@ def _check_common(common: dict[str, Any], steps: tuple[Step, ...]) -> None:
         if not any(key in step.settings for step in steps):
             known = sorted({k for step in steps for k in _top_level(step.verb)})
             raise ConfigError(f"no step has the setting '{key}'", where="common", fix=_hint(key, known))
+
+
+def _check_seconds(seconds: dict[str, float], labels: list[str]) -> None:
+    for label, value in seconds.items():
+        if label not in labels:
+            raise ConfigError(f"there is no step '{label}'", where="seconds", fix=_hint(label, labels))
+        if value <= 0:
+            raise ConfigError(f"{label}: {value:g} is not a duration", where="seconds", fix="seconds, above 0")

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hiltk.artifacts.store import Artifact
+from hiltk.artifacts.store import Artifact, title_of
 from hiltk.reports.figures import precision_recall_figure
 from hiltk.reports.page import Cell, Figure, Section, Table, own_figures
-from hiltk.reports.sources import read_csv, title_of
+from hiltk.reports.sources import read_csv
 
 METRICS = "metrics.json"
 

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from hiltk.artifacts.store import Artifact
+from hiltk.artifacts.store import Artifact, title_of
 from hiltk.evaluation.tables import TOTAL, format_p
 from hiltk.learning.metrics import WINDOW, by_itself
 from hiltk.reports.figures import Runs
-from hiltk.reports.sources import title_of
 from hiltk.reports.success import SuccessBoard
 
 

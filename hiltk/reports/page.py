@@ -1,16 +1,21 @@
-"""The page of a report: one HTML file with every figure and film inside it, no scripts, nothing fetched."""
+"""The page of a report: one HTML file with every figure and film inside it, no scripts, nothing fetched.
+
+The page of a running pipeline is the same, but for figures and films that lie beside it, and that it loads itself anew.
+"""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import quote
 
 import yaml
 
-from hiltk.artifacts.store import Artifact
-from hiltk.reports.sources import duration_s, title_of
+from hiltk.artifacts.provenance import duration_s
+from hiltk.artifacts.store import Artifact, title_of
 
 LARGEST_VIDEO = 3_000_000  # bytes; a larger film is named, not embedded
 _MEDIA = {".png": "image/png", ".mp4": "video/mp4"}
@@ -23,10 +28,11 @@ class Figure:
     file: Path
     alt: str
     caption: str = ""
+    address: str = ""  # where the page finds it; empty: the page holds it
 
     @property
     def uri(self) -> str:
-        return data_uri(self.file)
+        return self.address or data_uri(self.file)
 
 
 @dataclass
@@ -35,10 +41,11 @@ class Video:
 
     file: Path
     caption: str
+    address: str = ""
 
     @property
     def uri(self) -> str:
-        return data_uri(self.file) if self.file.stat().st_size < LARGEST_VIDEO else ""
+        return self.address or (data_uri(self.file) if self.file.stat().st_size < LARGEST_VIDEO else "")
 
 
 @dataclass
@@ -87,8 +94,38 @@ def own_figures(artifact: Artifact) -> list[Figure]:
     ]
 
 
-def render(title: str, facts: Sequence[str], sections: Sequence[Section], artifacts: Sequence[Artifact]) -> str:
-    """The whole page as one string."""
+def beside(section: Section, page: Path) -> Section:
+    """The section with figures and films that lie where they are, seen from the file ``page``."""
+
+    return replace(
+        section,
+        figures=[replace(f, address=address(f.file, page)) for f in section.figures],
+        videos=[replace(v, address=address(v.file, page)) for v in section.videos],
+        more=[replace(f, address=address(f.file, page)) for f in section.more],
+    )
+
+
+def address(file: Path, page: Path) -> str:
+    """How a page refers to another file."""
+    return quote(os.path.relpath(file.resolve(), page.parent.resolve()))
+
+
+def render(
+    title: str,
+    facts: Sequence[str],
+    sections: Sequence[Section],
+    artifacts: Sequence[Artifact],
+    *,
+    links: Mapping[str, str] | None = None,
+    again_s: int = 0,
+) -> str:
+    """The whole page as one string.
+
+    Args:
+        artifacts: where everything comes from; a page without any does not say.
+        links: addresses of other pages, by what is to be read.
+        again_s: after how many seconds the browser loads the page anew; 0: never.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader(Path(__file__).parent)
@@ -101,6 +138,8 @@ def render(title: str, facts: Sequence[str], sections: Sequence[Section], artifa
         sections=sections,
         steps=steps_table(artifacts),
         records=[(title_of(a), _record_text(a)) for a in artifacts],
+        links=links or {},
+        again_s=again_s,
     )
 
 

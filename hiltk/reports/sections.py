@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.table import Table as TerminalTable
 
-from hiltk.artifacts.store import Artifact
+from hiltk.artifacts.store import Artifact, title_of
 from hiltk.diagnostics.record import load
 from hiltk.evaluation.tables import TOTAL, TOTAL_NOTE, format_p
 from hiltk.intervals import SeedDifference
@@ -28,7 +28,7 @@ from hiltk.reports.figures import (
 )
 from hiltk.reports.milestones import CLOCKS, LEVELS, milestones, waiting
 from hiltk.reports.page import Cell, Figure, Section, Table, Video, own_figures
-from hiltk.reports.sources import read_csv, title_of, training_runs
+from hiltk.reports.sources import read_csv, training_runs
 from hiltk.reports.success import SuccessBoard
 
 LONG = 50  # letters in a cell: such a table is one of sentences

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from hiltk.artifacts.provenance import VOLATILE, flat, references
-from hiltk.artifacts.store import Artifact, resolve
+from hiltk.artifacts.store import Artifact, resolve, title_of
 from hiltk.diagnostics.record import FILE as DIAGNOSIS_FILE
 from hiltk.errors import ConfigError, UserError, listed
 
@@ -41,11 +40,6 @@ def kind_of(artifact: Artifact) -> str:
     """Its kind in the store; ``diagnoses`` for what `hiltk diagnose` wrote, which is kept among the evaluations."""
     diagnosed = str(artifact.run().get("step")).startswith("diagnose ") or (artifact.path / DIAGNOSIS_FILE).is_file()
     return "diagnoses" if diagnosed else artifact.kind
-
-
-def title_of(artifact: Artifact) -> str:
-    """``policies/hil@p-0001``, or the path of an artifact outside the store."""
-    return artifact.ref if artifact.origin else f"{artifact.kind}/{artifact.ref}"
 
 
 def read_csv(artifact: Artifact, name: str, columns: Sequence[str] = ()) -> pd.DataFrame:
@@ -115,12 +109,3 @@ def training_runs(policies: Sequence[Artifact], step: str) -> dict[str, dict[int
         if seeds[seed].empty:
             raise UserError(f"{title_of(policy)} has an empty metrics.csv", where=str(policy.path))
     return runs
-
-
-def duration_s(record: dict[str, Any]) -> float | None:
-    """Wall time between ``started`` and ``finished`` of a ``run.yaml``; None where either is missing."""
-    try:
-        start, end = (datetime.fromisoformat(str(record[key])) for key in ("started", "finished"))
-    except (KeyError, ValueError):
-        return None
-    return (end - start).total_seconds()

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import os
-import traceback
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 
 from hiltk.artifacts.store import resolve
-from hiltk.errors import HiltkError, UserError
-from hiltk.orchestration.board import Board, announce, tail
-from hiltk.orchestration.execute import Event, State, forecast, run_chain
+from hiltk.errors import UserError
+from hiltk.orchestration.board import Board, PlainLines, plan_table, print_plain
+from hiltk.orchestration.execute import Event, State, forecast
+from hiltk.orchestration.live import LivePage
 from hiltk.orchestration.plan import Pipeline, load
+from hiltk.orchestration.progress import Progress, named, tail
+from hiltk.orchestration.schedule import Schedule, Task, expected, tasks
 from hiltk.orchestration.workers import Workers
+from hiltk.reports.exhibits import exhibit
+
+TERMINATED = 143  # exit code, as a shell gives it
 
 
 def run(name: str, changes: list[str], *, dry_run: bool = False) -> None:
@@ -28,30 +35,34 @@ def run(name: str, changes: list[str], *, dry_run: bool = False) -> None:
     # Threads of numeric libraries fight each other when several processes share few cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     pipeline, console = load(name, changes), Console()
+    plans, seconds = forecast(pipeline), expected(pipeline)
     if dry_run:
-        return _forecast(pipeline, console)
-    logs = _log_files(pipeline) if pipeline.jobs > 1 and len(pipeline.seeds) > 1 else {}
-    board = Board(pipeline, logs)
+        _print_plans(pipeline, plans, console)
+        return console.print(plan_table(pipeline, plans, seconds))
+    folder = _log_folder(pipeline)
+    logs = {task: folder / _log_name(task) for task in plans}
+    progress, schedule = Progress(pipeline, logs, seconds), Schedule(pipeline, seconds)
+    page = LivePage(progress, folder / "index.html")
+    page.write()
+    console.print(plan_table(pipeline, plans, seconds))
+    print_plain(console, f"watch: {page.uri}\nlogs:  {folder}{os.sep}")
     try:
-        made = _side_by_side(pipeline, board, logs, console) if logs else _one_by_one(pipeline, board, console)
-        together = {step.label: [made[seed][step.label] for seed in pipeline.seeds] for step in pipeline.each_seed}
-        run_chain(pipeline, None, together, _listener(board, console))
-    except KeyboardInterrupt:
+        with _terminated_in_order():
+            failed = _work(schedule, progress, page, console)
+    except BaseException:
+        page.end("interrupted", {})
         console.print("the same command goes on from here: steps that are done will be skipped")
         raise
-    console.print(board)
-    _say_where(pipeline, together, console)
+    progress.end()
+    if failed:
+        page.end("failed", {})
+        raise _failure(pipeline, failed, logs)
+    results = _results(schedule)
+    page.end("done", results)
+    _print_end(schedule, progress, results, console)
 
 
-def _listener(board: Board, console: Console) -> Any:
-    def listen(event: Event) -> None:
-        board.add(event)
-        announce(console, event)
-
-    return listen
-
-
-def _log_files(pipeline: Pipeline) -> dict[int, Path]:
+def _log_folder(pipeline: Pipeline) -> Path:
     folder = Path(pipeline.root) / "logs" / pipeline.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -59,82 +70,100 @@ def _log_files(pipeline: Pipeline) -> dict[int, Path]:
         raise UserError(
             f"the output folder cannot be written: {error.strerror}", where=str(folder), fix="set root="
         ) from error
-    return {seed: folder / f"seed-{seed}.log" for seed in pipeline.seeds}
+    return folder
 
 
-def _one_by_one(pipeline: Pipeline, board: Board, console: Console) -> dict[int, dict[str, Any]]:
-    """Every seed in this process, with the steps' own output; one seed's failure does not stop the next."""
-    made: dict[int, dict[str, Any]] = {}
-    failed: dict[int, str] = {}
-    for seed in pipeline.seeds:
-        try:
-            made[seed] = run_chain(pipeline, seed, {}, _listener(board, console))
-        except HiltkError as error:
-            failed[seed] = str(error)
-        except Exception as error:
-            traceback.print_exc()
-            failed[seed] = f"{type(error).__name__}: {error}"
-    _raise_if_failed(pipeline, failed, "see the output above")
-    return made
+def _log_name(task: Task) -> str:
+    seed, label = task
+    return f"{label}.log" if seed is None else f"{label}-s{seed}.log"
 
 
-def _side_by_side(
-    pipeline: Pipeline, board: Board, logs: dict[int, Path], console: Console
-) -> dict[int, dict[str, str]]:
-    """Seeds in processes of their own; a live table on a terminal, plain lines elsewhere."""
-    if console.is_terminal:
-        workers = Workers(pipeline, logs, board.add)
-        # The board is drawn a last time, with the steps after the seeds, when everything is done.
-        with Live(board, console=console, refresh_per_second=2, transient=True):
-            workers.run()
-    else:
-        workers = Workers(pipeline, logs, _listener(board, console))
+@contextmanager
+def _terminated_in_order() -> Iterator[None]:
+    """A polite request to end is heard as Ctrl-C is: workers put their files in order first."""
+
+    def end(*_: object) -> None:
+        raise SystemExit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _work(schedule: Schedule, progress: Progress, page: LivePage, console: Console) -> dict[Task, Event]:
+    """Run everything, with a live table on a terminal and plain lines elsewhere; returns what failed."""
+    board, lines = Board(progress), PlainLines(console, progress)
+    # The board is drawn a last time, whole, when everything is done.
+    live = Live(board, console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+
+    def listen(event: Event) -> None:
+        progress.add(event)
+        if live is None:
+            lines.add(event)
+        page.write()
+
+    def tick() -> None:
+        if live is None:
+            lines.tick()
+        else:
+            live.refresh()
+        page.tick()
+
+    workers = Workers(
+        schedule, progress.logs, listen, tick, show=exhibit, shown=page.add, folder=page.file.parent / "page"
+    )
+    if live is None:
         workers.run()
-    failed = {seed: _story(event, logs[seed]) for seed, event in workers.failed.items()}
-    _raise_if_failed(pipeline, failed, "the whole log: " + ", ".join(str(logs[s]) for s in failed))
-    return workers.made
+    else:
+        with live:
+            workers.run()
+    return workers.failed
+
+
+def _failure(pipeline: Pipeline, failed: dict[Task, Event], logs: dict[Task, Path]) -> UserError:
+    seeds = {seed for seed, _ in failed if seed is not None}
+    what = f"{len(seeds)} of {len(pipeline.seeds)} seeds failed" if seeds else "a step after the seeds failed"
+    stories = "\n".join(f"  {_story(event, logs[task])}" for task, event in failed.items())
+    return UserError(
+        f"{what}\n{stories}",
+        where="the whole log: " + ", ".join(str(logs[task]) for task in failed),
+        fix="fix it and run the same command again: finished steps are skipped",
+    )
 
 
 def _story(event: Event, log: Path) -> str:
     lines = tail(log, 12)
     # A message of ours says it all; before anything else stands what led to it.
     start = max((i for i, line in enumerate(lines) if line.startswith("error: ")), default=0)
-    return "\n".join([f"{event.label}: {event.text}", *(f"    {line}" for line in lines[start:])])
+    return "\n".join([f"{named(event.task)}: {event.text}", *(f"    {line}" for line in lines[start:])])
 
 
-def _raise_if_failed(pipeline: Pipeline, failed: dict[int, str], where: str) -> None:
-    if failed:
-        stories = "\n".join(f"  seed {seed}: {story}" for seed, story in failed.items())
-        raise UserError(
-            f"{len(failed)} of {len(pipeline.seeds)} seeds failed\n{stories}",
-            where=where,
-            fix="fix it and run the same command again: finished steps are skipped",
-        )
-
-
-def _forecast(pipeline: Pipeline, console: Console) -> None:
-    """Print what each step would do."""
-    together: dict[str, list[str]] = {step.label: [] for step in pipeline.each_seed}
-    for seed in pipeline.seeds:
-        made: dict[str, Any] = {}
-        plans = forecast(pipeline, seed, made)
-        _print_plans(plans, f"seed {seed}", console)
-        for label, ref in made.items():
-            together[label].append(ref)
-    _print_plans(forecast(pipeline, None, dict(together)), "together", console)
-
-
-def _print_plans(plans: dict[str, State], who: str, console: Console) -> None:
+def _print_plans(pipeline: Pipeline, plans: dict[Task, State], console: Console) -> None:
+    """A line for what each step would do."""
     words = {State.skipped: "unchanged, would be skipped", State.started: "would run"}
-    for label, state in plans.items():
-        console.print(f"{who}: {label}: {words[state]}", markup=False, highlight=False)
+    for (seed, label), state in plans.items():
+        who = "together" if seed is None else f"seed {seed}"
+        print_plain(console, f"{who}: {label}: {words[state]}")
 
 
-def _say_where(pipeline: Pipeline, made: dict[str, list[str]], console: Console) -> None:
-    """The last lines: where the results of the steps after the seeds are."""
-    for step in pipeline.together:
-        path = resolve(made[step.label][0], step.verb.kind, pipeline.root).path
+def _results(schedule: Schedule) -> dict[str, Path]:
+    """Where the steps after the seeds left what they made: a page where there is one."""
+    found = {}
+    for step in schedule.pipeline.together:
+        path = resolve(schedule.made[None, step.label], step.verb.kind, schedule.pipeline.root).path
         page = path / "index.html"
-        console.print(
-            f"{step.label}: {page if page.is_file() else path}", markup=False, highlight=False, soft_wrap=True
-        )
+        found[step.label] = page if page.is_file() else path
+    return found
+
+
+def _print_end(schedule: Schedule, progress: Progress, results: dict[str, Path], console: Console) -> None:
+    """What the steps after the seeds said, the board, and where the results are."""
+    for task in tasks(schedule.pipeline):
+        if task[0] is None and progress.last[task].state is State.finished:
+            for line in tail(progress.logs[task], 100):
+                print_plain(console, line)
+    console.print(Board(progress))
+    for label, path in results.items():
+        print_plain(console, f"{label}: {path}")

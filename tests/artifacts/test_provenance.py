@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hiltk.artifacts import provenance
-from hiltk.artifacts.provenance import plain_config, references, step_key
+from hiltk.artifacts.provenance import duration_s, plain_config, references, step_key
 from hiltk.artifacts.store import Artifact
 from hiltk.artifacts.writing import create
 from hiltk.config.commands import (
@@ -206,3 +206,10 @@ def test_the_peak_of_this_process_is_in_mebibytes() -> None:
     ballast[:: 2**12] = b"x" * len(ballast[:: 2**12])  # touch every page
     assert 50 < before < provenance.peak_memory_mb() < 20_000
     assert provenance.peak_memory_mb() >= 300
+
+
+def test_duration() -> None:
+    record = {"started": "2026-01-01T10:00:00+00:00", "finished": "2026-01-01T10:02:03+00:00"}
+    assert duration_s(record) == 123
+    assert duration_s({"started": "2026-01-01T10:00:00+00:00"}) is None
+    assert duration_s({"started": "yesterday", "finished": "today"}) is None

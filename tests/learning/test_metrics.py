@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from rich.console import Console
 
+from hiltk.learning import metrics
 from hiltk.learning.metrics import CsvLog, TrainingDisplay, by_itself, recent_rate
 
 
@@ -41,14 +43,27 @@ def row(episode: int) -> dict[str, float]:
     }
 
 
-def test_without_a_terminal_every_tenth_episode_is_a_line() -> None:
+def test_without_a_terminal_every_tenth_episode_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(metrics.time, "monotonic", lambda: now)
     out = io.StringIO()
     with TrainingDisplay(30, Console(file=out, width=200)) as display:
         for episode in range(20):
             display.update(row(episode))
     lines = out.getvalue().splitlines()
     assert len(lines) == 2
-    assert lines[0].startswith("episode 10: success 100%, alone 5 of 5, intervened 25%")
+    assert lines[0].startswith("episode 10 of 30: success 100%, alone 5 of 5, intervened 25%")
+
+
+def test_without_a_terminal_slow_episodes_are_lines_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(metrics.time, "monotonic", lambda: now)
+    out = io.StringIO()
+    with TrainingDisplay(30, Console(file=out, width=200)) as display:
+        for episode in range(6):
+            now += 4.0
+            display.update(row(episode))
+    assert [line.split(":")[0] for line in out.getvalue().splitlines()] == ["episode 3 of 30", "episode 6 of 30"]
 
 
 def test_on_a_terminal_the_table_is_live() -> None:

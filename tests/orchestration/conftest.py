@@ -14,13 +14,14 @@ from tests.orchestration.fakes import FAKE
 
 @pytest.fixture
 def pipeline(tmp_path: Path) -> Callable[..., Pipeline]:
-    """A chain first -> second per seed, then a page over all; ``second="fail:1"`` sets a step's title."""
+    """Per seed first -> second, and alone beside them; then a page over all. ``second="fail:1"``: a step's title."""
 
-    def make(seeds: tuple[int, ...] = (0,), jobs: int = 1, **titles: str) -> Pipeline:
-        def step(label: str, artifacts: list[Any]) -> Step:
-            return Step(label, FAKE, {"artifacts": artifacts, "title": titles.get(label, "")})
+    def make(seeds: tuple[int, ...] = (0,), jobs: int = 1, *, alone: str | None = None, **titles: str) -> Pipeline:
+        def step(label: str, artifacts: list[Any], title: str = "") -> Step:
+            return Step(label, FAKE, {"artifacts": artifacts, "title": titles.get(label, title)})
 
         each = (step("first", []), step("second", ["${out.first}"]))
-        return Pipeline("chain", seeds, jobs, str(tmp_path), {}, each, (step("page", ["${all.second}"]),))
+        beside = () if alone is None else (step("alone", [], alone),)
+        return Pipeline("chain", seeds, jobs, str(tmp_path), {}, each + beside, (step("page", ["${all.second}"]),))
 
     return make

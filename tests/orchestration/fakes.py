@@ -5,6 +5,7 @@ Used in-process and, by name, in worker processes, which import it afresh.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import sys
@@ -13,10 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hiltk.artifacts import provenance
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
 from hiltk.errors import UserError
 from hiltk.verbs import Verb
+
+CODE = "of fakes"  # in place of the hash of all code that a step can reach, which takes seconds
+if multiprocessing.current_process().name != "MainProcess":  # in a worker
+    provenance.code_fingerprint = lambda module: CODE
 
 
 @dataclass(frozen=True)
@@ -36,15 +42,24 @@ def run(cfg: Any) -> Artifact:
     what, _, seed = cfg.title.partition(":")
     print(f"fake {cfg.name}: {cfg.title}", flush=True)
     own = seed_of(cfg.name)
+    root = Path(cfg.root)
     if what and (not seed or int(seed) == own):
-        misbehave(what)
+        misbehave(what, root)
     inputs = [resolve(ref, "", cfg.root) for ref in cfg.artifacts]
     with create("reports", cfg.name, root=cfg.root, step="report", cfg=cfg, inputs=inputs, seed=own) as draft:
         told = [i.path.joinpath("data").read_text() for i in inputs]
         (draft.path / "data").write_text("+".join([*told, f"{cfg.title}{own}"]))
-        with (Path(cfg.root) / "order.txt").open("a") as order:
+        (draft.path / "index.html").write_text(f"{cfg.title}{list(cfg.artifacts)}")
+        with (root / "order.txt").open("a") as order:
             order.write(f"{cfg.name} {os.getpid()} {os.environ.get('OMP_NUM_THREADS')}\n")
     return draft.artifact
+
+
+def show(artifact: Artifact, folder: Path) -> str:
+    """What can be shown of a fake; fails for the artifact whose data asks for it."""
+    if "unshowable" in (artifact.path / "data").read_text():
+        raise ValueError("no picture")
+    return f"picture of {artifact.ref} in {folder.name}"
 
 
 def seed_of(name: str) -> int:
@@ -53,7 +68,7 @@ def seed_of(name: str) -> int:
     return int(found[1]) if found else 0
 
 
-def misbehave(what: str) -> None:
+def misbehave(what: str, root: Path) -> None:
     if what == "fail":
         raise UserError("the robot is on fire", fix="put it out")
     if what == "bug":
@@ -62,4 +77,19 @@ def misbehave(what: str) -> None:
         print("about to die", file=sys.stderr, flush=True)
         os.kill(os.getpid(), 9)
     if what == "sleep":
+        sleep(root)
+    if what == "meet":  # goes on only once two are here, so the steps do run side by side
+        (root / f"here-{os.getpid()}").touch()
+        while len(list(root.glob("here-*"))) < 2:
+            time.sleep(0.02)
+
+
+def sleep(root: Path) -> None:
+    """A long step that puts its files in order when it is interrupted, once."""
+    (root / f"asleep-{os.getpid()}").touch()
+    try:
         time.sleep(60)
+    except KeyboardInterrupt:
+        with (root / "interrupted.txt").open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        raise

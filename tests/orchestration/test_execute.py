@@ -13,24 +13,29 @@ from hiltk.artifacts import provenance
 from hiltk.artifacts.store import resolve
 from hiltk.artifacts.writing import create
 from hiltk.errors import UserError
-from hiltk.orchestration.execute import PENDING, Event, State, execute, forecast, run_chain
+from hiltk.orchestration.execute import Event, State, execute, forecast, run_task
 from hiltk.orchestration.plan import Pipeline, Step
+from hiltk.orchestration.schedule import Schedule
 from hiltk.verbs import STEPS
 
 Make = Callable[..., Pipeline]
 
 
-def run(pipeline: Pipeline, seed: int = 0) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """What was made, and the events as (label, state)."""
+def run(pipeline: Pipeline) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """What was made for the first seed, and how each step ended as (label, state); no processes."""
     events: list[Event] = []
-    made = run_chain(pipeline, seed, {}, events.append)
-    return made, [(e.label, e.state.value) for e in events]
+    schedule = Schedule(pipeline)
+    while task := schedule.next():
+        schedule.begin(task)
+        artifact = run_task(pipeline, task, schedule.made_for(task[0]), events.append)
+        schedule.end(task, artifact.ref)
+    return schedule.made_for(pipeline.seeds[0]), [(e.label, e.state.value) for e in events if e.seed == 0]
 
 
 def test_a_chain_feeds_artifacts_from_step_to_step(pipeline: Make, tmp_path: Path) -> None:
     made, events = run(pipeline())
     assert made == {"first": "chain-first-s0@r-0001", "second": "chain-second-s0@r-0001"}
-    assert events == [("first", "started"), ("first", "finished"), ("second", "started"), ("second", "finished")]
+    assert events == [("first", "finished"), ("second", "finished")]
     second = resolve(made["second"], "reports", tmp_path)
     assert (second.path / "data").read_text() == "0+0"
     assert second.run()["inputs"][0]["artifact"] == "chain-first-s0"
@@ -40,15 +45,15 @@ def test_an_unchanged_chain_is_skipped(pipeline: Make) -> None:
     first, _ = run(pipeline())
     again, events = run(pipeline())
     assert again == first
-    assert [state for _, state in events] == ["started", "skipped"] * 2
+    assert [state for _, state in events] == ["skipped"] * 2
 
 
 def test_a_changed_setting_reruns_the_step_and_what_reads_it(pipeline: Make) -> None:
     run(pipeline())
     _, events = run(pipeline(second="sharper"))
-    assert [e for e in events if e[1] != "started"] == [("first", "skipped"), ("second", "finished")]
+    assert events == [("first", "skipped"), ("second", "finished")]
     _, events = run(pipeline(first="other", second="sharper"))
-    assert [e for e in events if e[1] != "started"] == [("first", "finished"), ("second", "finished")]
+    assert events == [("first", "finished"), ("second", "finished")]
 
 
 def test_what_reads_an_equal_result_is_not_rerun(
@@ -59,13 +64,13 @@ def test_what_reads_an_equal_result_is_not_rerun(
     lost = resolve(made["first"], "reports", tmp_path).path
     lost.rename(lost.with_name("r-0001-gone"))
     _, events = run(pipeline())
-    assert [e for e in events if e[1] != "started"] == [("first", "finished"), ("second", "skipped")]
+    assert events == [("first", "finished"), ("second", "skipped")]
 
 
 def test_changed_code_reruns(pipeline: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     run(pipeline())
     monkeypatch.setattr(provenance, "code_fingerprint", lambda module: "new")
-    assert [s for _, s in run(pipeline())[1]] == ["started", "finished"] * 2
+    assert [s for _, s in run(pipeline())[1]] == ["finished"] * 2
 
 
 def test_a_recording_cut_short_is_made_anew(pipeline: Make, tmp_path: Path) -> None:
@@ -83,32 +88,29 @@ def test_a_tampered_artifact_is_made_anew(pipeline: Make, tmp_path: Path) -> Non
     assert made["second"] == "chain-second-s0@r-0002"
 
 
-def test_a_failure_is_told_and_stops_the_chain(pipeline: Make) -> None:
+def test_a_failure_is_told_in_one_line(pipeline: Make) -> None:
     events: list[Event] = []
     with pytest.raises(UserError, match="on fire"):
-        run_chain(pipeline(first="fail"), 0, {}, events.append)
-    assert [(e.label, e.state, e.text) for e in events[1:]] == [("first", State.failed, "the robot is on fire")]
+        run_task(pipeline(first="fail"), (0, "first"), {}, events.append)
+    assert [(e.label, e.state, e.text) for e in events] == [("first", State.failed, "the robot is on fire")]
 
 
 def test_steps_after_the_seeds_get_lists(pipeline: Make, tmp_path: Path) -> None:
-    chain = pipeline((0, 1))
-    made = {"second": [run(chain, seed)[0]["second"] for seed in (0, 1)]}
-    run_chain(chain, None, made, lambda event: None)
-    assert made["page"] == ["chain-page@r-0001"]
+    run(pipeline((0, 1)))
     assert (resolve("chain-page", "reports", tmp_path).path / "data").read_text() == "0+0+1+1+0"
 
 
 def test_forecast_says_what_would_run_and_runs_nothing(pipeline: Make, tmp_path: Path) -> None:
-    made: dict[str, Any] = {}
-    assert forecast(pipeline(), 0, made) == {"first": State.started, "second": State.started}
-    assert made["second"] == PENDING
+    def plans(**titles: str) -> list[str]:
+        return [state.value for state in forecast(pipeline(**titles)).values()]
+
+    assert plans() == ["started"] * 3
     assert not list(tmp_path.iterdir())
     run(pipeline())
-    assert forecast(pipeline(), 0, {}) == {"first": State.skipped, "second": State.skipped}
-    assert forecast(pipeline(second="new"), 0, {}) == {"first": State.skipped, "second": State.started}
+    assert plans() == ["skipped"] * 3
     # What reads something that will be made anew may change too.
-    assert forecast(pipeline(first="new"), 0, {}) == {"first": State.started, "second": State.started}
-    assert forecast(pipeline(), None, {"second": [PENDING]}) == {"page": State.started}
+    assert plans(second="new") == ["skipped", "started", "started"]
+    assert plans(first="new") == ["started"] * 3
 
 
 def test_an_interrupted_step_is_resumed_only_if_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,41 @@ def test_one_seed_needs_no_brackets(write: Any) -> None:
     assert load(write(), ["seeds=0"]).seeds == (0,)
 
 
+def test_a_step_waits_for_those_whose_artifacts_it_names(write: Any) -> None:
+    assert load(write()).needs == {
+        "demos": set(),
+        "bc": {"demos"},
+        "check": {"bc"},
+        "page": {"check", "bc"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "needs"),
+    [
+        # By its own name, in all its forms; through a variable; because it writes what another writes.
+        ('datasets: ["${out.demos}"]', "datasets: [chain-demos-s4]", {"demos"}),
+        ('datasets: ["${out.demos}"]', 'datasets: ["chain-demos-s${seed}@d-0001"]', {"demos"}),
+        ('datasets: ["${out.demos}"]', 'datasets: ["outputs/datasets/chain-demos-s4/d-0001"]', {"demos"}),
+        ('datasets: ["${out.demos}"]', 'datasets: ["${out.demos}:0-9"]', {"demos"}),
+        ('datasets: ["${out.demos}"]', 'datasets: ["${vars.from}"]', {"demos"}),
+        ('datasets: ["${out.demos}"]', 'datasets: ["chain-demos-s4b"]', set()),
+        ('datasets: ["${out.demos}"]', "name: chain-demos-s4, datasets: [x]", {"demos"}),
+    ],
+)
+def test_needs_by_name(write: Any, old: str, new: str, needs: set[str]) -> None:
+    text = CHAIN.replace("vars: {", 'vars: {from: "${out.demos}", ')
+    assert old in text
+    assert load(write(text.replace(old, new))).needs["bc"] == needs
+
+
+def test_the_quickstart_runs_side_by_side_what_can() -> None:
+    needs = load("quickstart").needs
+    assert not needs["demos"] | needs["views"] | needs["play"]
+    assert needs["classifier"] == {"views", "play"} and needs["bc"] == {"demos"} and needs["bc_check"] == {"bc"}
+    assert needs["hil"] == {"demos", "bc", "classifier"}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -88,7 +123,7 @@ def test_one_seed_needs_no_brackets(write: Any) -> None:
         ("demos.episods=1", "did you mean 'episodes'?"),
         ("demo.episodes=1", "'demo.episodes' is not a setting"),
         ("jobs=many", "jobs=many"),
-        ("jobs=0", "at least one seed"),
+        ("jobs=0", "at least one step"),
         ("seeds=[]", "at least one seed"),
         ("seeds=[1,1]", "a seed appears twice"),
         ("seeds=-1", "a seed cannot be negative"),
@@ -124,6 +159,8 @@ def test_wrong_changes_are_named(write: Any, change: str, said: str) -> None:
         ("    eval: {", "    eval: {a: 1}\n    record: {", "a step is one command"),
         ("seeds: [4, 7]", "seeds: [a]", "could not be converted to Integer"),
         ("seeds: [4, 7]", "seeds: [4, 7", "cannot be read"),
+        ("seeds: [4, 7]", "seconds: {demo: 3}", "did you mean 'demos'?"),
+        ("seeds: [4, 7]", "seconds: {demos: 0}", "demos: 0 is not a duration"),
         ("  demos:", "  bc:", "cannot be read"),  # a key twice
     ],
 )
@@ -152,7 +189,7 @@ def test_names_are_looked_up(tmp_path: Path) -> None:
 def test_shipped_pipelines_open_with_their_command_and_are_valid(name: str) -> None:
     assert find(name).read_text().startswith(f"# hiltk run {name}\n")
     pipeline = load(name)
-    assert pipeline.seeds == (0, 1, 2)
+    assert pipeline.seeds == ((0,) if name == "quickstart" else (0, 1, 2))
     assert pipeline.together[-1].verb.name == "report"
 
 

@@ -1,61 +1,96 @@
-"""Seeds in processes of their own: all finish, failures are told, output is kept, Ctrl-C ends them."""
+"""Steps in processes of their own: side by side, used again, failures told, output kept, ended with their parent."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hiltk.artifacts.fingerprint import fingerprint
+from hiltk.artifacts.store import resolve
 from hiltk.orchestration.execute import Event, State
 from hiltk.orchestration.plan import Pipeline
+from hiltk.orchestration.schedule import Schedule, Task
 from hiltk.orchestration.workers import Workers
+from tests.orchestration.fakes import show
 
 Make = Callable[..., Pipeline]
 
 
-def logs(pipeline: Pipeline) -> dict[int, Path]:
-    return {seed: Path(pipeline.root) / f"seed-{seed}.log" for seed in pipeline.seeds}
+def logs(pipeline: Pipeline) -> dict[Task, Path]:
+    return {task: Path(pipeline.root) / f"{task[1]}-{task[0]}.log" for task in Schedule(pipeline).steps}
 
 
-def test_seeds_run_in_separate_processes(pipeline: Make, tmp_path: Path) -> None:
-    chain = pipeline((0, 1, 2), jobs=2)
+def start(pipeline: Pipeline, listen: Callable[[Event], None] = lambda event: None, **more: Any) -> Workers:
+    return Workers(Schedule(pipeline), logs(pipeline), listen, **more)
+
+
+def told(tmp_path: Path) -> dict[str, str]:
+    """The process of each step, by the name of its artifact."""
+    return {line.split()[0]: line.split()[1] for line in (tmp_path / "order.txt").read_text().splitlines()}
+
+
+def test_steps_that_do_not_need_each_other_run_side_by_side_in_few_processes(pipeline: Make, tmp_path: Path) -> None:
+    chain = pipeline((0,), jobs=2, first="meet", alone="meet")
     events: list[Event] = []
-    workers = Workers(chain, logs(chain), events.append)
-    workers.run()
-    assert not workers.failed
-    assert workers.made[2] == {"first": "chain-first-s2@r-0001", "second": "chain-second-s2@r-0001"}
-    assert sorted(e.seed for e in events if e.state is State.finished) == [0, 0, 1, 1, 2, 2]
-    lines = [line.split() for line in (tmp_path / "order.txt").read_text().splitlines()]
-    assert len({pid for _, pid, _ in lines}) == 3
-    assert str(os.getpid()) not in {pid for _, pid, _ in lines}
-    assert "fake chain-second-s1" in logs(chain)[1].read_text()
+    start(chain, events.append).run()
+    processes = told(tmp_path)
+    assert processes["chain-first-s0"] != processes["chain-alone-s0"]
+    assert len(set(processes.values())) == 2 and str(os.getpid()) not in processes.values()
+    assert len(events) == 8 and not [e for e in events if e.state is State.failed]
+    assert "fake chain-second-s0" in logs(chain)[0, "second"].read_text()
+    assert "fake chain-page" in logs(chain)[None, "page"].read_text()
 
 
-def test_one_seed_fails_and_the_others_finish(pipeline: Make) -> None:
+def test_results_are_the_same_in_any_order(pipeline: Make, tmp_path: Path) -> None:
+    found = []
+    for jobs in (1, 3):
+        chain = pipeline((0, 1), jobs=jobs, alone="")
+        start(chain).run()
+        versions = [
+            resolve(f"chain-{s}", "reports", tmp_path).path for s in ("first-s0", "second-s1", "alone-s0", "page")
+        ]
+        found.append([fingerprint(path) for path in versions])
+        os.rename(tmp_path / "reports", tmp_path / f"reports-{jobs}")
+    assert found[0] == found[1]
+
+
+def test_a_failed_seed_ends_and_the_others_finish(pipeline: Make, tmp_path: Path) -> None:
     chain = pipeline((0, 1, 2), jobs=2, second="fail:1", first="die:2")
-    workers = Workers(chain, logs(chain), lambda event: None)
+    workers = start(chain)
     workers.run()
-    assert sorted(workers.failed) == [1, 2]
-    assert (workers.failed[1].label, workers.failed[1].text) == ("second", "the robot is on fire")
-    assert (workers.failed[2].label, workers.failed[2].text) == (
-        "first",
-        "the process was ended by SIGKILL (out of memory?)",
-    )
-    assert "about to die" in logs(chain)[2].read_text()
-    assert workers.made[0]["second"] == "chain-second-s0@r-0001"
+    assert {task: e.text for task, e in workers.failed.items()} == {
+        (1, "second"): "the robot is on fire",
+        (2, "first"): "the process was ended by SIGKILL (out of memory?)",
+    }
+    assert "about to die" in logs(chain)[2, "first"].read_text()
+    assert "error: the robot is on fire" in logs(chain)[1, "second"].read_text()
+    assert {"chain-first-s0", "chain-second-s0", "chain-first-s1"} == set(told(tmp_path))
 
 
 def test_a_bug_leaves_its_trace_in_the_log(pipeline: Make) -> None:
-    chain = pipeline((0,), jobs=1, first="bug")
-    workers = Workers(chain, logs(chain), lambda event: None)
+    chain = pipeline(first="bug")
+    workers = start(chain)
     workers.run()
-    assert workers.failed[0].text == "list index out of range"
-    assert "Traceback" in logs(chain)[0].read_text()
+    assert workers.failed[0, "first"].text == "list index out of range"
+    assert "Traceback" in logs(chain)[0, "first"].read_text()
+
+
+def test_what_can_be_shown_comes_back_and_a_picture_that_fails_fails_nothing(pipeline: Make, tmp_path: Path) -> None:
+    chain = pipeline(second="unshowable")
+    seen: list[tuple[Task, Any]] = []
+    start(chain, show=show, shown=lambda task, what: seen.append((task, what)), folder=tmp_path / "drawn").run()
+    assert seen == [((0, "first"), "picture of chain-first-s0@r-0001 in drawn")]
+    assert "no picture" in logs(chain)[0, "second"].read_text()
 
 
 @pytest.fixture
@@ -66,28 +101,60 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+def asleep(root: Path, count: int) -> list[int]:
+    """The processes of steps that sleep, once there are so many."""
+    while len(found := [int(p.name.removeprefix("asleep-")) for p in root.glob("asleep-*")]) < count:
+        time.sleep(0.02)
+    return found
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
 @pytest.mark.usefixtures("interruptible")
-def test_ctrl_c_ends_the_workers(pipeline: Make) -> None:
-    chain = pipeline((0,), jobs=1, first="sleep")
-    started = threading.Event()
-    pids: list[int] = []
-
-    def listen(event: Event) -> None:
-        started.set()
-
-    workers = Workers(chain, logs(chain), listen)
+def test_ctrl_c_interrupts_every_worker_once_and_waits_for_them(pipeline: Make, tmp_path: Path) -> None:
+    workers = start(pipeline(jobs=2, first="sleep", alone="sleep"))
 
     def interrupt() -> None:
-        # A terminal sends Ctrl-C to the parent and to its children.
-        started.wait(60)
-        time.sleep(0.5)
-        pids.extend(int(p.pid) for p in workers._running.values() if p.pid)
-        for pid in (*pids, os.getpid()):
-            os.kill(pid, signal.SIGINT)
+        asleep(tmp_path, 2)
+        os.kill(os.getpid(), signal.SIGINT)  # workers are not of the terminal's foreground: it reaches the parent alone
 
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
         workers.run()
-    assert len(pids) == 1
-    with pytest.raises(ProcessLookupError):
-        os.kill(pids[0], 0)
+    pids = asleep(tmp_path, 2)
+    assert sorted(map(int, (tmp_path / "interrupted.txt").read_text().split())) == sorted(pids)
+    assert all(map(gone, pids))
+    assert {os.getpgid(0)} == {os.getpgid(os.getpid())}
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from hiltk.orchestration.plan import Pipeline, Step
+from hiltk.orchestration.schedule import Schedule
+from hiltk.orchestration.workers import Workers
+from tests.orchestration.fakes import FAKE
+if __name__ == "__main__":
+    step = Step("first", FAKE, {"artifacts": [], "title": "sleep"})
+    chain = Pipeline("chain", (0,), 1, sys.argv[1], {}, (step,), ())
+    Workers(Schedule(chain), {(0, "first"): Path(sys.argv[1]) / "log"}, print).run()
+"""
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    """Else the same command, run again, would find their artifacts being written."""
+    (tmp_path / "parent.py").write_text(PARENT)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "parent.py"), str(tmp_path)], env=environment)
+    (pid,) = asleep(tmp_path, 1)
+    parent.kill()
+    parent.wait()
+    while not gone(pid):
+        time.sleep(0.05)
+    assert re.fullmatch(r"\d+\n", (tmp_path / "interrupted.txt").read_text())

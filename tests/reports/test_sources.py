@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from hiltk.artifacts.store import title_of
 from hiltk.errors import ConfigError, UserError
-from hiltk.reports.sources import duration_s, find, read_csv, split_label, title_of, training_runs
+from hiltk.reports.sources import find, read_csv, split_label, training_runs
 
 
 def test_references_of_every_form_name_the_same_artifact_once(maker: Any) -> None:
@@ -61,10 +62,3 @@ def test_damaged_tables(maker: Any) -> None:
         read_csv(policy, "nothing.csv")
     with pytest.raises(UserError, match="lacks the columns q"):
         read_csv(policy, "metrics.csv", ["episode", "q"])
-
-
-def test_duration() -> None:
-    record = {"started": "2026-01-01T10:00:00+00:00", "finished": "2026-01-01T10:02:03+00:00"}
-    assert duration_s(record) == 123
-    assert duration_s({"started": "2026-01-01T10:00:00+00:00"}) is None
-    assert duration_s({"started": "yesterday", "finished": "today"}) is None
