@@ -5,6 +5,7 @@ The losses are not here: each algorithm is readable from top to bottom in its ow
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -61,6 +62,19 @@ class Agent(ABC):
         self.arm = len(policy.spec.action.dims)
         self.q_low, self.q_high = q_bounds(reward, conf.discount, horizon)
         self.updates = 0
+        self.average: Policy | None = None
+        if conf.policy_tau < 1:
+            self.average = copy.deepcopy(policy).requires_grad_(False)
+            self.saved = (*self.saved, "average")
+
+    @property
+    def given(self) -> Policy:
+        """The policy that a run gives: a moving average over the updates, or the newest.
+
+        The newest is good or bad by chance of its last updates; an average over many is steadier (Polyak and Juditsky
+        1992).
+        """
+        return self.average if self.average and self.updates else self.policy
 
     def update(self, batch: Batch, *, actor: bool = True) -> Metrics:
         """One step of critic and encoder, with ``actor`` one of the actor, then one of the targets.
@@ -105,6 +119,9 @@ class Agent(ABC):
         online: list[Tensor] = [p for network, _ in pairs for p in network.parameters()]
         target: list[Tensor] = [p for _, network in pairs for p in network.parameters()]
         torch._foreach_lerp_(target, online, self.conf.tau)
+        if self.average:  # it begins with the first update: what the policy was before says nothing
+            rate = self.conf.policy_tau if self.updates else 1.0
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.policy.parameters()), rate)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on bit for bit: networks, targets, optimizers, counter."""
@@ -112,7 +129,9 @@ class Agent(ABC):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in self.saved:
-            getattr(self, name).load_state_dict(state[name])
+            # Checkpoints of older versions hold no average.
+            part = state["policy"] if name == "average" and name not in state else state[name]
+            getattr(self, name).load_state_dict(part)
         self.updates = state["updates"]
 
 

@@ -138,6 +138,7 @@ def check_learner(agent: LearnerConf, encoder: EncoderConf) -> None:
         ("discount", 0 < agent.discount < 1, "above 0 and below 1"),
         ("tau", 0 < agent.tau <= 1, "above 0 and at most 1"),
         ("lr", agent.lr > 0, "above 0"),
+        ("policy_tau", 0 < agent.policy_tau <= 1, "above 0 and at most 1"),
         ("n_step", agent.n_step >= 1, "at least 1"),
         ("imitation_weight", agent.imitation_weight >= 0, "0 or more"),
     ):

@@ -242,6 +242,10 @@ class LearnerConf:
     discount: float = setting(REQUIRED, "discount factor (gamma), below 1")
     tau: float = setting(REQUIRED, "rate of target networks' moving average (Polyak averaging)")
     lr: float = setting(REQUIRED, "learning rate")
+    policy_tau: float = setting(
+        1.0,
+        "rate of the moving average of the policy's weights, which a run gives in place of the newest; 1: the newest",
+    )
     n_step: int = setting(
         1, "n-step returns: rewards summed before bootstrapping; fewer where an episode ends or control passes"
     )
@@ -266,6 +270,7 @@ class SacConf(LearnerConf):
     discount: float = 0.97
     tau: float = 0.005
     lr: float = 3e-4
+    policy_tau: float = 0.001
     temperature: float = setting(0.01, "initial weight of the entropy (alpha)")
     target_entropy: float | None = setting(None, "null: -dim(action)/2, the gripper counted")
     backup_entropy: bool = setting(False, "entropy term in the critics' targets")

@@ -105,7 +105,7 @@ class Trainer:
                 if findings:
                     self.guard_log.write(self.episode, findings)
                 if row["left_alone"]:
-                    self.best.update(self.agent.policy, self.episode, row["success"])
+                    self.best.update(self.agent.given, self.episode, row["success"])
                 self.episode += 1
                 if self.episode % self.conf.checkpoint_every == 0:
                     self.save()

@@ -118,8 +118,8 @@ def _run(cfg: TrainConf, env: SuccessRule, device: torch.device) -> Artifact:
             before=behind(inputs, cfg.costs, root),
         )
         rows = trainer.run()
-        trainer.best.choose(policy)
-        policy.save(draft.path)
+        trainer.best.choose(agent.given)
+        agent.given.save(draft.path)
         draft.spec = policy.spec
         effort = trainer.effort(len(rows))
         draft.notes = _summary(rows, cfg) | trainer.best.note() | effort.note()

@@ -36,6 +36,7 @@ from tests.agents.test_policy import spec
         ({"discount": float("nan")}, r"agent\.discount"),
         ({"tau": 0.0}, r"agent\.tau"),
         ({"tau": 1.5}, r"agent\.tau"),
+        ({"policy_tau": 0.0}, r"agent\.policy_tau"),
         ({"lr": 0.0}, r"agent\.lr"),
         ({"temperature": 0.0}, r"agent\.temperature"),
         ({"temperature": -1.0}, r"agent\.temperature"),

@@ -237,6 +237,44 @@ def test_targets_move_by_tau() -> None:
         assert torch.allclose(new, old + 0.25 * (online - old))
 
 
+def weight(policy: Policy) -> torch.Tensor:
+    return next(policy.actor.parameters()).detach().clone()
+
+
+def test_a_run_gives_the_average_of_its_policies() -> None:
+    agent, batch = make_agent(policy_tau=0.25), make_batch()
+    assert agent.given is agent.policy  # nothing learned yet, whatever is loaded into the policy
+    seen = []
+    for _ in range(3):
+        agent.update(batch)
+        seen.append(weight(agent.policy))
+    # It begins with the first update: 3/4 (3/4 w1 + 1/4 w2) + 1/4 w3.
+    assert torch.allclose(weight(agent.given), 0.5625 * seen[0] + 0.1875 * seen[1] + 0.25 * seen[2])
+    again = make_agent(policy_tau=0.25)
+    again.load_state_dict(agent.state_dict())
+    assert torch.equal(weight(again.given), weight(agent.given))
+
+
+def test_the_average_changes_nothing_that_is_learned() -> None:
+    batch, found = make_batch(), []
+    for rate in (0.25, 1.0):
+        agent = make_agent(policy_tau=rate)
+        torch.manual_seed(3)
+        for _ in range(3):
+            agent.update(batch)
+        found.append(weight(agent.policy))
+    assert torch.equal(*found) and agent.given is agent.policy
+
+
+def test_checkpoints_of_older_versions_hold_no_average() -> None:
+    agent = make_agent(policy_tau=0.25)
+    agent.update(make_batch())
+    state = agent.state_dict()
+    del state["average"]
+    agent.load_state_dict(state)
+    assert torch.equal(weight(agent.given), weight(agent.policy))
+
+
 @pytest.mark.parametrize(("own", "moved"), [(True, 0.25), (False, 1.0)])
 def test_the_target_encoder_moves_by_tau_or_is_the_encoder_itself(own: bool, moved: float) -> None:
     conf, spec = SacConf(hidden=[8, 8], tau=0.25, target_encoder=own), tiny_spec()
