@@ -11,14 +11,17 @@ OmegaConf is imported where a spec is read or written: the settings take their t
 
 from __future__ import annotations
 
+import copy
+import functools
 import hashlib
+import io
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from hiltk.errors import UserError
 from hiltk.formats import SPEC
@@ -191,19 +194,17 @@ class Spec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, enums by name: what is written to YAML and JSON."""
-        from omegaconf import OmegaConf
-
-        # Through the schema, so that 1 and 1.0 in a float field are one and the same.
-        return OmegaConf.to_container(OmegaConf.structured(self), enum_to_str=True)  # type: ignore[return-value]
+        plain: dict[str, Any] = _plain(self, Spec)
+        return plain
 
     def fingerprint(self) -> str:
         """Sixteen hex digits that change when any field changes."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
     def save(self, path: Path) -> None:
-        from omegaconf import OmegaConf
+        import yaml
 
-        OmegaConf.save(OmegaConf.create(self.to_stored()), path)
+        path.write_text(yaml.safe_dump(self.to_stored(), sort_keys=False, allow_unicode=True))
 
     def to_stored(self) -> dict[str, Any]:
         """As `to_dict`, with what a hiltk needs to know that is too old to read it."""
@@ -240,8 +241,6 @@ class Spec:
         Raises:
             UserError: the file is missing, is not YAML, or is not a spec.
         """
-        from omegaconf import OmegaConf
-
         if not path.is_file():
             raise UserError(
                 "no spec found",
@@ -249,12 +248,44 @@ class Spec:
                 fix="datasets made elsewhere go through `hiltk adopt` first (or `hiltk fix-actions`)",
             )
         try:
-            data = OmegaConf.to_container(OmegaConf.load(path))
-        except Exception as error:
+            text = path.read_text()
+        except ValueError as error:
             raise UserError(f"the spec cannot be read: {error}", where=str(path)) from error
-        if not isinstance(data, dict):
-            raise UserError("the spec is not a mapping", where=str(path))
-        return Spec.from_dict({str(k): v for k, v in data.items()}, where=str(path))
+        if text not in _read_before:
+            _read_before[text] = _parsed(text, str(path))
+        return copy.deepcopy(_read_before[text])
+
+
+# Specs by what their files said: a command asks for the same one again and again, and checking it takes 60 ms.
+_read_before: dict[str, Spec] = {}
+
+
+def _parsed(text: str, where: str) -> Spec:
+    from omegaconf import OmegaConf
+
+    try:
+        data = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
+    except Exception as error:
+        raise UserError(f"the spec cannot be read: {error}", where=where) from error
+    if not isinstance(data, dict):
+        raise UserError("the spec is not a mapping", where=where)
+    return Spec.from_dict({str(k): v for k, v in data.items()}, where=where)
+
+
+def _plain(value: Any, hint: Any) -> Any:
+    """Plain containers of a value that its field declares as ``hint``; 1 in a field of floats is 1.0."""
+    if isinstance(hint, type) and is_dataclass(hint):
+        return {name: _plain(getattr(value, name), of) for name, of in _hints(hint).items()}
+    if get_origin(hint) is list:
+        return [_plain(one, get_args(hint)[0]) for one in value]
+    if get_origin(hint) is dict:
+        return {key: _plain(one, get_args(hint)[1]) for key, one in value.items()}
+    return value.name if isinstance(value, Enum) else hint(value)
+
+
+@functools.cache
+def _hints(schema: type) -> dict[str, Any]:
+    return get_type_hints(schema)
 
 
 # ---------------------------------------------------------------- a spec that cannot be meant

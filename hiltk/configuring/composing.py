@@ -42,6 +42,9 @@ def _register(root: str) -> None:
     for group, schemas in SCHEMAS.items():
         for name, schema in schemas.items():
             store.store(group=group, name=name, node=_paced(group, schema))
+    # Hydra copies its sources for every config it composes, and with them this store of every schema, which takes as
+    # long as all the rest. There is only this one, and it gives out copies: it may be its own.
+    vars(store)["__deepcopy__"] = lambda memo: store
 
 
 def _paced(group: str, schema: type) -> DictConfig:
