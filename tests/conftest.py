@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import pickle
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +21,8 @@ from hiltk.spec import STATE_KEY, ImageSpec, Spec
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # ... or depend on where somebody keeps their own artifacts.
 os.environ.pop("HILTK_ROOT", None)
+# Without byte code each process a test starts compiles lerobot anew, which takes longer than what it is started for.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 START_DEG = np.array([0.0, -30.0, 30.0, 80.0, 90.0, 40.0])  # gripper pointing down in front of the base
 
@@ -86,7 +91,25 @@ def build_episode(
 
 
 def write_dataset(path: Path, spec: Spec, episodes: list[Episode], *, video: bool = False) -> Path:
-    """A real LeRobotDataset v3 in ``path``."""
+    """A real LeRobotDataset v3 in ``path``; where the same was written before, in these tests, a copy of that."""
+    if _kept is None:
+        return _write(path, spec, episodes, video=video)
+    made = _kept / hashlib.sha256(pickle.dumps((spec, episodes, video))).hexdigest()
+    if not made.exists():
+        _write(made, spec, episodes, video=video)
+    return Path(shutil.copytree(made, path, dirs_exist_ok=True))
+
+
+_kept: Path | None = None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _keep_what_is_written(tmp_path_factory: pytest.TempPathFactory) -> None:
+    global _kept
+    _kept = tmp_path_factory.mktemp("written")
+
+
+def _write(path: Path, spec: Spec, episodes: list[Episode], *, video: bool) -> Path:
     from hiltk.data.lerobot_io import DatasetWriter
 
     with DatasetWriter(path, spec, video=video) as writer:
