@@ -7,9 +7,11 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from hiltk.artifacts.store import unfinished
 from hiltk.orchestration.execute import State
 from hiltk.orchestration.progress import Progress, named, roughly
 from hiltk.orchestration.schedule import Task
+from hiltk.reports.curve import running_curve
 from hiltk.reports.exhibits import Exhibit
 from hiltk.reports.page import Cell, Section, Table, address, beside, format_duration, render
 
@@ -51,7 +53,7 @@ class LivePage:
         """Replace the file at once: a browser never reads half of it."""
         pipeline, elapsed = self._progress.pipeline, format_duration(self._progress.elapsed_s)
         facts = [fact for task in self._shown() for fact in self._exhibits[task].facts]
-        sections = [self._steps(), *([Section("So far", facts)] if facts else [])]
+        sections = [self._steps(), *self._curves(), *([Section("So far", facts)] if facts else [])]
         sections += [beside(section, self.file) for task in self._shown() for section in self._sections(task)]
         html = render(
             f"{pipeline.name}: {ended} after {elapsed}" if ended else f"{pipeline.name}: {self._how_far(elapsed)}",
@@ -79,6 +81,16 @@ class LivePage:
         folded = task[0] not in (None, self._progress.pipeline.seeds[0])
         own = self._exhibits[task].sections
         return [replace(s, title=f"{named(task)}: {s.title}", folded=s.folded or folded) for s in own]
+
+    def _curves(self) -> list[Section]:
+        """How trainings that are still running learn."""
+        found = []
+        for task in self._progress.running():
+            step, root = self._progress.steps[task], self._progress.pipeline.root
+            draft = unfinished(step.verb.kind, self._progress.pipeline.name_of(step, task[0]), root)
+            if draft and (curve := running_curve(draft / "metrics.csv")):
+                found.append(Section(f"{named(task)}, so far", figures=[curve]))
+        return found
 
     def _steps(self) -> Section:
         progress, pipeline = self._progress, self._progress.pipeline

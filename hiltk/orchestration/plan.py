@@ -98,8 +98,9 @@ class Pipeline:
         return compose(step.verb, self._overrides(step, seed, made))
 
     def name_of(self, step: Step, seed: int | None) -> str:
-        """What a step's artifact is called unless its settings say."""
-        return f"{self.name}-{step.label}" + ("" if seed is None else f"-s{seed}")
+        """What a step's artifact is called, as far as its settings say so in plain words."""
+        own = f"{self.name}-{step.label}" + ("" if seed is None else f"-s{seed}")
+        return str(step.settings.get("name") or own)
 
     def _overrides(self, step: Step, seed: int | None, made: Mapping[str, Any]) -> list[str]:
         defaults: dict[str, Any] = {"name": self.name_of(step, seed), "root": self.root}

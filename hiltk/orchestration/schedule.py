@@ -109,9 +109,8 @@ def expected(pipeline: Pipeline) -> dict[Task, float | None]:
 
 
 def _took(pipeline: Pipeline, step: Step, seed: int | None) -> float | None:
-    name = step.settings.get("name") or pipeline.name_of(step, seed)
     try:
-        return duration_s(resolve(str(name), step.verb.kind, pipeline.root).run())
+        return duration_s(resolve(pipeline.name_of(step, seed), step.verb.kind, pipeline.root).run())
     except HiltkError:
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,11 +11,12 @@ import numpy as np
 
 from hiltk.artifacts.store import Artifact
 from hiltk.reports.page import Section, Video
+from hiltk.spec import IMAGE_PREFIX
 
 if TYPE_CHECKING:
     from hiltk.data.dataset import Dataset
 
-FILMED = 4  # episodes of a dataset on its film
+FILMED = 4  # episodes of a dataset
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Exhibit:
 
 
 def exhibit(artifact: Artifact, folder: Path) -> Exhibit:
-    """What a report would say of this artifact alone; of a dataset a film.
+    """What a report would say of this artifact alone; of a dataset a few films.
 
     Args:
         folder: for files that have to be made; one of the artifact's own is made in it.
@@ -55,23 +57,21 @@ def _dataset(artifact: Artifact, folder: Path) -> Exhibit:
     fact = f"{artifact.ref}: {count} episodes, {steps} steps, {seconds:.0f} seconds of the robot's time."
     if not dataset.files.cameras:
         return Exhibit([fact])
-    film = folder / "episodes.mp4"
-    shown = _film(dataset, film)
-    caption = f"{len(shown)} of {count} episodes of {artifact.ref}: {', '.join(str(e) for e in shown)}"
-    return Exhibit([fact], [Section("Episodes", videos=[Video(film, caption)])])
+    return Exhibit([fact], [Section(f"{min(count, FILMED)} of {count} episodes", videos=list(_films(dataset, folder)))])
 
 
-def _film(dataset: Dataset, file: Path) -> list[int]:
-    """Write a film of a few episodes side by side, as the first camera saw them; returns which."""
+def _films(dataset: Dataset, folder: Path) -> Iterator[Video]:
+    """Films of a few episodes, as every camera saw them."""
     from hiltk.data.survey import evenly, sampled_frames
     from hiltk.evaluation.videos import RUNNING, compose, write_video
 
-    camera, fps = dataset.files.cameras[0], dataset.files.fps
-    chosen = evenly(len(dataset.bounds), FILMED).tolist()
-    episodes = [list(sampled_frames(dataset.files, camera, np.arange(*dataset.bounds[e]))) for e in chosen]
-    frames = []
-    for step in range(max(map(len, episodes))):
-        views = {f"episode {e}": own[min(step, len(own) - 1)] for e, own in zip(chosen, episodes, strict=True)}
-        frames.append(compose(views, f"{step / fps:.1f} s", RUNNING))
-    write_video(frames, file, fps)
-    return chosen
+    fps, cameras = dataset.files.fps, dataset.files.cameras
+    for episode in evenly(len(dataset.bounds), FILMED).tolist():
+        rows = np.arange(*dataset.bounds[episode])
+        seen = {key.removeprefix(IMAGE_PREFIX): sampled_frames(dataset.files, key, rows) for key in cameras}
+        frames = [
+            compose(dict(zip(seen, views, strict=True)), f"episode {episode}  {step / fps:.1f} s", RUNNING)
+            for step, views in enumerate(zip(*seen.values(), strict=True))
+        ]
+        write_video(frames, folder / f"episode_{episode}.mp4", fps)
+        yield Video(folder / f"episode_{episode}.mp4", f"episode {episode}")

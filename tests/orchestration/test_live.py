@@ -78,6 +78,28 @@ def test_the_page_grows_and_ends(pipeline: Make, tmp_path: Path, clock: Clock) -
     assert [file.name for file in folder.iterdir() if file.suffix == ".part"] == []
 
 
+def test_a_running_training_shows_its_curve(pipeline: Make, tmp_path: Path, clock: Clock) -> None:
+    draft = tmp_path / "reports" / "chain-first-s0" / ".unfinished"
+    draft.mkdir(parents=True)
+    progress = Progress(pipeline(), {}, {}, clock)
+    progress.add(Event(0, "first", State.started))
+    page = LivePage(progress, tmp_path / "index.html")
+    for rows, shown in (("", 0), ("1,0.5\n", 0), ("1,0.5\n0,0.25\n", 1), ("1,0.5\n0,0.25\n1", 0)):
+        (draft / "metrics.csv").write_text(f"success,intervention_rate\n{rows}")
+        page.write()
+        assert len(look(page).images) == shown, rows
+    (draft / "metrics.csv").write_text("success,intervention_rate\n" + "0,1\n" * 30 + "1,0\n" * 10)
+    page.write()
+    (image,) = look(page).images
+    assert image["alt"] == (
+        "Learning curves: 40 episodes so far; over the last 20: success 50 %, intervention rate 50 %."
+    )
+    assert str(image["src"]).startswith("data:image/svg+xml,%3Csvg")
+    progress.add(Event(0, "first", State.finished, "f@r-0001"))
+    page.write()
+    assert not look(page).images
+
+
 def test_everything_is_escaped(pipeline: Make, tmp_path: Path, clock: Clock) -> None:
     evil = "<script>alert('x')</script>"
     (tmp_path / "log").write_text(f"{evil}\n")

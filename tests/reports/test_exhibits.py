@@ -13,16 +13,17 @@ from hiltk.reports.exhibits import exhibit
 from tests.conftest import build_episode, build_spec, write_dataset
 
 
-def test_a_dataset_is_a_film_of_a_few_episodes(tmp_path: Path) -> None:
+def test_a_dataset_is_shown_by_films_of_a_few_episodes(tmp_path: Path) -> None:
     spec = build_spec()
     write_dataset(tmp_path / "demos", spec, [build_episode(spec, length=4 + i, seed=i) for i in range(6)])
     found = exhibit(Artifact("datasets", "demos", "d-0001", tmp_path / "demos"), tmp_path / "page")
     assert found.facts == ["demos@d-0001: 6 episodes, 39 steps, 4 seconds of the robot's time."]
-    (film,) = found.sections[0].videos
-    assert film.caption == "4 of 6 episodes of demos@d-0001: 0, 2, 3, 5"
-    assert film.file.is_relative_to(tmp_path / "page" / "demos@d-0001")
-    with av.open(str(film.file)) as container:
-        assert sum(1 for _ in container.decode(video=0)) == 10  # as long as the longest of them
+    (section,) = found.sections
+    assert section.title == "4 of 6 episodes"
+    assert [v.caption for v in section.videos] == ["episode 0", "episode 2", "episode 3", "episode 5"]
+    assert all(v.file.is_relative_to(tmp_path / "page" / "demos@d-0001") for v in section.videos)
+    with av.open(str(section.videos[-1].file)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 10  # nine steps
     assert pickle.loads(pickle.dumps(found)) == found
 
 
