@@ -54,13 +54,12 @@ class Board:
         self._progress = progress
 
     def __rich__(self) -> Group:
-        return Group(self._table(), *self._messages())
+        left = f", {roughly(self._progress.left_s())} to go" if self._progress.running() else ""
+        head = f"{self._progress.pipeline.name}: {format_duration(self._progress.elapsed_s)}{left}"
+        return Group(Text(head, style="bold"), self._table(), *self._messages())
 
     def _table(self) -> Table:
-        progress, pipeline = self._progress, self._progress.pipeline
-        left = f", {roughly(progress.left_s())} to go" if progress.running() else ""
-        title = f"{pipeline.name}: {format_duration(progress.elapsed_s)}{left}"
-        table = Table(title=title, title_justify="left")
+        pipeline, table = self._progress.pipeline, Table()
         table.add_column("step")
         for seed in pipeline.seeds:
             table.add_column(f"seed {seed}", justify="right")

@@ -26,7 +26,7 @@ from hiltk.orchestration.plan import Pipeline
 from hiltk.orchestration.schedule import Schedule, Task
 
 PATIENCE_S = 60  # for workers to finish their files after Ctrl-C
-TICK_S = 0.5  # how often to look up where nothing happens
+TICK_S = 1.0  # how often to look up where nothing happens
 Show = Callable[[Artifact, Path], Any]  # makes of an artifact what can be shown of it, with files in a folder
 
 

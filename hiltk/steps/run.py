@@ -105,10 +105,7 @@ def _work(schedule: Schedule, progress: Progress, page: LivePage, console: Conso
         page.write()
 
     def tick() -> None:
-        if live is None:
-            lines.tick()
-        else:
-            live.refresh()
+        lines.tick() if live is None else live.refresh()
         page.tick()
 
     workers = Workers(
