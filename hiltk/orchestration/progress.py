@@ -82,10 +82,18 @@ class Progress:
         return self.clock() - self._since[task]
 
     def left_s(self) -> float:
-        """About how long the rest takes."""
+        """About how long the rest takes, if what is left is as much slower than expected as what is done was."""
         done = [task for task, event in self.last.items() if event.state is not State.started]
-        now = {task: max(0.0, (self.seconds.get(task) or 0.0) - self.running_s(task)) for task in self.running()}
-        return total_s(self.pipeline, {**self.seconds, **now}, done)
+        pace = self._pace()
+        seconds = {task: None if took is None else pace * took for task, took in self.seconds.items()}
+        now = {task: max(0.0, (seconds.get(task) or 0.0) - self.running_s(task)) for task in self.running()}
+        return total_s(self.pipeline, {**seconds, **now}, done)
+
+    def _pace(self) -> float:
+        """How much longer the finished steps took than expected."""
+        finished = [event for event in self.last.values() if event.state is State.finished]
+        told = [(event.seconds, wanted) for event in finished if (wanted := self.seconds.get(event.task))]
+        return sum(took for took, _ in told) / sum(wanted for _, wanted in told) if told else 1.0
 
     def said(self, task: Task) -> str:
         """What a running task said last."""

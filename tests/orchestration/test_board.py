@@ -107,6 +107,17 @@ def test_the_board_shows_every_step_of_every_seed(pipeline: Make, console: Conso
     assert "chain: 1 min 01 s, about 70 s to go" in shown  # 39 s of this step, and the page, which counts half a minute
 
 
+def test_what_is_left_goes_by_how_fast_this_machine_is(pipeline: Make) -> None:
+    clock = Clock()
+    progress = Progress(pipeline(), {}, {(0, "first"): 10.0, (0, "second"): 100.0, (None, "page"): 5.0}, clock)
+    assert progress.left_s() == 115
+    progress.add(Event(0, "first", State.finished, "a@r-0001", 30.0))  # three times as long as expected
+    assert progress.left_s() == 315
+    progress.add(Event(0, "second", State.started))
+    clock.now += 100
+    assert progress.left_s() == 215
+
+
 def test_plain_lines_give_a_sign_of_life_where_nothing_happens(
     pipeline: Make, console: Console, tmp_path: Path
 ) -> None:
