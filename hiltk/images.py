@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -35,18 +36,15 @@ def random_shift(frames: np.ndarray | Sequence[np.ndarray], pad: int, rng: np.ra
 def shift_frame(frame: np.ndarray, down: int, right: int, out: np.ndarray | None = None) -> np.ndarray:
     """``out[y, x] = frame[y + down, x + right]``, with the frame's edge where that is outside; (H, W, C).
 
-    The part that is inside is copied once and its borders repeated: a padded copy of every frame would cost twice.
+    The part that is inside is copied once and its borders repeated, both by OpenCV: a padded copy of every frame would
+    cost twice, and numpy needs a call for each side.
     """
     height, width = frame.shape[:2]
     down, right = max(1 - height, min(down, height - 1)), max(1 - width, min(right, width - 1))
-    out = np.empty_like(frame) if out is None else out
-    top, bottom = max(0, -down), min(height, height - down)
-    left, end = max(0, -right), min(width, width - right)
-    out[top:bottom, left:end] = frame[top + down : bottom + down, left + right : end + right]
-    out[top:bottom, :left] = out[top:bottom, left : left + 1]
-    out[top:bottom, end:] = out[top:bottom, end - 1 : end]
-    out[:top] = out[top]
-    out[bottom:] = out[bottom - 1]
+    out = np.empty(frame.shape, frame.dtype) if out is None else out
+    top, bottom, left, end = max(0, -down), max(0, down), max(0, -right), max(0, right)
+    inside = frame[bottom : height - top, end : width - left]
+    cv2.copyMakeBorder(inside, top, bottom, left, end, cv2.BORDER_REPLICATE, out)
     return out
 
 

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hiltk.images import random_shift
+from hiltk.images import random_shift, shift_frame
 
 
 @given(st.integers(0, 5), st.integers(0, 2**31))
@@ -35,3 +36,12 @@ def test_shifting_is_padding_and_cropping_at_the_same_offsets(height: int, width
     expected = [f[t : t + height, x : x + width] for f, t, x in zip(padded, tops, lefts, strict=True)]
     for given_as in (frames, list(frames)):
         assert np.array_equal(random_shift(given_as, pad, np.random.default_rng(seed)), expected)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 6])
+def test_a_shift_of_any_size_and_number_of_channels_repeats_the_edge(channels: int) -> None:
+    frame = np.random.default_rng(3).integers(0, 255, (5, 4, channels), dtype=np.uint8)
+    for down in range(-7, 8):
+        for right in range(-7, 8):
+            rows, columns = np.clip(np.arange(5) + down, 0, 4), np.clip(np.arange(4) + right, 0, 3)
+            assert np.array_equal(shift_frame(frame, down, right), frame[rows][:, columns])

@@ -16,7 +16,7 @@ from hiltk.spec import IMAGE_PREFIX
 if TYPE_CHECKING:
     from hiltk.data.dataset import Dataset
 
-FILMED = 4  # episodes of a dataset
+FILMED = 3  # episodes of a dataset
 
 
 @dataclass(frozen=True)
