@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -64,8 +65,9 @@ class LivePage:
             again_s=0 if ended else AGAIN_S,
         )
         partial = self.file.with_suffix(".part")
-        partial.write_text(html, encoding="utf-8")
-        os.replace(partial, self.file)
+        with suppress(OSError):  # a full disk is the steps' to report; they may have what they need
+            partial.write_text(html, encoding="utf-8")
+            os.replace(partial, self.file)
         self._written = self._progress.clock()
 
     def _how_far(self, elapsed: str) -> str:

@@ -22,6 +22,7 @@ from hiltk.orchestration.schedule import Schedule, Task, expected, tasks
 from hiltk.orchestration.workers import Workers
 from hiltk.reports.exhibits import exhibit
 
+PAGE = "index.html"
 TERMINATED = 143  # exit code, as a shell gives it
 
 
@@ -42,7 +43,7 @@ def run(name: str, changes: list[str], *, dry_run: bool = False) -> None:
     folder = _log_folder(pipeline)
     logs = {task: folder / _log_name(task) for task in plans}
     progress, schedule = Progress(pipeline, logs, seconds), Schedule(pipeline, seconds)
-    page = LivePage(progress, folder / "index.html")
+    page = LivePage(progress, folder / PAGE)
     page.write()
     console.print(plan_table(pipeline, plans, seconds))
     print_plain(console, f"watch: {page.uri}\nlogs:  {folder}{os.sep}")
@@ -66,6 +67,7 @@ def _log_folder(pipeline: Pipeline) -> Path:
     folder = Path(pipeline.root) / "logs" / pipeline.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / PAGE).touch()
     except OSError as error:
         raise UserError(
             f"the output folder cannot be written: {error.strerror}", where=str(folder), fix="set root="

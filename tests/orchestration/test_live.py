@@ -100,6 +100,12 @@ def test_a_running_training_shows_its_curve(pipeline: Make, tmp_path: Path, cloc
     assert not look(page).images
 
 
+def test_a_page_that_cannot_be_written_fails_nothing(pipeline: Make, tmp_path: Path, clock: Clock) -> None:
+    page = LivePage(Progress(pipeline(), {}, {}, clock), tmp_path / "gone" / "index.html")
+    page.write()
+    page.end("done", {})
+
+
 def test_everything_is_escaped(pipeline: Make, tmp_path: Path, clock: Clock) -> None:
     evil = "<script>alert('x')</script>"
     (tmp_path / "log").write_text(f"{evil}\n")
