@@ -99,7 +99,8 @@ def _rate_cell(board: SuccessBoard, policy: str, stratum: str) -> Cell:
     rate, time = board.rate(policy, stratum), board.time_s(policy, stratum)
     if not rate.n:
         return Cell("")
-    said = [f"{rate.count}/{rate.n}"] * (len(rate.seeds) == 1) + [f"{time:.1f} s"] * (time is not None)
+    said = [f"{rate.count}/{rate.n}"] if len(rate.seeds) == 1 else []
+    said += [] if time is None else [f"{time:.1f} s"]
     note = "\n".join(filter(None, (f"{100 * rate.low:.1f} to {100 * rate.high:.1f}", ", ".join(said))))
     return Cell(f"{100 * rate.rate:.1f} %", share=rate.rate, note=note)
 

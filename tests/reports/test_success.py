@@ -9,6 +9,7 @@ from hiltk.config.groups import JitterConf, So101SimConf
 from hiltk.errors import UserError
 from hiltk.evaluation.tables import TOTAL
 from hiltk.intervals import over_seeds
+from hiltk.reports.sections import success_table
 from hiltk.reports.sources import training_runs
 from hiltk.reports.success import boards
 
@@ -94,6 +95,8 @@ def test_time_to_success_in_seconds(maker: Any) -> None:
     (board,) = boards([maker.evaluation("e", {"hil": {"near": 3}, "bc": {"near": 0}})])
     assert board.time_s("hil") == pytest.approx((10 + 11 + 12) / 3 / 10)
     assert board.time_s("bc") is None
+    ((_, with_time, without, *_), *_) = success_table(board).body
+    assert with_time.note.endswith("3/10, 1.1 s") and without.note.endswith("0/10")
 
 
 def test_evaluation_without_episodes_is_refused(maker: Any) -> None:
