@@ -73,11 +73,36 @@ POSITIVE = Limit(sound=0.01, alarm=0.01, spoilt=0.0)  # share of the transitions
 # POSITIVE: success is rewarded once and then still shows.
 SHOWS_SUCCESS = 0.02
 
-# Steps that success may have to show before it counts, at most: at the 10 of the devlogs policies learn more slowly,
-# since they, too, must hold so long. Recordings go on for two more, so that they
-# can satisfy any such rule.
-LONGEST_HOLD = 8
-AFTER_SUCCESS = LONGEST_HOLD + 2
+# Steps that success may have to show before it counts, at most, and steps for which recordings go on after success:
+# they must be able to satisfy any such rule, and a classifier wants to see what success looks like, beyond the moment
+# at which it begins. Both are said for full actions of FAST_M; where these are smaller, as many steps cover the same
+# way, within the longest time. At the hold of 10 of the devlogs policies learn more slowly, since they, too, must hold.
+LONGEST_HOLD, LONGEST_HOLD_S = 8, 2.0
+AFTER_SUCCESS, AFTER_SUCCESS_S = 15, 4.5
+FAST_M = 0.02
+
+
+def longest_hold(scale_m: float, fps: float) -> int:
+    """`LONGEST_HOLD` where a full action moves the arm by ``scale_m``; 0: unknown."""
+    return _as_far(LONGEST_HOLD, LONGEST_HOLD_S, scale_m, fps)
+
+
+def after_success(scale_m: float, fps: float) -> int:
+    """`AFTER_SUCCESS` where a full action moves the arm by ``scale_m``; 0: unknown."""
+    return _as_far(AFTER_SUCCESS, AFTER_SUCCESS_S, scale_m, fps)
+
+
+def _as_far(steps: int, seconds: float, scale_m: float, fps: float) -> int:
+    as_far = steps * FAST_M / scale_m if scale_m else 0.0
+    return max(steps, round(min(as_far, seconds * fps)))
+
+
+# Of the episodes that a reward classifier ends, those it ends before success has held: a rule, guard and diagnosis
+# speak where it is surely more than the alarm.
+EARLY = Limit(sound=0.02, alarm=0.05, spoilt=0.5)
+# A classifier's hold is tuned for the speed it was recorded at: between speeds this many times apart it means another
+# stretch of the motion.
+OTHER_PACE = 1.5
 
 # ---------------------------------------------------------------- humans
 

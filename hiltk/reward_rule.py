@@ -275,6 +275,11 @@ class EpisodeVerdict:
         """A failure, rewarded at any time."""
         return self.should_end_at is None and self.ended_at is not None
 
+    @property
+    def too_soon(self) -> bool:
+        """Ended before success has held, which in a failure it never does: what training calls an early end."""
+        return self.early or self.wrongly_rewarded
+
 
 def judge_episode(
     positive: np.ndarray, success: np.ndarray, hold_steps: int, min_steps: int = 0, *, true_hold_steps: int = 0
@@ -314,6 +319,8 @@ class Replay:
         wrongly_rewarded: among the episodes that fail by their labels.
         missed: among the episodes that succeed by their labels.
         early: among the episodes that succeed by their labels, those it ends before the labels have held.
+        too_soon: among all episodes, those it ends before the labels have held: early, or wrongly rewarded.
+        early_steps: median of frames by which it ends the early ones too soon; NaN without any.
         delay_steps: median of frames between the labels' end and the rule's, where both ended rightly; NaN without any.
     """
 
@@ -321,6 +328,8 @@ class Replay:
     wrongly_rewarded: Rate
     missed: Rate
     early: Rate
+    too_soon: Rate
+    early_steps: float
     delay_steps: float
 
 
@@ -329,10 +338,13 @@ def summarise(verdicts: Sequence[EpisodeVerdict]) -> Replay:
     failures = sum(v.should_end_at is None for v in verdicts)
     successes = len(verdicts) - failures
     delays = [v.delay for v in verdicts if v.verdict is Verdict.rightly_ended and v.delay is not None]
+    leads = [-v.delay for v in verdicts if v.early and v.delay is not None]
     return Replay(
         wrongly_ended=wilson(sum(v.verdict is Verdict.wrongly_ended for v in verdicts), len(verdicts)),
         wrongly_rewarded=wilson(sum(v.wrongly_rewarded for v in verdicts), failures),
         missed=wilson(sum(v.verdict is Verdict.missed for v in verdicts), successes),
         early=wilson(sum(v.early for v in verdicts), successes),
+        too_soon=wilson(sum(v.too_soon for v in verdicts), len(verdicts)),
+        early_steps=float(np.median(leads)) if leads else float("nan"),
         delay_steps=float(np.median(delays)) if delays else float("nan"),
     )

@@ -27,6 +27,7 @@ from hiltk.errors import UserError
 from hiltk.formats import SPEC
 
 STATE_KEY = "observation.state"
+EE_POSITION = ("ee.x", "ee.y", "ee.z")  # names of the end effector's position in the state
 EE_DELTAS = ("delta_x", "delta_y", "delta_z")  # names of the action's first three dimensions
 IMAGE_PREFIX = "observation.images."
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hiltk.checks.rule import RULES
-from hiltk.limits import ACTION_SIZE, ALPHA_GONE, FALLEN, POSITIVE, TAKEN_OVER
+from hiltk.limits import ACTION_SIZE, ALPHA_GONE, EARLY, FALLEN, POSITIVE, TAKEN_OVER
 
-_COUNTS = {"A": 7, "B": 5, "C": 14, "D": 12, "E": 11, "F": 10, "G": 7, "S": 14}
+_COUNTS = {"A": 7, "B": 5, "C": 14, "D": 12, "E": 12, "F": 10, "G": 7, "S": 14}
 IDS = [f"{letter}{n}" for letter, count in _COUNTS.items() for n in range(1, count + 1)]
 
 
@@ -36,6 +36,11 @@ GUARDS = (
     Cover(("F3", "F1"), "saturation", "saturated actions: pre-activations far beyond tanh"),
     Cover(("F4",), "alpha_low", f"alpha below {ALPHA_GONE:g} with actions below {ACTION_SIZE.alarm:.0%} of full size"),
     Cover(("E1",), "positive_rate", f"under {POSITIVE.alarm:.0%} of the batches' transitions carry a reward"),
+    Cover(
+        ("E12",),
+        "early_ends",
+        f"over {EARLY.alarm:.0%} of the last 40 episodes were ended by the classifier before the task was done",
+    ),
     Cover(("S10",), "update_ratio", "updates per step as measured, against the configured ratio"),
     Cover(
         ("S13", "S14"), "human_share", "less human data in the batches than configured: evicted, or lost at a resume"

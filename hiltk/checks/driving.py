@@ -9,10 +9,10 @@ import numpy as np
 
 from hiltk.arm.model import JOINTS
 from hiltk.checks.rule import Reads, rule
-from hiltk.checks.subject import EE_AXES, Subjects
+from hiltk.checks.subject import Subjects
 from hiltk.envs.base import HilEnv
 from hiltk.findings import Finding
-from hiltk.spec import STATE_KEY, GripperFormat, Spec
+from hiltk.spec import EE_POSITION, STATE_KEY, GripperFormat, Spec
 
 PATH_M, GRIPPER_STEPS = 0.04, 2  # how far each axis is driven
 SETTLE_S = 0.4  # servos lag; a simulated arm is then within 1 % of where it was sent
@@ -77,13 +77,13 @@ def robot_answers(all_: Subjects) -> Iterator[Finding]:
 
 
 def _shows_what_it_does(spec: Spec) -> bool:
-    return spec.action.ee_deltas and spec.action.scale_m > 0 and all(axis in spec.state.names for axis in EE_AXES)
+    return spec.action.ee_deltas and spec.action.scale_m > 0 and all(axis in spec.state.names for axis in EE_POSITION)
 
 
 def _answers(env: HilEnv) -> Iterator[Answer]:
     """Drive each axis of the action by itself; axes whose episode ends too soon are left out."""
     spec = env.io_spec
-    seen = [spec.state.names.index(axis) for axis in EE_AXES]
+    seen = [spec.state.names.index(axis) for axis in EE_POSITION]
     steps = max(2, round(PATH_M / spec.action.scale_m))
     for axis, name in enumerate(spec.action.names[:3]):
         start, end, way = _drive(env, seen, axis, steps)

@@ -10,9 +10,10 @@ from hiltk.arm.model import JOINTS
 from hiltk.arm.units import ARM_JOINTS
 from hiltk.checks.actions import LEARNS_ACTIONS
 from hiltk.checks.rule import WRITERS, Reads, rule
-from hiltk.checks.subject import EE_AXES, LIKELY_RADIANS, DatasetSubject, Subjects
+from hiltk.checks.subject import LIKELY_RADIANS, DatasetSubject, Subjects
 from hiltk.data.repair import asks_for_nothing
 from hiltk.findings import Finding, Severity
+from hiltk.spec import EE_POSITION
 
 EE_ANGLES = ("ee.roll", "ee.pitch", "ee.yaw")
 MOST_EE_ERROR_M, MOST_ANGLE_ERROR_RAD = 0.005, 0.1
@@ -39,7 +40,7 @@ def stale_end_effector(d: DatasetSubject) -> Iterator[Finding]:
     Fix:      recompute the state from the joints: adopt the dataset again (hiltk adopt, hiltk fix-actions).
     Source:   found in the code behind devlogs 045 and 086; 032, 035, 036 (offsets), 023 (angles).
     """
-    stored = d.of_state(EE_AXES)
+    stored = d.of_state(EE_POSITION)
     if stored is None or d.ee_m is None or d.ee_rad is None:
         return
     error = np.linalg.norm(stored - d.ee_m, axis=1)
@@ -51,7 +52,7 @@ def stale_end_effector(d: DatasetSubject) -> Iterator[Finding]:
         yield Finding(
             f"the stored end effector {'never moves' if frozen else 'is wrong'}: {1000 * np.median(medians[bad]):.0f} "
             f"mm from forward kinematics in {len(bad)} of {len(d.bounds)} episodes",
-            where=f"{d.episodes(bad)}, {', '.join(EE_AXES)} in observation.state",
+            where=f"{d.episodes(bad)}, {', '.join(EE_POSITION)} in observation.state",
             evidence={"error_m": float(np.median(medians[bad])), "episodes": len(bad)},
             fix="recompute the state from the joints; make sure that units and arm model are those of the recording",
         )

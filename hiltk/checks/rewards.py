@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,11 +20,12 @@ from hiltk.envs.base import HilEnv
 from hiltk.errors import UserError
 from hiltk.evaluation.rollouts import AT_RESET
 from hiltk.findings import Finding, Severity
-from hiltk.limits import IDLE_END, SHOWS_SUCCESS, Limit
+from hiltk.intervals import wilson
+from hiltk.limits import EARLY, IDLE_END, OTHER_PACE, SHOWS_SUCCESS, Limit
 from hiltk.observation import fit_image
 from hiltk.reward_rule import is_positive, is_success_reward, run_lengths, settle, step_reward
 from hiltk.rewards.hacking import payoff
-from hiltk.spec import RewardSpec
+from hiltk.spec import RewardSpec, Spec
 
 if TYPE_CHECKING:
     from hiltk.rewards.classifier import SuccessClassifier
@@ -421,6 +422,69 @@ def done_at_reset(all_: Subjects) -> Iterator[Finding]:
                 severity=Severity.warning,
                 subject=d.name,
             )
+
+
+@rule("REW010", covers=("E12",), steps=("train",), reads=Reads.together)
+def early_classifier(all_: Subjects) -> Iterator[Finding]:
+    """The reward classifier ends episodes before success.
+
+    Symptom:  the policy stops just short of the task; training succeeds in 55 of 60 episodes, by the simulator in 15.
+    Cause:    success begins within a stretch of a motion in which the classifier is unsure; its hold was tuned for an
+              arm that crosses this stretch faster, or on too few episodes.
+    Detected: in metrics.json, on held-out episodes, against success as the labels have held.
+              - surely over {EARLY.alarm:%} of them are ended too soon: more than one, and the lower end of the 95 %
+                Wilson interval [a_classifier_surely_early]
+              - over {EARLY.alarm:%} of them, or of their versions in other lights, are: a warning
+                [a_classifier_perhaps_early]
+              - it was recorded at over {OTHER_PACE:g} times the speed of the environment (a full action, metres a
+                second) [a_classifier_of_a_faster_arm]
+              - at under that part of it: it takes too long to declare success, a warning [a_classifier_of_a_slower_arm]
+    Fix:      record what it learns from at the pace of the run, with longer tails (steps_after_success), and train it
+              again; or train it with a longer hold_steps.
+    Source:   devlog 072; seen with lifts of 50 steps.
+    """
+    others = [("the environment", all_.target)] if all_.target else [(d.name, d.spec) for d in all_.datasets]
+    for classifier in all_.classifiers:
+        if finding := _too_soon(classifier.json("metrics.json")):
+            yield replace(finding, subject=classifier.name)
+        for name, spec in others:
+            if spec and spec.task == classifier.spec.task and (finding := _other_pace(classifier.spec, spec, name)):
+                yield replace(finding, subject=classifier.name)
+
+
+def _too_soon(metrics: Mapping[str, Any]) -> Finding | None:
+    """What a classifier's report says of episodes ended too soon; those of before counted only frames of failure."""
+    found = metrics.get("too_soon") or metrics.get("wrongly_ended")
+    if not found or not found["n"]:
+        return None
+    rate = wilson(found["count"], found["n"])
+    lit = (metrics.get("tuning") or {}).get("wrongly_ended_as_chosen") or found
+    share = max(rate.rate, lit["count"] / lit["n"])
+    if share <= EARLY.alarm:
+        return None
+    by = f", by {found['steps']:g} frames" if found.get("steps") else ""
+    by += f" and {found['mm']:.0f} mm" if found.get("mm") else ""
+    return Finding(
+        f"it ends {rate.counted} held-out episodes too soon{by}; {lit['count']} of {lit['n']} with their versions",
+        where=f"metrics.json, hold of {metrics.get('hold_steps')} steps",
+        fix="record more at the pace of the run, with longer tails (steps_after_success), or a longer hold_steps",
+        evidence={"too_soon": found["count"], "episodes": found["n"], "share": share},
+        severity=Severity.error if rate.count > 1 and rate.low > EARLY.alarm else Severity.warning,
+    )
+
+
+def _other_pace(trained: Spec, used: Spec, name: str) -> Finding | None:
+    own, other = (spec.action.scale_m * spec.fps for spec in (trained, used))
+    if not own or not other or 1 / OTHER_PACE <= own / other <= OTHER_PACE:
+        return None
+    return Finding(
+        f"it was recorded at {own:g} m/s at full action, {name} moves at {other:g}: its hold of "
+        f"{trained.reward.hold_steps} steps means another stretch of the motion",
+        where=f"action.scale_m {trained.action.scale_m:g} against {used.action.scale_m:g}",
+        fix="record its datasets at this pace (task.pace, env.action_scale_m) and train it again",
+        evidence={"trained_m_s": own, "used_m_s": other},
+        severity=Severity.error if own > other else Severity.warning,
+    )
 
 
 def _done_at_reset(env: HilEnv) -> list[str]:

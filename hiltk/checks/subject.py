@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 ACTION = "action"
 LIKELY_RADIANS = 3.5  # no recording of the arm in degrees stays this near zero in all joints and at all times
-EE_AXES = ("ee.x", "ee.y", "ee.z")
 EPISODES_SEEN, FRAMES_SEEN = 60, 3  # of a dataset, and of each of these episodes
 EPISODES_AT_ONCE = 10  # frames of so many are in memory
 THUMBNAIL = 16  # pixels

@@ -13,10 +13,11 @@ from hiltk.config.groups import (
     InterventionConf,
     LearnerConf,
     RewardConf,
+    So101SimConf,
     TaskConf,
 )
 from hiltk.config.setting import REQUIRED, Reference, setting
-from hiltk.limits import AFTER_SUCCESS
+from hiltk.limits import after_success
 from hiltk.spec import GripperFormat, Semantics
 from hiltk.verbs import ROOT_HELP, default_root
 
@@ -84,7 +85,7 @@ class RecordConf(ComputeConf):
     episodes: int = setting(20, "how many to keep")
     keep: str = setting("successes", "which episodes to keep", choices=("successes", "failures", "all"))
     steps_after_success: int = setting(
-        AFTER_SUCCESS,
+        after_success(So101SimConf.action_scale_m, So101SimConf.fps),
         "go on after success: shows how to hold, and what success looks like; by default long enough for "
         "any reward rule that train-classifier may choose",
     )

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any
 
 from hiltk.config.setting import REQUIRED, setting
+from hiltk.limits import after_success
 from hiltk.spec import SOURCES, TIMEOUTS, GripperFormat
 
 # ---------------------------------------------------------------- env, task
@@ -86,17 +87,21 @@ class Pace(Enum):
     real = "real"
 
 
+_REAL_STEP_M = 0.0035  # at full action
+
+
 # Settings for which a pace has other defaults than stand here; whatever else says a value wins over it. A lift takes
 # 1.5 s at the quick pace, which few arms on a desk can do; at the real one 4 to 8 s, as in devlog 072.
 PACES: dict[Pace, dict[str, float]] = {
     Pace.quick: {},
     Pace.real: {
-        "env.action_scale_m": 0.0035,
+        "env.action_scale_m": _REAL_STEP_M,
         "env.gripper_step": 5.0,
         "task.time_limit_s": 15.0,
         "intervention.explore_steps": 25,
         "intervention.max_steps": 25,
         "reward.min_steps": 30,
+        "steps_after_success": after_success(_REAL_STEP_M, EnvConf.fps),
     },
 }
 

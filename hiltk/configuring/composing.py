@@ -38,7 +38,7 @@ def _register(root: str) -> None:
     OmegaConf.register_new_resolver("pace", _of_pace, replace=True)
     store = ConfigStore.instance()
     for verb in STEPS.values():
-        store.store(name=f"{verb.config}_schema", node=COMMANDS[verb.name])
+        store.store(name=f"{verb.config}_schema", node=_paced("", COMMANDS[verb.name]))
     for group, schemas in SCHEMAS.items():
         for name, schema in schemas.items():
             store.store(group=group, name=name, node=_paced(group, schema))

@@ -16,9 +16,8 @@ from hiltk.data.adopt_questions import LIKELY, OPEN, OPTIONAL, SURE, Guess
 from hiltk.data.foreign import LEAST_DEGREES, MOST_NORMALIZED
 from hiltk.data.lerobot_files import LeRobotFiles, read_stats
 from hiltk.errors import UserError
-from hiltk.spec import STATE_KEY
+from hiltk.spec import EE_POSITION, STATE_KEY
 
-EE_NAMES = ("ee.x", "ee.y", "ee.z")
 LOCKED_SPAN_DEG = 2.0
 EE_NEAR_M = 0.005  # a stored end effector this near to forward kinematics is one
 NARROW = 1e-3  # normalised by a range below this, values explode
@@ -135,8 +134,8 @@ def guess_gripper_unit(gripper: np.ndarray | None, joint_unit: str) -> Guess:
 def stored_ee(files: LeRobotFiles, state: np.ndarray) -> np.ndarray | None:
     """The end effector's position (N, 3) in the state (N, D), by its names or in HIL-SERL's layout; None: not there."""
     names = files.names(STATE_KEY)
-    if all(n in names for n in EE_NAMES):
-        return state[:, [names.index(n) for n in EE_NAMES]]
+    if all(n in names for n in EE_POSITION):
+        return state[:, [names.index(n) for n in EE_POSITION]]
     told = any(_named(joint, names) for joint in JOINTS)
     return state[:, 12:15] if state.shape[1] == 18 and not told else None
 

@@ -17,10 +17,9 @@ from hiltk.data.repair import Rebuilt, broken_steps, frozen_steps, rebuild
 from hiltk.data.rewrite import replace_columns
 from hiltk.data.timeline import timeline
 from hiltk.errors import UserError
-from hiltk.spec import STATE_KEY, GripperFormat, Semantics, Spec
+from hiltk.spec import EE_POSITION, STATE_KEY, GripperFormat, Semantics, Spec
 
 JOINT_NAMES = tuple(f"{joint}.pos" for joint in JOINTS)
-EE_NAMES = ("ee.x", "ee.y", "ee.z")
 FK_TOLERANCE_M = 0.005  # a stored end effector further than this from forward kinematics was another arm's
 FK_ROWS = 10_000  # as many rows are compared
 
@@ -101,8 +100,8 @@ def own_joints(spec: Spec, files: LeRobotFiles, kin: Kinematics) -> np.ndarray:
     state = files.column(STATE_KEY)
     require_finite(state, names, column=STATE_KEY, where=str(files.path))
     joints = state[:, [names.index(n) for n in wanted]].astype(np.float64)
-    if all(n in names for n in EE_NAMES):
-        _require_same_arm(state[:, [names.index(n) for n in EE_NAMES]], joints, kin, files)
+    if all(n in names for n in EE_POSITION):
+        _require_same_arm(state[:, [names.index(n) for n in EE_POSITION]], joints, kin, files)
     return joints
 
 

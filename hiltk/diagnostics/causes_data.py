@@ -152,29 +152,33 @@ def small_actions(e: Evidence) -> Suspect | None:
 
 
 def false_successes(e: Evidence) -> Suspect | None:
-    """[E5, E6, devlogs 072, 075]"""
+    """[E5, E6, E12, devlogs 072, 075]"""
     if e.setting("reward.source") != "classifier":
         return None
     known = "true_success" in e.metrics and e.metrics.true_success.notna().any()
-    false, rewarded = composition.false_successes(e.online, e.spec)
-    false = false if known else 0
-    blind = e.refused("REW007", "LRN003")
-    severity, certainty = at_least(false, rewarded), 1.0
+    blind = e.refused("REW010", "REW007", "LRN003")
+    (false, rewarded), (worst, of) = (e.early, e.early_at_worst) if known else ((0, 0), (0, 0))
+    severity, certainty = limits.EARLY.degree(at_least(worst, of)), 1.0
+    seen = f"{false} of {rewarded} rewarded episodes were ended before success, at worst {worst} of {of}"
+    missing_mm = e.metric("missing_mm")
+    seen += f", {missing_mm:.0f} mm short on average" if np.isfinite(missing_mm) else ""
     if not known:  # as on a real arm
-        severity, certainty = (0.7 if blind else 0.0), 0.6
-    seen = f"{false} of {rewarded} rewarded episodes did not end in success" if known else "the truth is not known"
+        severity, certainty, seen = (0.7 if blind else 0.0), 0.6, "the truth is not known"
     return Suspect(
         "false successes of the reward classifier",
-        severity * (e.headroom if np.isfinite(e.evaluated) else 1.0),  # an evaluation is not the classifier's word
+        severity,  # whatever an evaluation says: with such a reward its success is luck
         certainty,
         Finding(
             f"{seen}{f'; {blind.what}' if blind else ''}: the policy learns to exploit the classifier (reward hacking)",
-            fix="train the classifier on such failures too (human=wandering keep=all), look at mistakes.png and its "
-            "threshold",
-            code="REW007",
-            evidence={"false": float(false), "rewarded_episodes": float(rewarded)},
+            fix="train the classifier on such failures too (human=wandering keep=all), at the pace of the run and with "
+            "longer tails (steps_after_success); look at mistakes.png",
+            code="REW010" if known else "REW007",
+            evidence={
+                "early": float(false), "rewarded_episodes": float(rewarded), "early_at_worst": float(worst), "of": of,
+                "missing_mm": missing_mm,
+            },
         ),
-    )
+    )  # fmt: skip
 
 
 def missed_successes(e: Evidence) -> Suspect | None:

@@ -86,15 +86,6 @@ def at_limit_share(parts: Sequence[Experience]) -> float:
     return float(steps.mean()) if len(steps) else 0.0
 
 
-def false_successes(where: Experience, spec: Spec) -> tuple[int, int]:
-    """Episodes rewarded although their last observation shows no success, of those rewarded.
-
-    The simulator judges the observation in which the episode was ended; a hold still running is no false success.
-    """
-    rewarded = where.positive(spec) & where.last
-    return int((rewarded & ~where.shown).sum()), int(rewarded.sum())
-
-
 def silent_share(where: Experience, spec: Spec) -> float:
     """Share of transitions that move, but have a zero or missing action of the arm; NaN without motion."""
     spread = np.maximum(np.array(spec.stats[STATE_KEY].std), 1e-9)

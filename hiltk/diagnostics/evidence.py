@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -145,9 +145,21 @@ class Evidence:
         """The same within those `RECENT` episodes in a row where most is missed: half of the first twenty is lost on
         the critics, however few they are among all.
         """
+        return self._at_worst(_missed)
+
+    @property
+    def early(self) -> tuple[int, int]:
+        """Episodes that were rewarded before the task's own predicate had held, of those that were."""
+        return _early(self.metrics)
+
+    @property
+    def early_at_worst(self) -> tuple[int, int]:
+        """The same within those `RECENT` episodes in a row where there are most."""
+        return self._at_worst(_early)
+
+    def _at_worst(self, count: Callable[[pd.DataFrame], tuple[int, int]]) -> tuple[int, int]:
         starts = range(max(1, len(self.metrics) - RECENT + 1))
-        windows = [_missed(self.metrics.iloc[i : i + RECENT]) for i in starts]
-        return max(windows, key=lambda window: wilson(*window).low)
+        return max((count(self.metrics.iloc[i : i + RECENT]) for i in starts), key=lambda found: wilson(*found).low)
 
     @property
     def discount(self) -> float:
@@ -325,6 +337,11 @@ def _table(file: Path) -> pd.DataFrame:
         return pd.read_csv(file) if file.is_file() else pd.DataFrame()
     except (ValueError, pd.errors.ParserError) as error:
         raise UserError(f"the table cannot be read: {error}", where=str(file)) from error
+
+
+def _early(rows: pd.DataFrame) -> tuple[int, int]:
+    rewarded = rows[(rows.success > 0) & rows.true_success.notna()]
+    return int((rewarded.true_success == 0).sum()), len(rewarded)
 
 
 def _missed(rows: pd.DataFrame) -> tuple[int, int]:

@@ -29,6 +29,7 @@ class HilEnv(gym.Env[RawObservation, np.ndarray]):
     time limit. The reward rule is applied outside, by `hiltk.envs.rewards.SuccessRule`. Keys of ``info``:
 
     - ``success_now`` (bool): the task's own predicate in this observation; only with `has_predicate`.
+    - ``missing_m`` (float): what is missing for it, where that is a length; 0 where nothing is.
     - ``stratum`` (str): where this episode spawned.
     - ``executed_action`` (A,): what was really done, after clipping.
 

@@ -286,11 +286,13 @@ class So101SimEnv(SceneEnv):
         return observation
 
     def _info(self, executed: np.ndarray) -> Info:
-        return {
-            "success_now": TASKS[self.task.name].predicate(self.situation),
+        task = TASKS[self.task.name]
+        info: Info = {
+            "success_now": task.predicate(self.situation),
             "stratum": self._stratum,
             "executed_action": executed,
         }
+        return info | ({"missing_m": task.missing_m(self.situation)} if task.missing_m else {})
 
     # ------------------------------------------------------------------ spec and spaces
 

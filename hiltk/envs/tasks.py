@@ -54,19 +54,29 @@ class Task:
     Attributes:
         predicate: whether a situation is what the task asks for.
         lifted_m: how far above the table the held cube must be; None where it need not be held.
+        missing_m: the height or distance that is missing for it; None where that is no length.
     """
 
     predicate: Callable[[Situation], bool]
     lifted_m: float | None = None
+    missing_m: Callable[[Situation], float] | None = None
 
 
 def _held_above(height_m: float) -> Task:
-    return Task(lambda now: now.held and now.lifted_m > height_m, height_m)
+    return Task(
+        lambda now: now.held and now.lifted_m > height_m, height_m, lambda now: max(0.0, height_m - now.lifted_m)
+    )
+
+
+def _within(distance_m: float) -> Task:
+    return Task(
+        lambda now: now.tcp_distance_m < distance_m, None, lambda now: max(0.0, now.tcp_distance_m - distance_m)
+    )
 
 
 # By `task.name`. Another package adds a row of its own before it calls hiltk.
 TASKS: dict[str, Task] = {
-    "reach": Task(lambda now: now.tcp_distance_m < 0.02),
+    "reach": _within(0.02),
     "grasp": _held_above(0.01),
     "lift": _held_above(0.05),
 }

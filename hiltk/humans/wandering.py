@@ -12,7 +12,7 @@ from hiltk.config.groups import HumanConf
 from hiltk.envs.base import HilEnv
 from hiltk.errors import ConfigError
 from hiltk.observation import Observation
-from hiltk.spec import STATE_KEY, GripperFormat
+from hiltk.spec import EE_POSITION, STATE_KEY, GripperFormat
 
 GOAL_STEPS = (5, 13)  # how many steps one goal is pursued: at least, and less than
 
@@ -27,9 +27,9 @@ class Wanderer:
     def __init__(self, env: HilEnv, conf: HumanConf) -> None:
         self._spec, self._conf = env.io_spec, conf
         names = self._spec.state.names
-        if not self._spec.robot.workspace_low_m or not {"ee.x", "ee.y", "ee.z"} <= set(names):
+        if not self._spec.robot.workspace_low_m or not {*EE_POSITION} <= {*names}:
             raise ConfigError("a wandering human needs an arm with a workspace", where="human=wandering")
-        self._position = [names.index(f"ee.{axis}") for axis in "xyz"]
+        self._position = [names.index(axis) for axis in EE_POSITION]
         self._low = np.array(self._spec.robot.workspace_low_m)
         self._high = np.array(self._spec.robot.workspace_high_m)
         self.reset(0)

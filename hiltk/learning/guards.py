@@ -181,6 +181,24 @@ def positive_rate(rows: Rows, expected: Expected) -> Finding | None:
     )
 
 
+def early_ends(rows: Rows, expected: Expected) -> Finding | None:
+    """Episodes that the reward classifier ends before success [E12: 40 of 55 by the simulator]."""
+    recent = [row for row in rows if "early" in row][-TREND:]
+    found = [row for row in recent if row["early"]]
+    if len(found) <= limits.EARLY.alarm * TREND:
+        return None
+    missing = [row["missing_mm"] for row in found if "missing_mm" in row]
+    short = f", {fmean(missing):.0f} mm short on average" if missing else ""
+    return Finding(
+        code="early_ends",
+        what=f"the reward classifier ended {len(found)} of the last {len(recent)} episodes before the task was "
+        f"done{short}: the policy learns to stop there",
+        fix="train the classifier on more episodes at this pace, with longer tails (steps_after_success), or with a "
+        "longer hold (hold_steps)",
+        evidence={"early": len(found), "episodes": len(recent), "missing_mm": fmean(missing) if missing else math.nan},
+    )
+
+
 def update_ratio(rows: Rows, expected: Expected) -> Finding | None:
     """Fewer updates than configured [S10: 3.9 for 20]."""
     values = _last(rows, "utd", 10)
@@ -265,7 +283,7 @@ def imitation_inert(rows: Rows, expected: Expected) -> Finding | None:
 
 
 GUARDS: list[Callable[[Rows, Expected], Finding | None]] = [
-    q_bound, critic_loss, gradient, saturation, alpha_low, positive_rate, update_ratio, human_share,
+    q_bound, critic_loss, gradient, saturation, alpha_low, positive_rate, early_ends, update_ratio, human_share,
     long_interventions, still_helped, imitation_inert,
 ]  # fmt: skip
 

@@ -27,7 +27,7 @@ from hiltk.learning import checkpoint, divergence
 from hiltk.learning.best import BestPolicy
 from hiltk.learning.effort import Effort, trained
 from hiltk.learning.guards import Expected, GuardLog, Guards
-from hiltk.learning.metrics import COLUMNS, CsvLog, Row, TrainingDisplay
+from hiltk.learning.metrics import COLUMNS, CsvLog, Row, TrainingDisplay, early
 from hiltk.learning.until import reached
 from hiltk.observation import Observation
 from hiltk.reward_rule import is_success_reward
@@ -218,7 +218,16 @@ class Trainer:
             row["utd"] = len(tally.metrics) / steps
         if info.get("true_success") is not None:
             row["true_success"] = float(info["true_success"])
+            row |= self._early(row, info)
         return row | _means(tally.metrics)
+
+    def _early(self, row: Row, info: Info) -> Row:
+        """Whether the classifier ended an episode too soon, and what the task was then short of."""
+        if self.conf.reward.source != "classifier":
+            return {}
+        found = early(row["success"], row["true_success"])
+        missing = {"missing_mm": 1000 * info["missing_m"]} if found and "missing_m" in info else {}
+        return {"early": float(found), **missing}
 
     def effort(self, episodes: int) -> Effort:
         """A person's time up to here, after so many training episodes."""

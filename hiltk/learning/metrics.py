@@ -35,6 +35,8 @@ COLUMNS = [
     "update",
     "success",
     "true_success",
+    "early",
+    "missing_mm",
     "autonomous",
     "left_alone",
     "intervention_rate",
@@ -69,6 +71,11 @@ COLUMNS = [
 ]
 WINDOW = 20
 QUIET_S = 10.0  # plain lines come every ten episodes, and at the end of one that took this long to come
+
+
+def early(success: float, true_success: float) -> bool:
+    """Whether an episode was ended as a success before the task's own predicate had held: in part, or nothing of it."""
+    return success > 0 and not true_success > 0
 
 
 def alone(rows: Sequence[Row]) -> list[bool]:

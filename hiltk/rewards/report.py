@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
+from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -48,8 +50,9 @@ def metrics(result: Result, names: list[str]) -> dict[str, Any]:
         "confusion": asdict(counts),
         "wrongly_ended": asdict(replay.wrongly_ended),
         "wrongly_rewarded": asdict(replay.wrongly_rewarded),
+        "too_soon": asdict(replay.too_soon) | {"steps": _known(replay.early_steps), "mm": _known(_early_mm(result))},
         "missed": asdict(replay.missed),
-        "delay_steps": None if replay.delay_steps != replay.delay_steps else replay.delay_steps,
+        "delay_steps": _known(replay.delay_steps),
         "tuning": _tuning(result.tuning),
         "sessions": [_session(score) for score in result.sessions],
         "held_out_episodes": _episodes(result, names),
@@ -87,9 +90,12 @@ def warnings(result: Result, conf: ClassifierConf) -> list[str]:
             f"at the threshold only {result.confusion.recall:.0%} of held-out success frames are recognised: look at "
             "mistakes.png for wrong labels, or add a camera that sees the difference"
         )
-    if replay.wrongly_ended.count:
+    if replay.wrongly_ended.count or replay.too_soon.count:
+        by = f", the early ones by {_early(result)}" if replay.early.count else ""
         found.append(
-            f"held-out episodes ended at a frame labelled failure: {replay.wrongly_ended.counted}; raise hold_steps"
+            f"held-out episodes ended at a frame labelled failure: {replay.wrongly_ended.counted}, before success had "
+            f"held: {replay.too_soon.counted}{by}; record more episodes at this pace, and go on longer after success, "
+            "or raise hold_steps"
         )
     found += [
         f"had {score.session} not been recorded, {score.confusion.accuracy:.1%} of its frames would be judged rightly: "
@@ -103,6 +109,7 @@ def warnings(result: Result, conf: ClassifierConf) -> list[str]:
 def table(result: Result) -> Table:
     """The summary that the command prints."""
     classifier, counts, replay = (result.classifier, result.confusion, summarise(result.verdicts))
+    fps = classifier.spec.fps
     out = Table(title="Success classifier on held-out episodes")
     out.add_column("what")
     out.add_column("value", justify="right")
@@ -118,10 +125,13 @@ def table(result: Result) -> Table:
         "calibration error": f"{reliability(result.probabilities, result.held_out.success).error:.1%}",
         "threshold": f"{classifier.threshold:.3f}",
         "frames that must hold / not before step": f"{classifier.hold_steps} / {classifier.min_steps}",
+        "the same in seconds": f"{classifier.hold_steps / fps:.1f} / {classifier.min_steps / fps:.1f}",
         "episodes wrongly ended": replay.wrongly_ended.counted,
         "failed episodes wrongly rewarded": replay.wrongly_rewarded.counted,
+        "episodes ended before success": replay.too_soon.counted,
+        **({"successes ended early by": _early(result)} if replay.early.count else {}),
         "successful episodes missed": replay.missed.counted,
-        "median delay": f"{replay.delay_steps:g} steps",
+        "median delay": f"{replay.delay_steps:g} steps, {replay.delay_steps / fps:.1f} s",
     }
     for name, value in rows.items():
         out.add_row(name, value)
@@ -152,6 +162,22 @@ def curve_table(result: Result) -> pd.DataFrame:
     return pd.DataFrame(asdict(result.curve))
 
 
+def _early(result: Result) -> str:
+    """By how much the rule ends successes before they have held: frames, and the way that was left."""
+    steps, mm = summarise(result.verdicts).early_steps, _early_mm(result)
+    return f"{steps:g} frames" + ("" if math.isnan(mm) else f", {mm:.0f} mm") + " (median)"
+
+
+def _early_mm(result: Result) -> float:
+    known = [mm for mm in result.to_go_mm if not math.isnan(mm)]
+    return median(known) if known else math.nan
+
+
+def _known(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else value
+
+
 def _counts(frames: LabelledFrames) -> dict[str, int]:
     success = int(frames.success.sum())
     return {"frames": len(frames), "success": success, "failure": len(frames) - success}
@@ -173,11 +199,13 @@ def _spread(result: Result) -> dict[str, float] | None:
 
 def _tuning(tuning: Tuning) -> dict[str, Any]:
     """Counts of episodes by hold_steps (rows) and min_steps (columns)."""
+    as_chosen = tuning.wrongly_ended[tuning.chosen]
     return {
         "versions": tuning.versions,
         "hold_steps": tuning.holds,
         "min_steps": tuning.earliest,
         "wrongly_ended": tuning.wrongly_ended.sum(-1).tolist(),
+        "wrongly_ended_as_chosen": asdict(wilson(int(as_chosen.sum()), as_chosen.size)),
         "missed": tuning.missed.sum(-1).tolist(),
         "chosen": {"hold_steps": tuning.hold_steps, "min_steps": tuning.min_steps},
         "mistakes_by_rule_of_the_others": asdict(wilson(tuning.mistakes_apart(), tuning.episodes)),

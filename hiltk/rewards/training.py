@@ -12,6 +12,7 @@ from hiltk.agents.encoders import ENCODERS, check_encoder
 from hiltk.config.commands import ClassifierConf, ClassifierSplit
 from hiltk.data.episode import Episode
 from hiltk.errors import ConfigError, UserError, nearest
+from hiltk.limits import longest_hold
 from hiltk.reward_rule import EpisodeVerdict, is_positive
 from hiltk.rewards.augment import check_augment
 from hiltk.rewards.calibration import (
@@ -29,7 +30,7 @@ from hiltk.rewards.frames import LabelledFrames, Origin, Split, collect
 from hiltk.rewards.sessions import Judged, SessionScore, judge_unseen, rounds, score_sessions, split_by_origin
 from hiltk.rewards.tuning import Replays, Tuning, hold_candidates, min_candidates, tune
 from hiltk.rewards.versions import versions_of, with_versions
-from hiltk.spec import Spec
+from hiltk.spec import EE_POSITION, STATE_KEY, Spec
 
 STOP_BY = 3  # versions of each held-out episode that training stops by; calibration has time for more
 
@@ -47,6 +48,7 @@ class Result:
         opinions: (K, N) probability of the held-out frames, of each network.
         probabilities: (N,) their mean.
         verdicts: per held-out episode, in the order of ``split.held_out``.
+        to_go_mm: per held-out episode, the end effector's way left where the rule ended it early; NaN where it did not.
         tuning: how hold and minimum steps were chosen.
         fits: how each network was fitted.
         sessions: held-out episodes of each session, and, where that was asked for, each session as if unseen.
@@ -62,6 +64,7 @@ class Result:
     confusion: Confusion
     curve: Curve
     verdicts: list[EpisodeVerdict]
+    to_go_mm: list[float]
     tuning: Tuning
     fits: list[Fit]
     sessions: list[SessionScore] = field(default_factory=list)
@@ -116,8 +119,9 @@ def train_classifier(
         probabilities = opinions.mean(0)
         replays = _replays(classifier, trials, probabilities, spec.reward.hold_steps)
         every = [e.success for e in episodes]
-        starts = min_candidates(conf.min_steps, every, spec.reward.hold_steps)
-        tuning = tune(replays, hold_candidates(conf.hold_steps), starts, versions)
+        starts = min_candidates(conf.min_steps, every, spec.reward)
+        holds = hold_candidates(conf.hold_steps, longest_hold(spec.action.scale_m, spec.fps))
+        tuning = tune(replays, holds, starts, versions)
         classifier.set_rule(threshold=classifier.threshold, hold_steps=tuning.hold_steps, min_steps=tuning.min_steps)
         # What follows is about the episodes as they were recorded; these come first.
         opinions, probabilities = opinions[:, : len(held_out)], probabilities[: len(held_out)]
@@ -141,6 +145,7 @@ def train_classifier(
         confusion=confusion(probabilities, held_out.success, classifier.threshold),
         curve=precision_recall_curve(probabilities, held_out.success),
         verdicts=verdicts,
+        to_go_mm=[_to_go_mm(episodes[n], spec, v) for n, v in zip(split.held_out, verdicts, strict=True)],
         tuning=tuning,
         fits=fits,
         sessions=sessions,
@@ -233,6 +238,14 @@ def _calibrate(classifier: SuccessClassifier, held_out: LabelledFrames, conf: Cl
     threshold = choose_threshold(opinions.mean(0), held_out.success, conf.max_false_positive_rate, conf.min_threshold)
     classifier.set_rule(threshold=threshold, hold_steps=1, min_steps=0)
     return opinions
+
+
+def _to_go_mm(episode: Episode, spec: Spec, verdict: EpisodeVerdict) -> float:
+    """How far the end effector is, where the rule ended an episode early, from where success has held."""
+    if not verdict.early or not {*EE_POSITION} <= {*spec.state.names}:
+        return float("nan")
+    at = episode.observations[STATE_KEY][:, [spec.state.names.index(name) for name in EE_POSITION]]
+    return 1000 * float(np.linalg.norm(at[verdict.should_end_at] - at[verdict.ended_at]))
 
 
 def _replays(

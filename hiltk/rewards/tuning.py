@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hiltk.limits import LONGEST_HOLD
 from hiltk.reward_rule import EpisodeVerdict, Verdict, first_hold, judge_episode
+from hiltk.spec import RewardSpec
 
-MISSES = 0.05  # of the successes, which a rule may miss for the sake of a longer hold
+MOST_MISSED = 0.5  # of the successes: a rule that misses more teaches nothing, however seldom it errs
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,12 @@ class Tuning:
     Attributes:
         holds: (H,) hold_steps tried, rising.
         earliest: (M,) min_steps tried, rising.
-        wrongly_ended: (H, M, V * E) bool: E episodes, then V - 1 augmented versions of them, in the same order.
+        wrongly_ended: (H, M, V * E) bool, at a frame labelled failure or before success had held: E episodes, then
+            V - 1 augmented versions of them, in the same order.
         missed: (H, M, V * E) bool.
         chosen: place of the chosen rule in the grid.
         versions: V.
-        allowed: misses that do not count against a rule.
+        successes: (V * E) bool, which episodes succeed by their labels.
     """
 
     holds: list[int]
@@ -52,8 +53,8 @@ class Tuning:
     wrongly_ended: np.ndarray
     missed: np.ndarray
     chosen: tuple[int, int]
+    successes: np.ndarray
     versions: int = 1
-    allowed: int = 0
 
     @property
     def episodes(self) -> int:
@@ -78,12 +79,10 @@ class Tuning:
 
         Without this, the number of mistakes would be that of the rule that makes fewest in these very episodes.
         """
-        wrong, missed = self.wrongly_ended, self.missed
-        total_wrong, total_missed = wrong.sum(-1), missed.sum(-1)
-        found = 0
+        wrong, missed, found = self.wrongly_ended, self.missed, 0
         for e in range(self.episodes):
-            own = slice(e, None, self.episodes)
-            rule = choose(total_wrong - wrong[..., own].sum(-1), total_missed - missed[..., own].sum(-1), self.allowed)
+            others = np.arange(wrong.shape[-1]) % self.episodes != e
+            rule = choose(wrong[..., others].sum(-1), missed[..., others].sum(-1), int(self.successes[others].sum()))
             found += int(wrong[(*rule, e)] or missed[(*rule, e)])
         return found
 
@@ -94,50 +93,55 @@ def tune(replays: Replays, holds: list[int], earliest: list[int], versions: int 
     Args:
         versions: of every episode that are among the replays, itself included, as in `Tuning`.
     """
-    verdicts = [[[v.verdict for v in replays.judge(hold, first)] for first in earliest] for hold in holds]
-    wrong = np.array([[[v is Verdict.wrongly_ended for v in cell] for cell in row] for row in verdicts])
-    missed = np.array([[[v is Verdict.missed for v in cell] for cell in row] for row in verdicts])
-    allowed = int(MISSES * sum(first_hold(s, replays.true_hold_steps) is not None for s in replays.success))
-    chosen = choose(wrong.sum(-1), missed.sum(-1), allowed)
-    return Tuning(holds, earliest, wrong, missed, chosen, versions, allowed)
+    verdicts = [[replays.judge(hold, first) for first in earliest] for hold in holds]
+    wrong = np.array([[[v.verdict is Verdict.wrongly_ended or v.too_soon for v in c] for c in row] for row in verdicts])
+    missed = np.array([[[v.verdict is Verdict.missed for v in c] for c in row] for row in verdicts])
+    successes = np.array([first_hold(s, replays.true_hold_steps) is not None for s in replays.success], bool)
+    chosen = choose(wrong.sum(-1), missed.sum(-1), int(successes.sum()))
+    return Tuning(holds, earliest, wrong, missed, chosen, successes, versions)
 
 
-def choose(wrongly_ended: np.ndarray, missed: np.ndarray, allowed: int = 0) -> tuple[int, int]:
-    """The longest hold with the fewest episodes wrongly ended or missed, some misses allowed.
+def choose(wrongly_ended: np.ndarray, missed: np.ndarray, successes: int) -> tuple[int, int]:
+    """The shortest hold with as few episodes wrongly ended as any rule has, within one standard error.
 
-    A failure that is rewarded is learned; a success that is missed now and then costs some steps. So up to
-    `LONGEST_HOLD` a hold is as long as successes bear: near misses of tomorrow last longer than those held out today,
-    and one odd success among many must not shorten the hold for all.
+    A failure that is rewarded is learned; a success that is missed costs an episode, a longer hold some steps of every
+    one. So wrong ends come first, then misses, then the delay. Counts of few episodes are uncertain: a rule counts as
+    the best if it is no further from it than the square root of the best one's count (the one-standard-error rule of
+    Breiman et al. 1984, for a Poisson count), so that without any wrong end none is accepted.
 
     Args:
         wrongly_ended: (H, M) number of episodes, by hold and first step, both rising.
         missed: (H, M) number of episodes.
-        allowed: misses that do not count.
+        successes: number of episodes that could be missed.
 
     Returns:
-        The place of the rule in the grid. Of equally good ones those that wrongly end fewer; of these the longest hold,
-        with the latest first step.
+        The place of the rule in the grid. Of equally good ones that with the latest first step.
     """
-    mistakes = wrongly_ended + np.maximum(missed - allowed, 0)
-    best = mistakes == mistakes.min()
-    best &= wrongly_ended == wrongly_ended[best].min()
-    hold, start = np.argwhere(best)[-1].tolist()
-    return hold, start
+    good = missed <= MOST_MISSED * successes
+    good |= ~good.any()
+    fewest = wrongly_ended[good].min()
+    good &= wrongly_ended <= fewest + np.sqrt(fewest)
+    good &= missed == missed[good].min()
+    hold = int(np.flatnonzero(good.any(1))[0])
+    return hold, int(np.flatnonzero(good[hold])[-1])
 
 
-def hold_candidates(given: int | None) -> list[int]:
+def hold_candidates(given: int | None, longest: int) -> list[int]:
     """The holds to try; only the one given, where one is."""
-    return list(range(1, LONGEST_HOLD + 1)) if given is None else [given]
+    return list(range(1, longest + 1)) if given is None else [given]
 
 
-def min_candidates(given: int | None, success: Sequence[np.ndarray], true_hold_steps: int) -> list[int]:
+def min_candidates(given: int | None, success: Sequence[np.ndarray], rule: RewardSpec) -> list[int]:
     """The first steps to try: from the start up to three quarters of the quickest success in the labels.
+
+    None is earlier than the recordings' own rule has it.
 
     Args:
         success: per episode (T+1,) bool, of all episodes.
+        rule: that of the recordings.
     """
     if given is not None:
         return [given]
-    ends = [first_hold(s, true_hold_steps) for s in success]
+    ends = [first_hold(s, rule.hold_steps) for s in success]
     quickest = min((end for end in ends if end is not None), default=0)
-    return sorted({quickest * quarter // 4 for quarter in range(4)})
+    return sorted({max(rule.min_steps, quickest * quarter // 4) for quarter in range(4)})

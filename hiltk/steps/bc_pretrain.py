@@ -26,7 +26,8 @@ from hiltk.errors import UserError
 from hiltk.learning.divergence import diverged
 from hiltk.learning.effort import behind
 from hiltk.learning.metrics import CsvLog
-from hiltk.limits import AFTER_SUCCESS
+from hiltk.limits import longest_hold
+from hiltk.spec import Spec
 from hiltk.steps.common import load_datasets, set_up_torch, split_by_episode, warm_start
 
 REPORT_EVERY = 50
@@ -38,7 +39,7 @@ def run(cfg: BcConf) -> Artifact:
     check_cloning(cfg)
     device, root = set_up_torch(cfg), Path(cfg.root)
     check_compute(cfg.precision, cfg.compile, device)
-    episodes, spec, inputs = load_datasets(cfg.datasets, root, after_end=AFTER_SUCCESS)
+    episodes, spec, inputs = load_datasets(cfg.datasets, root, after_end=_held)
     train, held_out = split_by_episode(len(episodes), cfg.held_out, cfg.seed)
     policy = build_policy(cfg.agent, cfg.encoder, spec).to(device)
     if is_snapshot(cfg.init):
@@ -68,6 +69,11 @@ def run(cfg: BcConf) -> Artifact:
         f"cloned {len(train)} episodes ({len(store.transitions())} transitions); held-out loss {held_out_loss:.4f}"
     )
     return draft.done
+
+
+def _held(spec: Spec) -> int:
+    """Frames after success that are learned from: they show how to hold for as long as any rule asks."""
+    return longest_hold(spec.action.scale_m, spec.fps) + 2
 
 
 def _fit(policy: Policy, store: FrameStore, tests: list[Batch], cfg: BcConf, log: CsvLog) -> float:

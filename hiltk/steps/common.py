@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -42,12 +43,12 @@ def set_up_torch(conf: ComputeConf) -> torch.device:
 
 
 def load_datasets(
-    references: list[str], root: Path, *, after_end: bool | int = False
+    references: list[str], root: Path, *, after_end: bool | Callable[[Spec], int] = False
 ) -> tuple[list[Episode], Spec, list[Artifact]]:
     """All episodes of several datasets whose specs agree, the first one's spec, and the artifacts.
 
     Args:
-        after_end: as for `hiltk.data.lerobot_io.load_episodes`.
+        after_end: as for `hiltk.data.lerobot_io.load_episodes`; how many may follow from the first one's spec.
 
     Raises:
         UserError: none is named, one is missing or empty, or two do not fit together.
@@ -57,6 +58,7 @@ def load_datasets(
     artifacts = [resolve(reference, "datasets", root) for reference in references]
     spec = dataset_spec(artifacts[0].path)
     episodes: list[Episode] = []
+    kept = after_end(spec) if callable(after_end) else after_end
     for artifact in artifacts:
         other = dataset_spec(artifact.path)
         require_compatible(
@@ -66,9 +68,7 @@ def load_datasets(
             left_name=artifacts[0].ref,
             right_name=artifact.ref,
         )
-        episodes += cached_episodes(
-            artifact.path, spec, cache=frame_cache(root), after_end=after_end, name=artifact.ref
-        )
+        episodes += cached_episodes(artifact.path, spec, cache=frame_cache(root), after_end=kept, name=artifact.ref)
     if len(artifacts) > 1:
         # Normalising by the first dataset alone would leave the others off centre.
         states = np.concatenate([e.observations[STATE_KEY] for e in episodes])

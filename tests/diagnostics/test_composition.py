@@ -10,7 +10,6 @@ import pytest
 from hiltk.diagnostics.composition import (
     at_limit_share,
     composition,
-    false_successes,
     rewarded_share,
     short_of_the_rule,
     silent_share,
@@ -109,8 +108,6 @@ def test_shares_of_episodes_and_steps() -> None:
     online = of(online_episode("ppp", success=True), online_episode("pppp", success=True), online_episode("ppp"))
     assert rewarded_share([online, of(online_episode("ppp"))], SPEC) == pytest.approx(2 / 4)
     assert rewarded_share([of()], SPEC) == at_limit_share([of()]) == 0
-    blind = replace(online, shown=online.shown & (online.episode != 1))
-    assert false_successes(online, SPEC) == (0, 2) and false_successes(blind, SPEC) == (1, 2)
     action = np.zeros_like(online.action)
     action[:4, 1], action[4:, 3] = -0.96, 1.0  # the gripper does not count
     assert at_limit_share([replace(online, action=action)]) == pytest.approx(0.4)

@@ -709,6 +709,35 @@ def demonstrations_too_short(b: Bench) -> Subjects:
     return held(b, 8)
 
 
+@together("REW010", error)
+def a_classifier_surely_early(b: Bench) -> Subjects:
+    return judged(b, too_soon={"count": 3, "n": 8, "steps": 4.0, "mm": 11.0})
+
+
+@together("REW010", warning)
+def a_classifier_perhaps_early(b: Bench) -> Subjects:
+    versions = {"wrongly_ended_as_chosen": {"count": 5, "n": 72}}
+    return judged(b, too_soon={"count": 0, "n": 8, "steps": None, "mm": None}, tuning=versions)
+
+
+def at_speed(b: Bench, times: float) -> Subjects:
+    """About to train where a full action moves the arm so many times as far as when the classifier's data were made."""
+    all_ = judged(b, too_soon={"count": 0, "n": 8})
+    all_.target = b.demos.spec()
+    all_.target.action.scale_m *= times
+    return all_
+
+
+@together("REW010", error)
+def a_classifier_of_a_faster_arm(b: Bench) -> Subjects:
+    return at_speed(b, 0.3)
+
+
+@together("REW010", warning)
+def a_classifier_of_a_slower_arm(b: Bench) -> Subjects:
+    return at_speed(b, 2.0)
+
+
 @together("LRN006", warning)
 def a_guard_that_spoke(b: Bench) -> Subjects:
     policy = b.copied(b.policy)

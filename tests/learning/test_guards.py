@@ -56,6 +56,7 @@ def test_episodes_before_the_first_update_pass() -> None:
         ("saturation", {"saturation": 0.97}, 5, "97%"),
         ("alpha_low", {"alpha": 0.015, "action_size": 0.05}, 3, "0.0150"),
         ("positive_rate", {"positive_share": 0.001}, 7, "0.97%"),
+        ("early_ends", {"early": 1.0, "missing_mm": 12.0}, 3, "12 mm short"),
         ("update_ratio", {"utd": 0.4}, 5, "1.2"),
         ("human_share", {"demo_share": 0.05}, 7, "23%"),
         ("long_interventions", {"intervention_rate": 0.93}, 3, "93%"),
@@ -70,6 +71,13 @@ def test_a_guard_trips_after_its_episodes_and_speaks_once(
     assert [f.code for f in found] == [code]
     assert says in found[0].what and found[0].fix and all(map(math.isfinite, found[0].evidence.values()))
     assert found[0].evidence
+
+
+def test_two_early_ends_of_forty_are_borne() -> None:
+    early, right = {"early": 1.0, "missing_mm": 3.0}, {"early": 0.0}
+    assert run(*([early, *[right] * 19] * 4)) == []
+    found = run(*[right] * 37, early, early, early)
+    assert found[0].evidence == {"early": 3, "episodes": 40, "missing_mm": 3.0}
 
 
 def test_success_that_falls_is_a_regression() -> None:

@@ -53,12 +53,14 @@ def test_the_tuned_rule_and_its_grid_are_reported(episodes: list[Episode], spec:
     assert grid["hold_steps"] == list(range(1, 9)) and grid["min_steps"] == [0, 2, 4, 6]
     assert [row[0] for row in grid["missed"]] == [0] * 4 + [2 * 3] * 4
     assert grid["versions"] == 3
-    assert grid["chosen"] == {"hold_steps": 4, "min_steps": 6}
-    assert (report["hold_steps"], report["min_steps"]) == (4, 6)
-    assert (tuned.classifier.hold_steps, tuned.classifier.min_steps) == (4, 6)
+    assert [row[0] for row in grid["wrongly_ended"]] == [2 * 3] + [0] * 7  # a hold of 1 ends before the labels held
+    assert grid["wrongly_ended_as_chosen"]["count"] == 0 and grid["wrongly_ended_as_chosen"]["n"] == 4 * 3
+    assert grid["chosen"] == {"hold_steps": 2, "min_steps": 6}
+    assert (report["hold_steps"], report["min_steps"]) == (2, 6)
+    assert (tuned.classifier.hold_steps, tuned.classifier.min_steps) == (2, 6)
     assert grid["mistakes_by_rule_of_the_others"]["count"] == 0
     assert grid["mistakes_by_rule_of_the_others"]["n"] == len(tuned.verdicts) == 4
-    assert {v.ended_at for v in tuned.verdicts} == {11, None}
+    assert {v.ended_at for v in tuned.verdicts} == {9, None}
 
 
 def test_an_ensembles_spread_is_larger_where_it_is_wrong(
@@ -128,7 +130,10 @@ def test_table_shows_the_confusion(result: Result) -> None:
 def test_figures_are_written(result: Result, tmp_path: Path) -> None:
     plot_curve(result, tmp_path / "curve.png")
     plot_mistakes(result, NAMES, tmp_path / "mistakes.png")
-    plot_hold(replace(result, tuning=Tuning([1, 2, 3], [0, 4], WRONG, ~WRONG, (1, 1))), tmp_path / "hold.png")
+    plot_hold(
+        replace(result, tuning=Tuning([1, 2, 3], [0, 4], WRONG, ~WRONG, (1, 1), np.ones(4, bool))),
+        tmp_path / "hold.png",
+    )
     for name, width in (("curve.png", 800), ("mistakes.png", 800), ("hold.png", 200)):
         with Image.open(tmp_path / name) as image:
             assert image.width > width and np.asarray(image.convert("L")).std() > 5
