@@ -47,6 +47,13 @@ class Semantics(Enum):
     achieved = "achieved"  # rebuilt from consecutive states, e.g. by `hiltk fix-actions`
 
 
+class EeFrame(Enum):
+    """What the end-effector pose in the state is relative to."""
+
+    base = "base"  # the robot's base
+    reset = "reset"  # its own pose at the episode's start, along that pose's axes, as HIL-SERL has it
+
+
 @dataclass
 class Dimension:
     """One entry of a state or action vector: its name, unit, range and (where it has one) frame."""
@@ -67,6 +74,12 @@ class StateSpec:
     @property
     def names(self) -> list[str]:
         return [d.name for d in self.dims]
+
+    @property
+    def ee_frame(self) -> EeFrame:
+        """That of the end-effector pose; the base where there is none."""
+        frames = [d.frame for d in self.dims if d.name in EE_POSITION]
+        return EeFrame(frames[0]) if frames and frames[0] else EeFrame.base
 
 
 @dataclass
@@ -294,7 +307,7 @@ def _hints(schema: type) -> dict[str, Any]:
 EDITED = "specs are written by hiltk; undo the edit, or make the artifact again"
 _UNITS = ("", "1", "deg", "rad", "percent", "m")
 UNITS = (*_UNITS, *(f"{unit}/s" for unit in _UNITS[2:]))
-FRAMES = ("", "base")
+FRAMES = ("", *(frame.value for frame in EeFrame))
 SOURCES = ("predicate", "classifier", "env")
 TIMEOUTS = ("truncated", "terminal")
 
@@ -348,7 +361,7 @@ def _dimension_mistakes(path: str, dims: list[Dimension]) -> list[str]:
 
 
 def _action_mistakes(action: ActionSpec) -> list[str]:
-    found = _one_of("action.frame", action.frame, FRAMES)
+    found = _one_of("action.frame", action.frame, ("", EeFrame.base.value))
     found += _positive("action.scale_m", action.scale_m, least=None if action.frame else 0.0)
     has_gripper = action.gripper is not GripperFormat.none
     found += _positive("action.gripper_step", action.gripper_step, least=None if has_gripper else 0.0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import JOINTS
+from hiltk.arm.state import ee_position
 from hiltk.checks.rule import Reads, rule
 from hiltk.checks.subject import Subjects
 from hiltk.envs.base import HilEnv
@@ -82,33 +84,35 @@ def _shows_what_it_does(spec: Spec) -> bool:
 
 def _answers(env: HilEnv) -> Iterator[Answer]:
     """Drive each axis of the action by itself; axes whose episode ends too soon are left out."""
-    spec = env.io_spec
-    seen = [spec.state.names.index(axis) for axis in EE_POSITION]
+    spec, kin = env.io_spec, Kinematics()
     steps = max(2, round(PATH_M / spec.action.scale_m))
     for axis, name in enumerate(spec.action.names[:3]):
-        start, end, way = _drive(env, seen, axis, steps)
+        start, end, way = _drive(env, lambda state: ee_position(kin, state, spec.state), axis, steps)
         if end is not None:
             moved = end - start
             aside = float(np.linalg.norm(np.delete(moved, axis)))
             yield Answer(name, steps * spec.action.scale_m * way, float(moved[axis]), aside)
     gripper = f"{JOINTS[-1]}.pos"
     if spec.action.gripper is not GripperFormat.none and gripper in spec.state.names:
-        start, end, way = _drive(env, [spec.state.names.index(gripper)], 3, GRIPPER_STEPS)
+        place = spec.state.names.index(gripper)
+        start, end, way = _drive(env, lambda state: np.asarray(state[[place]], np.float64), 3, GRIPPER_STEPS)
         if end is not None:
             yield Answer("gripper", GRIPPER_STEPS * spec.action.gripper_step * way, float((end - start)[0]))
 
 
-def _drive(env: HilEnv, seen: list[int], axis: int, steps: int) -> tuple[np.ndarray, np.ndarray | None, float]:
-    """What the state shows before and after full actions along one axis (None: the episode ended), and their sign."""
+def _drive(
+    env: HilEnv, seen: Callable[[np.ndarray], np.ndarray], axis: int, steps: int
+) -> tuple[np.ndarray, np.ndarray | None, float]:
+    """What is ``seen`` before and after full actions along one axis (None: the episode ended), and their sign."""
     observation, _ = env.reset(seed=SEED)
-    start = np.asarray(observation[STATE_KEY], np.float64)[seen]
+    start = seen(observation[STATE_KEY])
     action = np.zeros(len(env.io_spec.action.dims), np.float32)
     action[axis] = way = _inwards(env.io_spec, start, axis)
     for step in range(steps + int(np.ceil(SETTLE_S * env.io_spec.fps))):
         observation, _, terminated, truncated, _ = env.step(action if step < steps else 0 * action)
         if terminated or truncated:
             return start, None, way
-    return start, np.asarray(observation[STATE_KEY], np.float64)[seen], way
+    return start, seen(observation[STATE_KEY]), way
 
 
 def _inwards(spec: Spec, start: np.ndarray, axis: int) -> float:

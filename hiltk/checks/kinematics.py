@@ -41,14 +41,15 @@ def stale_end_effector(d: DatasetSubject) -> Iterator[Finding]:
     Source:   found in the code behind devlogs 045 and 086; 032, 035, 036 (offsets), 023 (angles).
     """
     stored = d.of_state(EE_POSITION)
-    if stored is None or d.ee_m is None or d.ee_rad is None:
+    if stored is None or d.ee_as_stored is None:
         return
-    error = np.linalg.norm(stored - d.ee_m, axis=1)
+    ee_m, ee_rad = np.split(d.ee_as_stored, 2, axis=1)
+    error = np.linalg.norm(stored - ee_m, axis=1)
     medians = np.array([np.median(error[a:b]) for a, b in d.bounds])
     bad = np.flatnonzero(medians > MOST_EE_ERROR_M)
     if len(bad):
         rows = np.isin(d.episode, bad)
-        frozen = np.ptp(stored[rows], axis=0).max() < 1e-3 < np.ptp(d.ee_m[rows], axis=0).max()
+        frozen = np.ptp(stored[rows], axis=0).max() < 1e-3 < np.ptp(ee_m[rows], axis=0).max()
         yield Finding(
             f"the stored end effector {'never moves' if frozen else 'is wrong'}: {1000 * np.median(medians[bad]):.0f} "
             f"mm from forward kinematics in {len(bad)} of {len(d.bounds)} episodes",
@@ -57,7 +58,7 @@ def stale_end_effector(d: DatasetSubject) -> Iterator[Finding]:
             fix="recompute the state from the joints; make sure that units and arm model are those of the recording",
         )
     elif (angles := d.of_state(EE_ANGLES)) is not None:
-        turn = np.mod(angles - d.ee_rad + np.pi, 2 * np.pi) - np.pi
+        turn = np.mod(angles - ee_rad + np.pi, 2 * np.pi) - np.pi
         worst = np.median(np.abs(turn), axis=0)
         if worst.max() > MOST_ANGLE_ERROR_RAD:
             yield Finding(

@@ -16,6 +16,7 @@ import numpy as np
 from hiltk.arm.chain import Chain
 from hiltk.arm.kinematics import euler_from_matrix
 from hiltk.arm.model import JOINTS, arm_chain, model_hash
+from hiltk.arm.state import poses_as_stored
 from hiltk.arm.units import ARM_JOINTS
 from hiltk.artifacts.store import Artifact
 from hiltk.data.dataset import Dataset
@@ -161,9 +162,11 @@ class DatasetSubject(Dataset):
         return None if self._ee is None else self._ee[:, :3]
 
     @property
-    def ee_rad(self) -> np.ndarray | None:
-        """(N, 3) its roll, pitch and yaw."""
-        return None if self._ee is None else self._ee[:, 3:]
+    def ee_as_stored(self) -> np.ndarray | None:
+        """(N, 6) what the state should say of it: metres, then roll, pitch and yaw in rad, in the spec's frame."""
+        if self._ee is None or self.spec is None:
+            return None
+        return poses_as_stored(self._ee, self.bounds, self.spec.state.ee_frame)
 
     @property
     def ee_deltas(self) -> bool:

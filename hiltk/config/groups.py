@@ -11,7 +11,7 @@ from typing import Any
 
 from hiltk.config.setting import REQUIRED, setting
 from hiltk.limits import after_success
-from hiltk.spec import SOURCES, TIMEOUTS, GripperFormat
+from hiltk.spec import SOURCES, TIMEOUTS, EeFrame, GripperFormat
 
 # ---------------------------------------------------------------- env, task
 
@@ -61,6 +61,9 @@ class So101SimConf(EnvConf):
     workspace_high_m: list[float] = setting([0.36, 0.16, 0.22], "upper bounds of the end effector, base frame")
     reset_ee_m: list[float] = setting([0.20, 0.0, 0.09], "where episodes start")
     reset_noise_m: list[float] = setting([0.02, 0.02, 0.01], "uniform, plus or minus")
+    ee_frame: EeFrame = setting(
+        EeFrame.base, "of the end-effector pose in the state; reset: relative to the pose at the episode's start"
+    )
     physics_timestep_s: float = setting(0.005, "of the simulation")
     model_path: str = setting("", "MJCF or URDF of the arm; empty: the built-in one", file=True)
     jitter: JitterConf = setting(JitterConf(), "change of appearance per episode")

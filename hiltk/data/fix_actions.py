@@ -9,6 +9,7 @@ import numpy as np
 
 from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import JOINTS
+from hiltk.arm.state import ee_pose, poses_as_stored
 from hiltk.arm.units import ARM_JOINTS
 from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.lerobot_io import ACTION, require_finite
@@ -17,7 +18,7 @@ from hiltk.data.repair import Rebuilt, broken_steps, frozen_steps, rebuild
 from hiltk.data.rewrite import replace_columns
 from hiltk.data.timeline import timeline
 from hiltk.errors import UserError
-from hiltk.spec import EE_POSITION, STATE_KEY, GripperFormat, Semantics, Spec
+from hiltk.spec import EE_POSITION, STATE_KEY, EeFrame, GripperFormat, Semantics, Spec
 
 JOINT_NAMES = tuple(f"{joint}.pos" for joint in JOINTS)
 FK_TOLERANCE_M = 0.005  # a stored end effector further than this from forward kinematics was another arm's
@@ -101,14 +102,21 @@ def own_joints(spec: Spec, files: LeRobotFiles, kin: Kinematics) -> np.ndarray:
     require_finite(state, names, column=STATE_KEY, where=str(files.path))
     joints = state[:, [names.index(n) for n in wanted]].astype(np.float64)
     if all(n in names for n in EE_POSITION):
-        _require_same_arm(state[:, [names.index(n) for n in EE_POSITION]], joints, kin, files)
+        stored = state[:, [names.index(n) for n in EE_POSITION]]
+        _require_same_arm(stored, joints, kin, files, spec.state.ee_frame)
     return joints
 
 
-def _require_same_arm(stored: np.ndarray, joints: np.ndarray, kin: Kinematics, files: LeRobotFiles) -> None:
+def _require_same_arm(
+    stored: np.ndarray, joints: np.ndarray, kin: Kinematics, files: LeRobotFiles, frame: EeFrame
+) -> None:
     """Refuse a kinematic model that does not put the stored end effector (N, 3) where the joints do."""
     some = slice(None, None, 1 + len(stored) // FK_ROWS)
-    gap = float(np.median(np.linalg.norm(stored[some] - kin.forward(joints[some])[0], axis=1)))
+    if frame is EeFrame.base:
+        expected = ee_pose(kin, joints[some])
+    else:  # each episode starts from a pose of its own
+        expected = poses_as_stored(ee_pose(kin, joints), files.bounds, frame)[some]
+    gap = float(np.median(np.linalg.norm(stored[some] - expected[:, :3], axis=1)))
     if gap > FK_TOLERANCE_M:
         raise UserError(
             f"the stored end effector is {1000 * gap:.0f} mm from where this arm model puts it",

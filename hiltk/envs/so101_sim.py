@@ -24,6 +24,7 @@ from hiltk.spec import (
     IMAGE_PREFIX,
     STATE_KEY,
     Dimension,
+    EeFrame,
     GripperFormat,
     ImageSpec,
     RewardSpec,
@@ -278,7 +279,10 @@ class So101SimEnv(SceneEnv):
 
     def _observe(self) -> RawObservation:
         joints = self.joints_deg()
-        state = proprioception(self.kinematics, joints, self._previous_deg, self.conf.fps)
+        if self._previous_deg is None:
+            self._start_deg = joints
+        start = self._start_deg if self.conf.ee_frame is EeFrame.reset else None
+        state = proprioception(self.kinematics, joints, self._previous_deg, self.conf.fps, start)
         observation: RawObservation = {STATE_KEY: state}
         if self._renderer is not None:
             for name in self.conf.cameras:
@@ -303,7 +307,7 @@ class So101SimEnv(SceneEnv):
         return Spec(
             task=self.task.name,
             fps=conf.fps,
-            state=state_spec(),
+            state=state_spec(ee_frame=conf.ee_frame),
             action=action_spec(conf.action_scale_m, conf.gripper, conf.gripper_step, Semantics.commanded),
             images=images,
             reward=RewardSpec(hold_steps=self.task.hold_steps),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from hiltk.arm.kinematics import Kinematics
+from hiltk.arm.state import ee_position
 from hiltk.config.groups import HumanConf
 from hiltk.envs.base import HilEnv
 from hiltk.errors import ConfigError
@@ -29,7 +31,7 @@ class Wanderer:
         names = self._spec.state.names
         if not self._spec.robot.workspace_low_m or not {*EE_POSITION} <= {*names}:
             raise ConfigError("a wandering human needs an arm with a workspace", where="human=wandering")
-        self._position = [names.index(axis) for axis in EE_POSITION]
+        self._kin = Kinematics()
         self._low = np.array(self._spec.robot.workspace_low_m)
         self._high = np.array(self._spec.robot.workspace_high_m)
         self.reset(0)
@@ -49,7 +51,8 @@ class Wanderer:
             self._grip = self._rng.choice([-1.0, 1.0])
             self._left = int(self._rng.integers(*GOAL_STEPS))
         self._left -= 1
-        towards = np.clip((self._goal - observation[STATE_KEY][self._position]) / self._spec.action.scale_m, -1, 1)
+        position = ee_position(self._kin, observation[STATE_KEY], self._spec.state)
+        towards = np.clip((self._goal - position) / self._spec.action.scale_m, -1, 1)
         move = np.clip(towards * self._conf.skill + self._rng.normal(size=3) * self._conf.noise, -1, 1)
         if self._spec.action.gripper is GripperFormat.none:
             return move.astype(np.float32)

@@ -3,8 +3,8 @@ import pytest
 
 from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import JOINTS
-from hiltk.arm.state import STATE_DIMS, action_spec, proprioception, state_spec
-from hiltk.spec import GripperFormat, Semantics
+from hiltk.arm.state import STATE_DIMS, action_spec, ee_pose, ee_position, poses_as_stored, proprioception, state_spec
+from hiltk.spec import EeFrame, GripperFormat, Semantics, StateSpec
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +87,48 @@ def test_a_spec_has_dimensions_of_its_own() -> None:
     assert [d.name for d in state_spec(with_gripper=False).dims] == [
         d.name for d in STATE_DIMS if "gripper" not in d.name
     ]
+
+
+# ---------------------------------------------------------------- relative to the reset pose
+
+
+def test_golden_pose_relative_to_the_start(kin):
+    """Turning the base by 90 degrees turns the arm about the vertical axis, which at the start is an axis of its own.
+
+    Stretched out, its z points ahead and it is 0.391362 m ahead of the base, 0.352527 m of the axis it turns about:
+    seen from there it goes 0.352527 m back along its z, and as far aside, neither up nor down.
+    """
+    start, turned = np.zeros(6), np.array([-90.0, 0, 0, 0, 0, 0])
+    state = proprioception(kin, np.stack([start, turned]), None, 10, start)
+    np.testing.assert_allclose(state[0, 12:], 0, atol=1e-6)
+    assert state[1, 14] == pytest.approx(-0.352527, abs=1e-4)
+    assert np.linalg.norm(state[1, 12:14]) == pytest.approx(0.352527, abs=1e-4)
+    np.testing.assert_array_equal(state[:, :12], proprioception(kin, np.stack([start, turned]), None, 10)[:, :12])
+
+
+def test_where_an_episode_starts_does_not_matter_to_its_relative_poses(kin):
+    """The same motion after another turn of the base: the same relative poses, to rounding."""
+    joints = np.random.default_rng(0).uniform(-40, 40, (6, 6))
+    there = joints + np.array([35.0, 0, 0, 0, 0, 0])
+    one, other = (proprioception(kin, j, None, 10, j[0])[:, 12:] for j in (joints, there))
+    np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_poses_of_whole_episodes_as_a_state_holds_them(kin):
+    joints = np.random.default_rng(1).uniform(-60, 60, (9, 6))
+    pose, bounds = ee_pose(kin, joints), [(0, 4), (4, 9)]
+    assert poses_as_stored(pose, bounds, EeFrame.base) is pose
+    found = poses_as_stored(pose, bounds, EeFrame.reset)
+    for a, b in bounds:
+        np.testing.assert_allclose(found[a:b], proprioception(kin, joints[a:b], None, 10, joints[a])[:, 12:], atol=1e-6)
+
+
+def test_a_spec_says_the_frame_and_a_state_of_either_where_the_end_effector_is(kin):
+    base, reset = state_spec(), state_spec(ee_frame=EeFrame.reset)
+    assert (base.ee_frame, reset.ee_frame, StateSpec().ee_frame) == (EeFrame.base, EeFrame.reset, EeFrame.base)
+    assert [d.frame for d in reset.dims] == [""] * 12 + ["reset"] * 6
+    joints = np.array([10.0, -20, 30, 40, 90, 50])
+    for spec, start in ((base, None), (reset, np.zeros(6))):
+        state = proprioception(kin, joints, None, 10, start)
+        assert all(d.low <= v <= d.high for d, v in zip(spec.dims, state, strict=True))
+        np.testing.assert_allclose(ee_position(kin, state, spec), kin.forward(joints)[0], atol=1e-6)

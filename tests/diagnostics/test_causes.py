@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -15,6 +16,7 @@ from hiltk.checks.catalogue import IDS
 from hiltk.checks.rule import RULES
 from hiltk.config.groups import TrunkConf
 from hiltk.diagnostics.causes import CAUSES, rank
+from hiltk.diagnostics.causes_data import false_successes
 from hiltk.diagnostics.encoder import filter_spread
 from hiltk.diagnostics.evidence import Evidence
 from hiltk.diagnostics.suspects import STANDS_OUT, Suspect, table, verdict
@@ -122,6 +124,21 @@ def test_an_evaluation_decides_what_is_left_to_hold_back(sound: Evidence) -> Non
     solved = replace(evaluated, metrics=evaluated.metrics.assign(saturation=0.96))
     solved.__dict__["strata"] = table.assign(successes=[40, 39], rate=[1.0, 39 / 40])
     assert solved.headroom == 0 and rank(solved)[0].score < STANDS_OUT
+
+
+def test_a_good_evaluation_does_not_excuse_a_classifier_that_ends_too_soon(sound: Evidence) -> None:
+    """Seen with lifts of 50 steps: success in 55 of 60 episodes, by the predicate in 15, and evaluated 198 of 200."""
+    rewarded, truly = np.arange(60) < 55, np.arange(60) % 4 == 0
+    told = pd.DataFrame({"success": 1.0 * rewarded, "true_success": 1.0 * truly, "missing_mm": 12.0})
+    reward = {**(sound.config.get("reward") or {}), "source": "classifier"}
+    run = replace(sound, config={**sound.config, "reward": reward}, metrics=told)
+    run.__dict__["strata"] = pd.DataFrame({"stratum": ["near"], "n": [200], "successes": [198], "rate": [0.99]})
+    assert run.early == (41, 55) and run.headroom == 0
+    found = false_successes(run)
+    assert found is not None and found.score >= STANDS_OUT
+    assert "41 of 55" in found.finding.what and "12 mm short" in found.finding.what
+    right = replace(run, metrics=told.assign(success=told.true_success))
+    assert false_successes(right).score == 0
 
 
 @pytest.mark.parametrize("name", QUICK)

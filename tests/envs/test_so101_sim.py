@@ -18,7 +18,7 @@ from hiltk.envs.so101_sim import So101SimEnv
 from hiltk.envs.tasks import Spawn, stratum_of
 from hiltk.errors import ConfigError, UserError
 from hiltk.observation import ObservationPipeline
-from hiltk.spec import STATE_KEY, GripperFormat, Spec
+from hiltk.spec import STATE_KEY, EeFrame, GripperFormat, Spec
 
 CPU = So101SimConf(renderer=Renderer.cpu)
 BLIND = So101SimConf(cameras=[])
@@ -126,6 +126,23 @@ def test_state_is_joints_speed_and_forward_kinematics(blind: So101SimEnv) -> Non
     assert after[12:15] == pytest.approx(position, abs=1e-5)
     site = blind.data.site_xpos[blind.scene.ee]  # MuJoCo's own kinematics, of the very same instant
     assert after[12:15] == pytest.approx(site, abs=1e-6)
+
+
+def test_the_end_effector_relative_to_the_reset_pose() -> None:
+    """Only its six dimensions differ; they begin at zero in every episode, whatever the reset noise."""
+    relative, base = make(ee_frame=EeFrame.reset), make()
+    assert relative.io_spec.state.ee_frame is EeFrame.reset
+    for seed in (3, 4):
+        seen, plain = ([o[STATE_KEY] for o in play(env, seed=seed)] for env in (relative, base))
+        np.testing.assert_array_equal(np.array(seen)[:, :12], np.array(plain)[:, :12])
+        np.testing.assert_allclose(seen[0][12:], 0, atol=1e-6)
+        assert np.linalg.norm(seen[-1][12:15]) == pytest.approx(np.linalg.norm((plain[-1] - plain[0])[12:15]), abs=1e-5)
+
+
+def test_what_is_missing_for_success_is_told(blind: So101SimEnv) -> None:
+    for task, missing in (("lift", 0.05), ("grasp", 0.01)):
+        _, info = make(task=TaskConf(name=task)).reset(seed=0)
+        assert info["missing_m"] == pytest.approx(missing, abs=1e-3) and not info["success_now"]
 
 
 def test_info_says_where_it_spawned_and_what_was_done(blind: So101SimEnv) -> None:

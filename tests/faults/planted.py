@@ -623,6 +623,7 @@ def judged(b: Bench, **figures: Any) -> Subjects:
     """A classifier with these figures among good ones."""
     classifier = b.copied(b.classifier)
     good = {"precision": 0.99, "recall": 0.9, "accuracy": 0.99, "episodes": {"train": 8, "held_out": 3}}
+    good |= {"too_soon": {"count": 0, "n": 8, "steps": None, "mm": None}, "tuning": {}}
     edit_json(classifier.path / "metrics.json", **(good | figures))
     return gather([classifier])
 
@@ -717,23 +718,23 @@ def a_classifier_surely_early(b: Bench) -> Subjects:
 @together("REW010", warning)
 def a_classifier_perhaps_early(b: Bench) -> Subjects:
     versions = {"wrongly_ended_as_chosen": {"count": 5, "n": 72}}
-    return judged(b, too_soon={"count": 0, "n": 8, "steps": None, "mm": None}, tuning=versions)
+    return judged(b, tuning=versions)
 
 
 def at_speed(b: Bench, times: float) -> Subjects:
     """About to train where a full action moves the arm so many times as far as when the classifier's data were made."""
-    all_ = judged(b, too_soon={"count": 0, "n": 8})
+    all_ = judged(b)
     all_.target = b.demos.spec()
     all_.target.action.scale_m *= times
     return all_
 
 
-@together("REW010", error)
+@together("REW010", error, also="RUN005")
 def a_classifier_of_a_faster_arm(b: Bench) -> Subjects:
     return at_speed(b, 0.3)
 
 
-@together("REW010", warning)
+@together("REW010", warning, also="RUN005")
 def a_classifier_of_a_slower_arm(b: Bench) -> Subjects:
     return at_speed(b, 2.0)
 

@@ -45,6 +45,8 @@ ADDED: dict[str, dict[str, Any]] = {
     # these check what they write
     **{verb.name: {"checks.ignore": []} for verb in VERBS.values() if verb.gate == "change"},
 }
+# The same by option of the group ``env``.
+ADDED_TO_ENV: dict[str, dict[str, Any]] = {"so101_sim": {"env.ee_frame": "base"}}
 Config = dict[str, Any]
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from hiltk.formats import with_new_names
 from hiltk.verbs import STEPS
-from tests.rails.config_job import ADDED, FILE, added, composed, plain, stored, verb_of
+from tests.rails.config_job import ADDED, ADDED_TO_ENV, FILE, added, composed, plain, stored, verb_of
 
 
 def test_no_verb_is_missing() -> None:
@@ -23,7 +23,8 @@ def test_configs_are_what_they_were(verb: str) -> None:
     now, before = composed(STEPS[verb]), stored(verb)
     assert now.keys() == before.keys()
     for command, config in before.items():
-        assert now[command] == added(with_new_names(config), ADDED.get(verb, {})), command
+        of_env = ADDED_TO_ENV.get(config.get("env", {}).get("name"), {})
+        assert now[command] == added(with_new_names(config), ADDED.get(verb, {}) | of_env), command
 
 
 def test_the_command_line_prints_the_same() -> None:

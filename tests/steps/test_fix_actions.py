@@ -13,14 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hiltk.arm.state import state_spec
 from hiltk.artifacts.store import resolve
 from hiltk.config.commands import Fault, FixActionsConf, RecordConf, StatedConf
-from hiltk.config.groups import RewardConf, So101SimConf, TaskConf
+from hiltk.config.groups import HumanConf, RewardConf, So101SimConf, TaskConf
 from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import SPEC_FILE, dataset_spec, load_episodes
 from hiltk.errors import ConfigError, UserError
 from hiltk.evaluation.seeds import attempt_seed
-from hiltk.spec import JOINT_PARTS, STATE_KEY, GripperFormat, Semantics, Spec, require_compatible
+from hiltk.spec import JOINT_PARTS, STATE_KEY, EeFrame, GripperFormat, Semantics, Spec, require_compatible
 from hiltk.steps import fix_actions, record
 
 WRIST = "observation.images.wrist"
@@ -99,6 +100,23 @@ def test_replayed_in_the_simulator_the_arm_goes_where_it_went(recorded: dict[str
             observation = env.step(action)[0]
         travelled = np.linalg.norm(np.diff(recorded_m, axis=0), axis=1).sum()
         assert np.linalg.norm(observation[STATE_KEY][ee] - recorded_m[-1]) < 0.2 * travelled
+
+
+def test_a_recording_whose_end_effector_is_relative_to_the_reset_pose(tmp_path: Path) -> None:
+    """Checked by forward kinematics as it is written, repaired, and refused where the other frame is meant."""
+    env = replace(ENV, ee_frame=EeFrame.reset)
+    cfg = RecordConf(root=str(tmp_path), name="reset", env=env, task=TaskConf(), episodes=2, steps_after_success=0)
+    broken = record.run(replace(cfg, fault=Fault.zero_actions))
+    wandering = record.run(replace(cfg, name="play", human=HumanConf(name="wandering"), keep="all"))
+    fixed = fix_actions.run(conf(tmp_path, broken.path))
+    spec = dataset_spec(fixed.path)
+    assert spec.state.ee_frame is EeFrame.reset
+    for one in (broken, wandering, fixed):
+        for episode in load_episodes(one.path):
+            np.testing.assert_allclose(episode.observations[STATE_KEY][0, 12:], 0, atol=1e-6)
+    other = replace(spec, state=state_spec())
+    with pytest.raises(UserError, match=r"state.dims.ee.x.frame: 'reset' against 'base'"):
+        require_compatible(spec, other, JOINT_PARTS, left_name="one", right_name="other")
 
 
 def test_report_and_provenance(recorded: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -303,7 +303,7 @@ def test_demonstrations_that_never_satisfy_the_reward_rule_are_judged_once_and_r
     for module in (train, demonstrations):
         monkeypatch.setattr(module, "judge_demonstrations", watched)
     with pytest.raises(UserError, match=r"train refuses: REW008 \d+ of \d+ demonstrations never satisfy"):
-        train.run(conf(root, name="short", reward=RewardConf(hold_steps=14)))
+        train.run(conf(root, name="short", reward=RewardConf(hold_steps=20)))
     assert asked == [len(load_episodes(resolve("demos", "datasets", root).path))]
 
 
