@@ -218,7 +218,7 @@ MUTANTS = [
        "artifacts/test_writing.py"),
     _m("a fingerprint does not look into files", "file.stat().st_size, hash_file(file)]", "file.stat().st_size]",
        "artifacts/test_fingerprint.py"),
-    _m("code has one fingerprint whatever it says", "return ast.dump(tree)", 'return ""',
+    _m("code has one fingerprint whatever it says", "hashlib.sha256(ast.dump(tree).encode())", "hashlib.sha256()",
        "artifacts/test_fingerprint.py"),
     _m("the number of threads reruns a step", "{k: v for k, v in config.items() if k not in VOLATILE}", "config",
        "artifacts/test_provenance.py"),
