@@ -119,6 +119,12 @@ def _task(verb: Verb, failures: list[BaseException]) -> Callable[[Any], Any]:
     return task
 
 
+def _is_for_hydra(word: str) -> bool:
+    """An option of Hydra (``-m``), or a setting of it. Without one there is a single config, which we compose as
+    pipelines do: Hydra's own main composes it twice, the first time only to see whether this is a sweep."""
+    return word.startswith("-") or word.lstrip("+~").startswith("hydra")
+
+
 def run_step(verb: Verb, words: list[str]) -> None:
     """Run one verb with Hydra's command-line semantics.
 
@@ -131,17 +137,20 @@ def run_step(verb: Verb, words: list[str]) -> None:
     from hiltk.configuring.composing import register
     from hiltk.configuring.files import shipped
     from hiltk.configuring.mistakes import explained
+    from hiltk.configuring.typed import compose
     from hiltk.configuring.words import words_to_overrides
 
     failures: list[BaseException] = []
-    argv = [f"hiltk {verb.name}", *words_to_overrides(verb, words)]
-    if {"--cfg", "-c"} & {*words}:
-        argv.append("--resolve")  # shows values, not where they come from
-    register()
-    with _process_state(argv), explained(verb):
-        hydra.main(config_path=str(shipped("conf")), config_name=verb.config, version_base="1.3")(
-            _task(verb, failures)
-        )()
+    overrides = words_to_overrides(verb, words)
+    with _process_state([f"hiltk {verb.name}", *overrides]):
+        if not any(map(_is_for_hydra, overrides)):
+            importlib.import_module(verb.module).run(compose(verb, overrides))
+            return
+        register()
+        with explained(verb):
+            hydra.main(config_path=str(shipped("conf")), config_name=verb.config, version_base="1.3")(
+                _task(verb, failures)
+            )()
     if failures:
         raise failures[0]
 

@@ -11,12 +11,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 
 from hiltk.data.episode import Episode, Source
 from hiltk.spec import STATE_KEY, ImageSpec, Spec
 
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 # Nothing in the tests may reach for the Hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # ... or depend on where somebody keeps their own artifacts.
