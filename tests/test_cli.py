@@ -79,8 +79,8 @@ def test_help_of_a_verb_says_what_it_reads_writes_and_shows_commands(name: str) 
 
 def test_help_fits_prose_to_the_terminal() -> None:
     lines = hiltk("train-classifier", "--help").output.split("Examples")[0].splitlines()
-    prose = [line.strip() for line in lines if line.strip()]
-    short = [line for line, following in pairwise(prose) if len(line) < 30 and following[0].islower()]
+    prose = [line.strip() for line in lines]
+    short = [line for line, following in pairwise(prose) if 0 < len(line) < 30 and following[:1].islower()]
     assert not short  # a word or two left over, where a longer line was broken
 
 
