@@ -32,7 +32,8 @@ def codes(report: Report) -> list[str]:
 def test_good_artifacts_pass_together(
     demos: Artifact, play: Artifact, classifier: Artifact, policy: Artifact, evaluation: Artifact
 ) -> None:
-    report = found(demos, play, classifier, policy, evaluation, ignore=["LRN003", "RUN005"])
+    # The classifier is a tiny one, trained for moments: that its figures are poor, and it ends early, is right.
+    report = found(demos, play, classifier, policy, evaluation, ignore=["LRN003", "REW010", "RUN005"])
     assert report.findings == []
     assert {rule.code for rule in report.rules} >= {"LRN006", "LRN007", "REW007", "RUN002"}
 
