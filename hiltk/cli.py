@@ -142,6 +142,8 @@ def run_step(verb: Verb, words: list[str]) -> None:
 
     failures: list[BaseException] = []
     overrides = words_to_overrides(verb, words)
+    if {"--cfg", "-c"} & {*words}:
+        overrides.append("--resolve")  # shows values, not where they come from
     with _process_state([f"hiltk {verb.name}", *overrides]):
         if not any(map(_is_for_hydra, overrides)):
             importlib.import_module(verb.module).run(compose(verb, overrides))
