@@ -21,7 +21,7 @@ from hiltk.errors import UserError
 from hiltk.evaluation.rollouts import AT_RESET
 from hiltk.findings import Finding, Severity
 from hiltk.intervals import wilson
-from hiltk.limits import EARLY, IDLE_END, OTHER_PACE, SHOWS_SUCCESS, Limit
+from hiltk.limits import AFTER_SUCCESS, EARLY, IDLE_END, OTHER_PACE, SHOWS_SUCCESS, Limit
 from hiltk.observation import fit_image
 from hiltk.reward_rule import is_positive, is_success_reward, run_lengths, settle, step_reward
 from hiltk.rewards.hacking import payoff
@@ -72,7 +72,7 @@ def few_successes(all_: Subjects) -> Iterator[Finding]:
               - under {SHOWS_SUCCESS:%} of the frames of all datasets together are labelled as success
                 [terminal_labels_only]
               - none are, where a step is about to learn from them [no_success_to_learn_from]
-    Fix:      hiltk record steps_after_success=15, and keep demonstrations that succeed.
+    Fix:      hiltk record steps_after_success={AFTER_SUCCESS}, and keep demonstrations that succeed.
     Source:   devlog 058.
     """
     labels = [d.column("success").astype(bool) for d in all_.datasets if d.has("success")]
@@ -84,7 +84,7 @@ def few_successes(all_: Subjects) -> Iterator[Finding]:
             f"{share:.1%} of {sum(map(len, labels))} frames show success",
             where="column success",
             evidence={"success_share": share, "frames": sum(map(len, labels))},
-            fix="record more successes, with steps_after_success=15",
+            fix=f"record more successes, with steps_after_success={AFTER_SUCCESS}",
         )
 
 

@@ -32,7 +32,7 @@ from hiltk.evaluation.tables import TOTAL
 from hiltk.findings import Finding, Severity
 from hiltk.intervals import wilson
 from hiltk.learning.guards import noted
-from hiltk.learning.metrics import by_itself
+from hiltk.learning.metrics import by_itself, early, missed
 from hiltk.reward_rule import q_bounds
 from hiltk.spec import IMAGE_PREFIX, STATE_KEY, Spec
 
@@ -340,10 +340,9 @@ def _table(file: Path) -> pd.DataFrame:
 
 
 def _early(rows: pd.DataFrame) -> tuple[int, int]:
-    rewarded = rows[(rows.success > 0) & rows.true_success.notna()]
-    return int((rewarded.true_success == 0).sum()), len(rewarded)
+    rewarded = (rows.success > 0) & rows.true_success.notna()
+    return int(early(rows.success, rows.true_success).sum()), int(rewarded.sum())
 
 
 def _missed(rows: pd.DataFrame) -> tuple[int, int]:
-    true = rows[rows.true_success > 0]
-    return int((true.success == 0).sum()), len(true)
+    return int(missed(rows.success, rows.true_success).sum()), int((rows.true_success > 0).sum())

@@ -73,9 +73,18 @@ WINDOW = 20
 QUIET_S = 10.0  # plain lines come every ten episodes, and at the end of one that took this long to come
 
 
-def early(success: float, true_success: float) -> bool:
-    """Whether an episode was ended as a success before the task's own predicate had held: in part, or nothing of it."""
-    return success > 0 and not true_success > 0
+def early(success: Any, true_success: Any) -> Any:
+    """Whether an episode was ended as a success before the task's own predicate had held: in part, or nothing of it.
+
+    Args:
+        success, true_success: of one episode or, columns, of many; what is not known (NaN) is not early.
+    """
+    return (success > 0) & (true_success <= 0)
+
+
+def missed(success: Any, true_success: Any) -> Any:
+    """Whether an episode truly succeeded and was not rewarded; as `early`."""
+    return (success <= 0) & (true_success > 0)
 
 
 def alone(rows: Sequence[Row]) -> list[bool]:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from hiltk.orchestration.execute import Event, State
 from hiltk.orchestration.plan import Pipeline
-from hiltk.orchestration.progress import Progress, named, roughly
+from hiltk.orchestration.progress import Progress, each_takes, named, roughly
 from hiltk.orchestration.schedule import Task, total_s
 from hiltk.reports.page import format_duration
 
@@ -42,8 +42,7 @@ def _labels(pipeline: Pipeline) -> list[str]:
 def _how_long(own: list[Task], to_do: list[Task], seconds: Mapping[Task, float | None]) -> str:
     if not to_do:
         return "unchanged"
-    known = [took for task in to_do if (took := seconds.get(task)) is not None]
-    each = roughly(sum(known) / len(known)).removeprefix("about ") if known else "?"
+    each = each_takes(to_do, seconds) or "?"
     return each if len(own) == 1 else f"{len(to_do)} x {each}"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hiltk.artifacts.store import unfinished
 from hiltk.orchestration.execute import State
-from hiltk.orchestration.progress import Progress, named, roughly
+from hiltk.orchestration.progress import Progress, each_takes, named, roughly
 from hiltk.orchestration.schedule import Task
 from hiltk.reports.curve import running_curve
 from hiltk.reports.exhibits import Exhibit
@@ -105,7 +105,9 @@ class LivePage:
         return Section("Steps", [*failed, *said], [Table([[Cell(text) for text in head]], body)])
 
     def _row(self, label: str, own: list[Task]) -> list[Cell]:
-        known = [took for task in own if (took := self._progress.seconds.get(task)) is not None]
-        about = roughly(sum(known) / len(known)).removeprefix("about ") if known else ""
-        cells = [Cell(label), Cell(about), *(Cell(self._progress.state(task)) for task in own)]
+        cells = [
+            Cell(label),
+            Cell(each_takes(own, self._progress.seconds)),
+            *(Cell(self._progress.state(task)) for task in own),
+        ]
         return cells + [Cell("")] * (len(self._progress.pipeline.seeds) - len(own))

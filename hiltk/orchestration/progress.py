@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from hiltk.orchestration.execute import Event, State
@@ -112,6 +112,12 @@ def named(task: Task) -> str:
     """``seed 0, bc``; ``report`` for a step after all seeds."""
     seed, label = task
     return label if seed is None else f"seed {seed}, {label}"
+
+
+def each_takes(own: Iterable[Task], seconds: Mapping[Task, float | None]) -> str:
+    """Their mean time, no more precise than `roughly` is; empty where nobody knows any."""
+    known = [took for task in own if (took := seconds.get(task)) is not None]
+    return roughly(sum(known) / len(known)).removeprefix("about ") if known else ""
 
 
 def roughly(seconds: float) -> str:

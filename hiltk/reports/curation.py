@@ -13,11 +13,10 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table as TerminalTable
 
+from hiltk.reports.colors import FAILURE, SUCCESS
 from hiltk.reports.page import Cell, Table
 
 MOST_STRIPS = 60  # episodes a figure shows
-# Told apart with every common colour vision.
-FAILURE, SUCCESS, INTERVENTION = "#d9dde0", "#0072B2", "#D55E00"
 Bounds = Sequence[tuple[int, int]]
 
 

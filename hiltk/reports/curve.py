@@ -12,9 +12,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from hiltk.learning.metrics import WINDOW
+from hiltk.reports.colors import INTERVENTION, SUCCESS
 from hiltk.reports.page import Figure
 
-SERIES = {"success": "#0072B2", "intervention_rate": "#D55E00"}
+SERIES = {"success": SUCCESS, "intervention_rate": INTERVENTION}
 _WIDTH, _HEIGHT, _LEFT, _TOP = 720, 200, 40, 24
 
 

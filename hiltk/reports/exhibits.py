@@ -42,10 +42,10 @@ def exhibit(artifact: Artifact, folder: Path) -> Exhibit:
     own.mkdir(parents=True, exist_ok=True)
     if artifact.kind == "datasets":
         return _dataset(artifact, own)
-    from hiltk.reports.evidence import evidence_of, facts, sections  # draws with matplotlib, which a film does without
+    from hiltk.reports.contents import facts, inputs_of, sections  # draws with matplotlib, which a film does without
 
-    evidence = evidence_of([artifact])
-    return Exhibit(facts(evidence), sections(evidence, own))
+    inputs = inputs_of([artifact])
+    return Exhibit(facts(inputs), sections(inputs, own))
 
 
 def _dataset(artifact: Artifact, folder: Path) -> Exhibit:

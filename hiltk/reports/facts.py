@@ -8,7 +8,7 @@ import pandas as pd
 
 from hiltk.artifacts.store import Artifact, title_of
 from hiltk.evaluation.tables import TOTAL, format_p
-from hiltk.learning.metrics import WINDOW, by_itself
+from hiltk.learning.metrics import WINDOW, by_itself, early, missed
 from hiltk.reports.figures import Runs
 from hiltk.reports.success import SuccessBoard
 
@@ -75,11 +75,10 @@ def _misjudged(frame: pd.DataFrame) -> str:
     """How often the reward rule contradicts the environment's own predicate, where that was recorded."""
     if "true_success" not in frame or frame.true_success.isna().all():
         return ""
-    known = frame[frame.true_success.notna()]
-    wrongly = int(((known.success > 0) & (known.true_success == 0)).sum())
-    missed = int(((known.success == 0) & (known.true_success > 0)).sum())
+    told, known = (frame.success, frame.true_success), frame.true_success.notna().sum()
     return (
-        f" The reward rule ended {wrongly} of {len(known)} episodes without true success and missed {missed} true ones."
+        f" The reward rule ended {early(*told).sum()} of {known} episodes without true success and missed "
+        f"{missed(*told).sum()} true ones."
     )
 
 

@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hiltk.learning.metrics import WINDOW, recent_rate
+from hiltk.reports.colors import ALONE, INTERVENTION, SUCCESS
 from hiltk.reports.success import SuccessBoard
 
 # Okabe and Ito's colours, told apart with every common colour vision.
 COLORS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-SUCCESS, ALONE, INTERVENTION = "#0072B2", "#009E73", "#D55E00"
 _INK, _GRID = "#33383d", "#e3e6e8"
 Runs = Mapping[int | None, pd.DataFrame]
 Survival = tuple[str, str, Mapping[str, tuple[np.ndarray, np.ndarray]]]  # title, name of the time, curves by label

@@ -14,7 +14,8 @@ from hiltk.data.repair import BROKEN_SHARE, ZERO_BELOW
 from hiltk.data.survey import Contents, brightness, evenly, sampled_frames
 from hiltk.errors import listed
 from hiltk.limits import IDLE_END, SHOWS_SUCCESS
-from hiltk.reports.curation import FAILURE, INTERVENTION, MOST_STRIPS, SUCCESS, bare, draw_strip
+from hiltk.reports.colors import FAILURE, INTERVENTION, SUCCESS
+from hiltk.reports.curation import MOST_STRIPS, bare, draw_strip
 from hiltk.reports.figures import COLORS
 from hiltk.reports.page import Cell, Section, Table
 from hiltk.reports.page import Figure as Picture

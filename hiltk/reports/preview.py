@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hiltk.evaluation.preview import Look
-from hiltk.reports.curation import FAILURE, SUCCESS
+from hiltk.reports.colors import FAILURE, SUCCESS
 from hiltk.reports.page import Cell, Section, Table, Video
 from hiltk.reports.page import Figure as Picture
 from hiltk.reward_rule import Verdict, summarise

@@ -10,6 +10,7 @@ import numpy as np
 from hiltk.data.episode import Episode
 from hiltk.data.frames import Frames
 from hiltk.errors import UserError
+from hiltk.limits import AFTER_SUCCESS
 from hiltk.spec import STATE_KEY
 
 
@@ -96,7 +97,8 @@ def require_both_classes(episodes: Sequence[Episode]) -> None:
         raise UserError(
             f"none of the {len(episodes)} episodes has a frame labelled as success",
             where="column 'success'",
-            fix="record successful episodes, with frames after success: `hiltk record steps_after_success=15`",
+            fix="record successful episodes, with frames after success: "
+            f"`hiltk record steps_after_success={AFTER_SUCCESS}`",
         )
     if negative == 0:
         raise UserError(

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from hiltk.config.commands import ClassifierConf
 from hiltk.intervals import wilson
-from hiltk.limits import SHOWS_SUCCESS
+from hiltk.limits import AFTER_SUCCESS, SHOWS_SUCCESS
 from hiltk.reward_rule import is_positive, summarise
 from hiltk.rewards.calibration import average_precision, reliability
 from hiltk.rewards.frames import LabelledFrames
@@ -66,14 +66,18 @@ def warnings(result: Result, conf: ClassifierConf) -> list[str]:
     labels, held_out = _counts(result.train), _counts(result.held_out)
     replay, found = summarise(result.verdicts), []
     if labels["success"] < SHOWS_SUCCESS * labels["frames"]:
-        found.append(f"under {100 * SHOWS_SUCCESS:g} % of the frames show success: record with steps_after_success=15")
+        found.append(
+            f"under {100 * SHOWS_SUCCESS:g} % of the frames show success: record with "
+            f"steps_after_success={AFTER_SUCCESS}"
+        )
     least, most = ADVISED_NEGATIVES
     if labels["failure"] < least * labels["success"]:
         found.append("fewer than two failure frames per success frame: record failures as well, with keep=all")
     if labels["failure"] > most * labels["success"]:
         found.append(
             f"{_ratio(result.train):.1f} failure frames per success frame, where {least:g} to {most:g} are advised: "
-            "batches are half and half all the same, but more frames of success would help (steps_after_success=15)"
+            "batches are half and half all the same, but more frames of success would help "
+            f"(steps_after_success={AFTER_SUCCESS})"
         )
     if not any(v.should_end_at is None for v in result.verdicts):
         found.append(

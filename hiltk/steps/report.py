@@ -14,7 +14,7 @@ from hiltk.data.consistency import require_consistent
 from hiltk.data.dataset import open_dataset
 from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.lerobot_io import SPEC_FILE
-from hiltk.reports.evidence import evidence_of, facts, sections
+from hiltk.reports.contents import facts, inputs_of, sections
 from hiltk.reports.page import render
 from hiltk.reports.sections import terminal_table
 from hiltk.reports.sources import find
@@ -29,18 +29,18 @@ def run(cfg: ReportConf) -> Artifact:
         UserError: one does not exist, or is damaged.
     """
     artifacts = find(cfg.artifacts, cfg.root)
-    evidence = evidence_of(artifacts)
-    for dataset in evidence.of("datasets"):
+    inputs = inputs_of(artifacts)
+    for dataset in inputs.of("datasets"):
         _require_whole(dataset)
     with create("reports", cfg.name, root=cfg.root, step="report", cfg=cfg, inputs=artifacts, seed=0) as draft:
         figures = draft.path / "figures"
         figures.mkdir()
-        page = render(cfg.title or cfg.name, facts(evidence), sections(evidence, figures), artifacts)
+        page = render(cfg.title or cfg.name, facts(inputs), sections(inputs, figures), artifacts)
         (draft.path / "index.html").write_text(page, encoding="utf-8")
-        if evidence.boards:
-            tables = pd.concat([board.table() for board in evidence.boards], ignore_index=True)
+        if inputs.boards:
+            tables = pd.concat([board.table() for board in inputs.boards], ignore_index=True)
             tables.to_csv(draft.path / "success.csv", index=False)
-    _print(evidence.boards, draft.done)
+    _print(inputs.boards, draft.done)
     return draft.done
 
 

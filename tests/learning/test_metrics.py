@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from hiltk.learning import metrics
-from hiltk.learning.metrics import CsvLog, TrainingDisplay, by_itself, recent_rate
+from hiltk.learning.metrics import CsvLog, TrainingDisplay, by_itself, early, missed, recent_rate
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -43,27 +43,27 @@ def row(episode: int) -> dict[str, float]:
     }
 
 
-def test_without_a_terminal_every_tenth_episode_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def plain_lines(monkeypatch: pytest.MonkeyPatch, episodes: int, seconds_each: float) -> list[str]:
+    """What is printed without a terminal while so many episodes come, each after so long."""
     now = 0.0
     monkeypatch.setattr(metrics.time, "monotonic", lambda: now)
     out = io.StringIO()
     with TrainingDisplay(30, Console(file=out, width=200)) as display:
-        for episode in range(20):
+        for episode in range(episodes):
+            now += seconds_each
             display.update(row(episode))
-    lines = out.getvalue().splitlines()
+    return out.getvalue().splitlines()
+
+
+def test_without_a_terminal_every_tenth_episode_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = plain_lines(monkeypatch, 20, 0.0)
     assert len(lines) == 2
     assert lines[0].startswith("episode 10 of 30: success 100%, alone 5 of 5, intervened 25%")
 
 
 def test_without_a_terminal_slow_episodes_are_lines_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    monkeypatch.setattr(metrics.time, "monotonic", lambda: now)
-    out = io.StringIO()
-    with TrainingDisplay(30, Console(file=out, width=200)) as display:
-        for episode in range(6):
-            now += 4.0
-            display.update(row(episode))
-    assert [line.split(":")[0] for line in out.getvalue().splitlines()] == ["episode 3 of 30", "episode 6 of 30"]
+    lines = plain_lines(monkeypatch, 6, 4.0)
+    assert [line.split(":")[0] for line in lines] == ["episode 3 of 30", "episode 6 of 30"]
 
 
 def test_on_a_terminal_the_table_is_live() -> None:
@@ -82,3 +82,10 @@ def test_only_episodes_left_alone_count() -> None:
     assert rate.isna().tolist() == [True] * 9 + [False] * 3  # the fifth left alone is episode 9
     assert np.allclose(rate[9:], [3 / 5, 3 / 5, 4 / 6])
     assert by_itself(frame.drop(columns="left_alone")).tolist() == [0.0] * 12  # an older run
+
+
+def test_what_is_not_known_is_neither_early_nor_missed() -> None:
+    success, true = pd.Series([1.0, 1.0, 0.0, 0.0, 1.0, 0.0]), pd.Series([0.0, 1.0, 1.0, 0.0, np.nan, np.nan])
+    assert early(success, true).tolist() == [True, False, False, False, False, False]
+    assert missed(success, true).tolist() == [False, False, True, False, False, False]
+    assert early(1.0, 0.0) and not early(0.0, 0.0) and missed(0.0, 1.0)

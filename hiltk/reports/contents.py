@@ -23,7 +23,7 @@ from hiltk.reports.success import SuccessBoard, boards
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ReportInputs:
     """Artifacts by kind, and what their evaluations add up to."""
 
     artifacts: list[Artifact]
@@ -34,32 +34,32 @@ class Evidence:
         return [artifact for artifact in self.artifacts if kind_of(artifact) == kind]
 
 
-def evidence_of(artifacts: list[Artifact]) -> Evidence:
-    return Evidence(artifacts, boards([a for a in artifacts if kind_of(a) == "evaluations"]))
+def inputs_of(artifacts: list[Artifact]) -> ReportInputs:
+    return ReportInputs(artifacts, boards([a for a in artifacts if kind_of(a) == "evaluations"]))
 
 
-def facts(evidence: Evidence) -> list[str]:
+def facts(inputs: ReportInputs) -> list[str]:
     """The sentences at the top."""
     found = []
-    for board in evidence.boards:
+    for board in inputs.boards:
         prefix = f"[{board.setting}] " if board.setting else ""
         found += [prefix + fact for fact in success_facts(board)]
-    for label, runs in training_runs(evidence.of("policies"), "train").items():
+    for label, runs in training_runs(inputs.of("policies"), "train").items():
         found += training_facts(label, runs)
-    found += [classifier_fact(classifier) for classifier in evidence.of("classifiers")]
+    found += [classifier_fact(classifier) for classifier in inputs.of("classifiers")]
     return [fact for fact in found if fact]
 
 
-def sections(evidence: Evidence, figures: Path) -> list[Section]:
+def sections(inputs: ReportInputs, figures: Path) -> list[Section]:
     """Everything below; what has to be drawn is written into the folder ``figures``, which must exist."""
     found: list[Section | None] = [
-        success_section(board, figures / f"success_{i}.png") for i, board in enumerate(evidence.boards, 1)
+        success_section(board, figures / f"success_{i}.png") for i, board in enumerate(inputs.boards, 1)
     ]
-    found += learning_sections(evidence.of("policies"), figures)
-    found.append(milestone_section(evidence.of("policies"), figures / "time_to_success.png"))
-    found.append(guard_section(evidence.of("policies")))
-    found += film_sections(evidence.of("evaluations"))
-    found.append(classifier_section(evidence.of("classifiers"), figures / "classifier.png"))
-    found += [diagnosis_section(diagnosis) for diagnosis in evidence.of("diagnoses")]
-    found += dataset_sections(evidence.of("datasets"))
+    found += learning_sections(inputs.of("policies"), figures)
+    found.append(milestone_section(inputs.of("policies"), figures / "time_to_success.png"))
+    found.append(guard_section(inputs.of("policies")))
+    found += film_sections(inputs.of("evaluations"))
+    found.append(classifier_section(inputs.of("classifiers"), figures / "classifier.png"))
+    found += [diagnosis_section(diagnosis) for diagnosis in inputs.of("diagnoses")]
+    found += dataset_sections(inputs.of("datasets"))
     return [section for section in found if section]
