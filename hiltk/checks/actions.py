@@ -9,7 +9,15 @@ import numpy as np
 from hiltk.arm.units import ARM_JOINTS
 from hiltk.checks.rule import rule
 from hiltk.checks.subject import DatasetSubject
-from hiltk.data.repair import BROKEN_SHARE, LEAST_PATH_DEG, NOISE_DEG, asks_for_nothing, last_rows
+from hiltk.data.repair import (
+    BROKEN_SHARE,
+    COASTS_S,  # noqa: F401 (named in an explanation)
+    LEAST_PATH_DEG,
+    NOISE_DEG,
+    asks_for_nothing,
+    last_rows,
+    silenced,
+)
 from hiltk.findings import Finding, Severity
 from hiltk.spec import Semantics
 
@@ -30,9 +38,13 @@ def silent_motion(d: DatasetSubject, rows: np.ndarray) -> tuple[np.ndarray, np.n
     if d.step_deg is None or not d.action.shape[1]:
         return None
     steps = np.where((d.step_deg > NOISE_DEG) & rows, d.step_deg, 0.0)
+    return d.total(steps), d.total(np.where(silent_actions(d), steps, 0.0))
+
+
+def silent_actions(d: DatasetSubject) -> np.ndarray:
+    """(N,) bool: the action is zero or missing; of end-effector deltas only the translation counts."""
     deltas = d.ee_deltas or d.action.shape[1] in (3, 4)
-    silent = asks_for_nothing(d.action, columns=3 if deltas else None)
-    return d.total(steps), d.total(np.where(silent, steps, 0.0))
+    return asks_for_nothing(d.action, columns=3 if deltas else None)
 
 
 @rule("ACT001", covers=("A1",), steps=LEARNS_ACTIONS)
@@ -46,19 +58,24 @@ def zero_actions(d: DatasetSubject) -> Iterator[Finding]:
               degrees are no motion.
               - an action below 1e-6 [all_actions_zero, actions_of_two_episodes_zero]
               - an action that is missing [actions_missing]
+              Or over {BROKEN_SHARE:%} of the runs of zero actions that last longer than {COASTS_S:g} s, in which an arm
+              comes to rest, go on for longer than that while it moves:
+              - a part of each episode lost [actions_lost_for_a_while]
     Fix:      hiltk fix-actions.
     Source:   devlog 044, which looked at the first 100 frames only.
     """
     if (found := silent_motion(d, d.moves)) is None:
         return
     moved, silent = found
-    bad = np.flatnonzero((moved >= LEAST_PATH_DEG) & (silent > BROKEN_SHARE * moved))
-    if len(bad):
+    bad = (moved >= LEAST_PATH_DEG) & (silent > BROKEN_SHARE * moved)
+    assert d.step_deg is not None  # or there was no motion to speak of
+    bad[d.episode[silenced(silent_actions(d) & d.moves, d.step_deg, d.bounds, d.files.fps)]] = True
+    if bad.any():
         share = silent[bad].sum() / moved[bad].sum()
         yield Finding(
-            f"{share:.0%} of the motion in {len(bad)} of {len(d.bounds)} episodes happens under zero actions",
-            where=f"{d.episodes(bad)}, column action",
-            evidence={"silent_share": float(share), "episodes": len(bad)},
+            f"{share:.0%} of the motion in {bad.sum()} of {len(d.bounds)} episodes happens under zero actions",
+            where=f"{d.episodes(np.flatnonzero(bad))}, column action",
+            evidence={"silent_share": float(share), "episodes": int(bad.sum())},
             fix=FIX_ACTIONS,
         )
 

@@ -46,13 +46,13 @@ def changed_files(all_: Subjects) -> Iterator[Finding]:
             )
 
 
-@rule("RUN008", covers=("G6", "C10", "C11"))
+@rule("RUN008", covers=("G6", "C10", "C11"), steps=WRITERS)
 def contradictory_files(d: DatasetSubject) -> Iterator[Finding]:
     """Spec, metadata, tables and videos of a dataset contradict each other, or numbers are not finite.
 
     Symptom:  every step refuses it; or, elsewhere, a crash in the middle of an epoch.
     Cause:    a copy that was interrupted, a synchronisation of half the files, metadata or a spec edited by hand.
-    Detected: no step's gate: each asks before it reads anything.
+    Detected: a step asks before it reads anything, so only the gates of those that write ask by this rule.
               - number, order, length and place of episodes contradict each other [a_number_of_episodes_that_is_wrong]
               - so do columns and their widths, or the videos' sizes and numbers of frames [a_column_of_another_width]
               - so does what the spec says of them and of the frame rate [a_spec_of_another_rate]

@@ -14,7 +14,15 @@ from hiltk.arm.model import JOINTS
 from hiltk.arm.units import ARM_JOINTS
 from hiltk.config.commands import KEEP, REBUILD, STORED_GRIPPERS, YAWS_DEG
 from hiltk.data.adopt_questions import LIKELY, OPEN, SURE, Guess
-from hiltk.data.repair import ZERO_BELOW, end_effector, forward_difference, is_broken, last_rows
+from hiltk.data.repair import (
+    ZERO_BELOW,
+    asks_for_nothing,
+    end_effector,
+    forward_difference,
+    is_broken,
+    last_rows,
+    silenced,
+)
 from hiltk.data.timeline import Timeline
 
 EXPLAINS = 0.7  # correlation of actions with motion below which they do not explain it
@@ -34,7 +42,7 @@ class Motion:
         lengths: how many of them each episode has; they add up to M.
         joints_deg: (N, 6) every frame; (N, 5) without a gripper.
         bounds: first frame and frame after the last, per episode.
-        window: frames in `WINDOW_S`.
+        fps: frames per second.
     """
 
     rows: np.ndarray
@@ -43,7 +51,12 @@ class Motion:
     lengths: list[int]
     joints_deg: np.ndarray
     bounds: list[tuple[int, int]]
-    window: int
+    fps: float
+
+    @property
+    def window(self) -> int:
+        """Frames in `WINDOW_S`."""
+        return max(2, round(WINDOW_S * self.fps))
 
     @staticmethod
     def of(joints_deg: np.ndarray, frames: Timeline, kin: Kinematics, known: np.ndarray | None = None) -> Motion:
@@ -53,7 +66,7 @@ class Motion:
         steps = forward_difference(end_effector(joints_deg, kin), episode)[rows]
         grips = forward_difference(joints_deg[:, ARM_JOINTS:], episode)[rows].sum(1)  # of one column, or of none
         lengths = np.bincount(episode[rows], minlength=len(bounds)).tolist()
-        return Motion(rows, steps, grips, lengths, joints_deg, bounds, max(2, round(WINDOW_S * frames.fps)))
+        return Motion(rows, steps, grips, lengths, joints_deg, bounds, frames.fps)
 
     def summed(self, values: np.ndarray, window: int = 0) -> np.ndarray:
         """Sums over `window` frames within episodes of (M, ...); an episode shorter than that is one sum."""
@@ -99,9 +112,15 @@ def rotate(actions: np.ndarray, yaw_deg: int) -> np.ndarray:
 
 
 def broken_episodes(actions: np.ndarray, motion: Motion) -> np.ndarray:
-    """Which episodes' actions (N, A) are zero or missing while the arm moves, (E,) bool."""
-    pairs = [(actions[start : stop - 1], motion.joints_deg[start:stop]) for start, stop in motion.bounds]
-    return np.array([is_broken(a, j, zero_below=ZERO_BELOW) for a, j in pairs])
+    """Which episodes' actions (N, A) are zero or missing while the arm moves, in all or for a while; (E,) bool."""
+    joints, bounds = motion.joints_deg, motion.bounds
+    episode = np.repeat(np.arange(len(bounds)), [stop - start for start, stop in bounds])
+    step = np.abs(forward_difference(joints[:, :ARM_JOINTS], episode)).max(1)
+    lost = silenced(asks_for_nothing(actions), step, bounds, motion.fps)
+    pairs = [(actions[start : stop - 1], joints[start:stop]) for start, stop in bounds]
+    broken = np.array([is_broken(a, j, zero_below=ZERO_BELOW) for a, j in pairs])
+    broken[episode[lost]] = True
+    return broken
 
 
 def guess_actions(actions: np.ndarray | None, state_joints: np.ndarray, motion: Motion) -> Guess:
@@ -123,7 +142,11 @@ def guess_actions(actions: np.ndarray | None, state_joints: np.ndarray, motion: 
         return _guess_joint_actions(actions, state_joints, motion)
     if size not in (3, 4):
         return Guess(key, REBUILD, f"{size} dimensions: no end-effector delta with a gripper", LIKELY, options)
-    return _guess_deltas(actions, motion.only(~broken))
+    guess = _guess_deltas(actions, motion.only(~broken))
+    if not broken.any():
+        return guess
+    lost = f"; zero or missing while the arm moves in {broken.sum()} of {len(broken)} episodes, which are rebuilt"
+    return replace(guess, evidence=guess.evidence + lost)
 
 
 def _guess_joint_actions(actions: np.ndarray, state_joints: np.ndarray, motion: Motion) -> Guess:

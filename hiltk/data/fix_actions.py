@@ -14,7 +14,15 @@ from hiltk.arm.units import ARM_JOINTS
 from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.lerobot_io import ACTION, require_finite
 from hiltk.data.recording import Recording
-from hiltk.data.repair import Rebuilt, broken_steps, frozen_steps, rebuild
+from hiltk.data.repair import (
+    Rebuilt,
+    asks_for_nothing,
+    broken_steps,
+    forward_difference,
+    frozen_steps,
+    rebuild,
+    silenced,
+)
 from hiltk.data.rewrite import replace_columns
 from hiltk.data.timeline import timeline
 from hiltk.errors import UserError
@@ -128,9 +136,13 @@ def _require_same_arm(
 def _broken(files: LeRobotFiles, actions: np.ndarray, joints: np.ndarray, zero_below: float) -> np.ndarray:
     """Which rows need their action rebuilt, (N,) bool; the last of an episode goes with the step before it."""
     human = files.column("is_intervention").astype(bool)
-    broken = np.zeros(len(actions), bool)
+    episode, broken = timeline(files).episode, np.zeros(len(actions), bool)
+    step = np.abs(forward_difference(joints[:, :ARM_JOINTS], episode)).max(1)
+    lost = silenced(asks_for_nothing(actions, zero_below=zero_below), step, files.bounds, files.fps)
     for start, stop in files.bounds:
         acts = slice(start, stop - 1)
-        broken[acts] = broken_steps(actions[acts], joints[start:stop], human[acts], zero_below=zero_below)
+        broken[acts] = broken_steps(
+            actions[acts], joints[start:stop], human[acts], zero_below=zero_below, lost=lost[acts]
+        )
         broken[stop - 1] = broken[stop - 2] if stop - start > 1 else False
     return broken

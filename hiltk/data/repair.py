@@ -19,6 +19,7 @@ from hiltk.spec import ActionSpec, GripperFormat
 ZERO_BELOW = 1e-6  # an action with smaller translations asks for nothing
 NOISE_DEG = 0.2  # two encoder ticks (360/4096 degrees each): smaller steps are no motion
 BROKEN_SHARE = 0.2  # of an episode's motion that happens under a zero action
+COASTS_S = 0.3  # an arm that is asked for nothing any more has come to rest by then
 LEAST_PATH_DEG = 1.0  # an arm that moved less than this in all shows nothing either way
 MOVING_DEG = 0.5  # a joint that made such a step does not stand still in the next frame and jump in the one after
 GRIPPER_NOISE = 0.25  # three encoder ticks, of 0..100: smaller steps of the gripper are no motion
@@ -89,7 +90,9 @@ def is_broken(
     return bool(missing.any()) or share > BROKEN_SHARE
 
 
-def broken_steps(actions: np.ndarray, joints_deg: np.ndarray, human: np.ndarray, *, zero_below: float) -> np.ndarray:
+def broken_steps(
+    actions: np.ndarray, joints_deg: np.ndarray, human: np.ndarray, *, zero_below: float, lost: np.ndarray | None = None
+) -> np.ndarray:
     """Which of one episode's steps (T,) need their action rebuilt.
 
     The human's steps and the policy's are judged apart: a recorder that loses the actions of a takeover only (devlog
@@ -100,12 +103,43 @@ def broken_steps(actions: np.ndarray, joints_deg: np.ndarray, human: np.ndarray,
         actions: (T, A).
         joints_deg: (T+1, J).
         human: (T,) bool, where a human had taken over from the policy.
+        lost: (T,) bool, steps known to have lost their action: see `silenced`.
     """
     broken = np.zeros(len(actions), bool)
     for among in (human, ~human):
-        if among.any() and is_broken(actions, joints_deg, zero_below=zero_below, among=among):
+        known = lost is not None and (lost & among).any()
+        if known or (among.any() and is_broken(actions, joints_deg, zero_below=zero_below, among=among)):
             broken |= among
     return broken
+
+
+def silenced(silent: np.ndarray, step_deg: np.ndarray, bounds: list[tuple[int, int]], fps: float) -> np.ndarray:
+    """Rows (N,) of runs of zero actions in which the arm moves on as if it were told to: actions lost for a while.
+
+    Such a run lasts longer than an arm coasts, and the arm moves in the rest of it by half of what is usual in this
+    episode. A hand that leans on the table does so once in a while, too: where less than `BROKEN_SHARE` of a
+    dataset's long runs look like this, none counts.
+
+    Args:
+        silent: (N,) bool, actions that ask for nothing; see `asks_for_nothing`.
+        step_deg: (N,) how far the joint that moved most moved until the next row; 0 in the last row of an episode.
+    """
+    least, found, runs = math.ceil(COASTS_S * fps), np.zeros(len(silent), bool), 0
+    moving = np.where(step_deg > NOISE_DEG, step_deg, 0.0)
+    lost = []
+    for start, stop in bounds:
+        edges = np.flatnonzero(np.diff(np.r_[False, silent[start : stop - 1], False])) + start
+        steps = moving[start : stop - 1]
+        usual = float(np.median(steps[steps > 0])) if steps.any() else 0.0
+        for first, after in edges.reshape(-1, 2):
+            rest = moving[first + least : after]
+            runs += len(rest) > 0
+            if rest.sum() >= max(LEAST_PATH_DEG, 0.5 * usual * len(rest)):
+                lost.append(slice(first, after))
+    if len(lost) > BROKEN_SHARE * runs:
+        for run in lost:
+            found[run] = True
+    return found
 
 
 def frozen_steps(joints_deg: np.ndarray, episode: np.ndarray) -> np.ndarray:

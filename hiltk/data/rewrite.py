@@ -131,10 +131,13 @@ def write_beside_pictures(
 
 
 def _feature_table(files: LeRobotFiles, spec: Spec, cameras: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """LeRobot's feature table of the new dataset; cameras stay as they are stored."""
-    numbers = {k: f for k, f in features(spec, video=False).items() if f["dtype"] in _ARROW}
-    own = {k: files.features[k] for k in LEROBOTS_OWN}
-    return numbers | {ours: files.features[theirs] for theirs, ours in cameras.items()} | own
+    """LeRobot's feature table of the new dataset; pictures stay as they are stored, their layout is the spec's."""
+    ours = features(spec, video=False)
+    numbers = {k: f for k, f in ours.items() if f["dtype"] in _ARROW}
+    # LeRobot's RL recorder declares channels first; what lies in the files is the same.
+    layout = {k: {part: ours[k][part] for part in ("shape", "names")} for k in cameras.values()}
+    pictures = {key: files.features[theirs] | layout[key] for theirs, key in cameras.items()}
+    return numbers | pictures | {k: files.features[k] for k in LEROBOTS_OWN}
 
 
 def _joined(episodes: Iterable[dict[str, Any]], count: int, table: dict[str, dict[str, Any]]) -> dict[str, np.ndarray]:

@@ -20,6 +20,7 @@ from hiltk.data.repair import (
     rebuild,
     rebuild_commanded,
     replay_residual,
+    silenced,
     three_way,
     unexplained_motion,
 )
@@ -330,3 +331,22 @@ def test_at_the_fitting_scale_hardly_anything_is_clipped(seed: int) -> None:
     first = rebuild(joints, episode, spec(), KIN)
     scale = fitting_scale(np.diff(first.positions_m, axis=0), first.valid[:-1])
     assert rebuild(joints, episode, spec(scale=scale), KIN).clipped[:, :3].any(1).mean() <= 0.011
+
+
+def test_a_run_of_zeros_is_lost_where_the_arm_moves_on() -> None:
+    """10 Hz: an arm rests after three rows without a command; what it does in the rows after that decides."""
+    step = np.array([0, 0, 2, 2, 2, 2, 2, 2, 2, 2, 0, 2, 2, 2, 1, 1, 0, 0, 0, 0], float)
+    silent = step < 0
+    silent[[0, 1, 5, 6, 7, 8, 9, 13, 14, 15, 16, 17, 18]] = True  # waits; lost; lets go and comes to rest
+    lost = silenced(silent, step, [(0, 11), (11, 20)], fps=10)
+    assert np.flatnonzero(lost).tolist() == [5, 6, 7, 8, 9]
+
+
+def test_one_run_of_zeros_among_many_rests_is_no_loss() -> None:
+    """A hand that leans on the table moves the arm once in a while: one run of six shows nothing."""
+    step = np.tile([3.0, 3, 0, 0, 0, 0, 0, 0], 6)
+    silent = np.tile([False, False, True, True, True, True, True, True], 6)
+    step[2:8] = 3.0
+    assert not silenced(silent, step, [(0, 49)], fps=10).any()
+    step[10:16] = 3.0
+    assert silenced(silent, step, [(0, 49)], fps=10).sum() == 12

@@ -124,6 +124,12 @@ def actions_of_two_episodes_zero(g: Good) -> None:
     g.action[(g.episode == 2) | (g.episode == 5)] = 0
 
 
+@fault("ACT001")
+def actions_lost_for_a_while(g: Good) -> None:
+    for _, stop in g.data.bounds:
+        g.action[stop - 9 : stop - 1] = 0
+
+
 @fault("ACT001", also="ACT003")
 def actions_missing(g: Good) -> None:
     g.action[g.episode == 3] = np.nan
