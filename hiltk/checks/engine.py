@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hiltk.artifacts.store import Artifact
 from hiltk.checks import actions, driving, gripper, images, kinematics, learning, rewards, runs  # noqa: F401 (they register)
 from hiltk.checks.rule import RULES, Reads, Rule
 from hiltk.checks.subject import DatasetSubject, Made, Subjects
-from hiltk.errors import ConfigError, nearest
+from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.findings import Finding, Severity
 from hiltk.verbs import GATED
 
@@ -51,6 +51,21 @@ class Report:
         return (
             f"{len(self.rules)} rules, {errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
         )
+
+
+@dataclass(frozen=True)
+class Blind:
+    """A rule that could not look: a file that it reads is damaged, or contradicts the metadata."""
+
+    code: str
+    subject: str
+    error: UserError
+
+    def finding(self) -> Finding:
+        """What is said where no rule found out why; with a cause known, that is enough."""
+        e = self.error
+        found = Finding(f"{self.code} cannot look: {e.what}", where=e.where, fix=e.fix, subject=self.subject)
+        return replace(found, code="RUN008", severity=Severity.error)
 
 
 def gather(artifacts: Sequence[Artifact]) -> Subjects:
@@ -94,11 +109,16 @@ def examine(all_: Subjects, *, step: str = "", select: Sequence[str] = (), ignor
     rules = [r for r in of_step(step) if (not selected or r.code in selected) and r.code not in ignored]
     run: list[Rule] = []
     findings: list[Finding] = []
+    blind: dict[str, Blind] = {}
     for rule in rules:
         subjects = _subjects(rule, all_)
         run += [rule] if subjects else []
         for subject in subjects:
-            findings += rule.apply(subject)
+            try:
+                findings += rule.apply(subject)
+            except UserError as error:  # one that cannot look must not silence the others
+                blind[str(error)] = blind.get(str(error)) or Blind(rule.code, getattr(subject, "name", ""), error)
+    findings += [b.finding() for b in blind.values() if not any(f.severity is Severity.error for f in findings)]
     names = [one.name for one in all_.all()]
     findings.sort(key=lambda f: (names.index(f.subject) if f.subject in names else len(names), f.code))
     return Report(run, findings, sorted(ignored), names, time.perf_counter() - started)

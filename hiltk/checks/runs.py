@@ -7,6 +7,7 @@ from hashlib import sha256
 from itertools import pairwise
 
 import numpy as np
+from scipy.ndimage import median_filter
 
 from hiltk.artifacts.store import resolve
 from hiltk.checks.rule import WRITERS, Reads, rule
@@ -244,7 +245,8 @@ def slow_loop(d: DatasetSubject) -> Iterator[Finding]:
     Detected: by the timestamps inside episodes. (LeRobot's recorder writes ideal timestamps; then only velocities can
               tell.)
               - below {LEAST_RATE:%} of fps on average [late_frames]
-              - over 5 % of the frames more than {GAP:g} periods after the last [some_late_frames]
+              - over 5 % of the frames more than {GAP:g} periods after the last, and half a period or more later than
+                the frames around them say: a stamp that jitters by less makes no frame late [some_late_frames]
     Fix:      lower fps or the cameras' resolution until the loop keeps up.
     Source:   vla-010.
     """
@@ -254,7 +256,9 @@ def slow_loop(d: DatasetSubject) -> Iterator[Finding]:
     steps = np.diff(d.column("timestamp").astype(np.float64).ravel())[inside]
     if len(steps) < 10 or steps.mean() <= 0:
         return
-    rate, gaps = 1 / steps.mean() / d.files.fps, float((steps > GAP / d.files.fps).mean())
+    times = d.column("timestamp").astype(np.float64).ravel() * d.files.fps
+    late = np.concatenate([_late(times[start:stop]) for start, stop in d.bounds])
+    rate, gaps = 1 / steps.mean() / d.files.fps, float(late.sum() / len(steps))
     if rate < LEAST_RATE or gaps > 0.05:
         yield Finding(
             f"frames come at {rate * d.files.fps:.1f} Hz instead of {d.files.fps:g}; {gaps:.0%} are late",
@@ -262,3 +266,11 @@ def slow_loop(d: DatasetSubject) -> Iterator[Finding]:
             evidence={"hz": float(rate * d.files.fps), "late_share": gaps},
             fix="lower fps or the cameras' resolution until the loop keeps up",
         )
+
+
+def _late(times: np.ndarray) -> np.ndarray:
+    """Which frames of an episode come late, (T,) bool, by their times in periods (T,)."""
+    behind = times - np.arange(len(times))
+    usual = median_filter(behind, 9, mode="nearest")
+    later = (behind - usual >= 0.5) | (np.diff(usual, prepend=usual[:1]) >= 0.5)
+    return later & (np.diff(times, prepend=times[:1]) > GAP)

@@ -77,7 +77,8 @@ def adopt(files: LeRobotFiles, decider: Decider, output: Output, kin: Kinematics
         ConfigError: a statement that is no choice.
         UserError: the dataset cannot be used at all: values that are not finite, or images without content.
     """
-    facts = [(camera, image_facts(files, camera)) for camera in files.cameras]
+    wanted = decider.conf.cameras.values() or files.cameras
+    facts = [(camera, image_facts(files, camera)) for camera in files.cameras if camera in wanted]
     conf = state_conventions(files, decider, kin)
     unknown = {question.key for question in decider.questions}
     if unknown & {"foreign.joints", "foreign.calibration_path"} or None in (conf.joint_unit, conf.gripper_unit):

@@ -16,8 +16,7 @@ from hiltk.data.dataset import SESSIONS_FILE, OwnDataset, open_dataset
 from hiltk.data.lerobot_files import read_stats
 from hiltk.data.lerobot_io import ACTION, Columns
 from hiltk.data.lerobot_tools import join, split_off
-from hiltk.data.rewrite import column_stats
-from hiltk.data.statistics import floors, vector_stats
+from hiltk.data.statistics import column_stats, floors, vector_stats
 from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.reward_rule import is_success_reward
 from hiltk.spec import STATE_KEY, Dimension, Spec, merge_parts, require_compatible

@@ -159,6 +159,12 @@ def find_cameras(files: LeRobotFiles, conf: ForeignConf) -> list[ForeignCamera]:
     for key in wanted.values():
         if key not in files.cameras:
             there = ", ".join(files.cameras) or "none"
+            if key in files.depth_cameras:
+                raise UserError(
+                    f"'{key}' is a depth map, or of one channel; pictures need three",
+                    where=f"foreign.cameras; cameras with colours: {there}",
+                    fix="leave it out",
+                )
             raise UserError(
                 f"the dataset lacks the camera '{key}'",
                 where=f"{files.path}; its cameras: {there}",
@@ -168,22 +174,10 @@ def find_cameras(files: LeRobotFiles, conf: ForeignConf) -> list[ForeignCamera]:
 
 
 def _image_spec(files: LeRobotFiles, name: str, key: str, conf: ForeignConf) -> ImageSpec:
-    height, width = _frame_size(files, key)
+    height, width = files.size(key)
     return ImageSpec(
         name, conf.image_height or height, conf.image_width or width, native_height=height, native_width=width
     )
-
-
-def _frame_size(files: LeRobotFiles, key: str) -> tuple[int, int]:
-    """Height and width of a camera's frames, as the metadata say; whether they do is checked where frames are read."""
-    feature = files.features[key]
-    shape, names = [int(n) for n in feature["shape"]], list(feature.get("names") or [])
-    if len(shape) != 3:
-        raise UserError(
-            f"the frames of '{key}' are said to have the shape {shape}", where=f"{files.path}/meta/info.json"
-        )
-    first = names.index("height") if "height" in names else int(shape[0] in (1, 3) and shape[2] not in (1, 3))
-    return shape[first], shape[first + 1]
 
 
 def foreign_spec(files: LeRobotFiles, conf: ForeignConf, action: ActionSpec, model_path: str) -> Spec:
@@ -194,7 +188,7 @@ def foreign_spec(files: LeRobotFiles, conf: ForeignConf, action: ActionSpec, mod
     calibration = Calibration.load(conf.calibration_path) if conf.calibration_path else None
     joints = [Dimension(n, u, float(low), float(high)) for n, u, (low, high) in zip(JOINTS, units, limits, strict=True)]
     return Spec(
-        task=conf.task or next(iter(files.tasks()), ""),
+        task=conf.task or (sentences[0] if len(sentences := sorted(set(files.episode_tasks()))) == 1 else ""),
         fps=files.fps,
         state=state_spec(with_gripper=with_gripper),
         action=action,
@@ -243,17 +237,18 @@ def write_converted(
         UserError: a camera's file is damaged, or an episode's frames do not fit into memory.
     """
     frames = frames or every_row(files)
-    cameras = find_cameras(files, conf)
+    cameras, tasks = find_cameras(files, conf), [conf.task or said for said in files.episode_tasks()]
     progress = partial(tqdm, total=len(frames.bounds), desc="converting", unit="episode", mininterval=0.5)
     if frames.takes_all_of(files) and not any(_is_resized(camera.image) for camera in cameras):
         episodes = foreign_episodes(files, conf, spec, joints_deg, rebuilt, kin, frames, pictures=False)
         rows = (episode_rows(episode, after) for episode, after in progress(episodes))
-        return write_beside_pictures(files, folder, spec, {c.key: c.image.key for c in cameras}, rows)
+        names = {camera.key: camera.image.key for camera in cameras}
+        return write_beside_pictures(files, folder, spec, names, rows, [task or "task" for task in tasks])
     _require_memory(files, cameras)
     episodes = foreign_episodes(files, conf, spec, joints_deg, rebuilt, kin, frames)
     with DatasetWriter(folder, spec, video=_keeps_video(files, cameras)) as writer:
-        for found, after in progress(episodes):
-            writer.add(found, after=after)
+        for (found, after), task in zip(progress(episodes), tasks, strict=True):
+            writer.add(found, after=after, task=task)
     return writer.spec
 
 

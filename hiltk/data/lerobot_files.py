@@ -35,13 +35,18 @@ class VideoSegment:
         file: the video, which may hold several episodes.
         place: the file's chunk and number.
         start_s: the time of the episode's frame 0 in the file, seconds.
-        frames: numbers of the episode's frames, counted from there.
+        frames: number in the file of the picture of every row of the episode: the one nearest to the row's time.
     """
 
     file: Path
     place: tuple[int, int]
     start_s: float
     frames: np.ndarray
+
+
+def tables(folder: Path) -> list[Path]:
+    """The Parquet files of a part of a dataset, in order; hidden ones (macOS leaves a ``._`` beside each) are none."""
+    return sorted(file for file in folder.glob("*/*.parquet") if not file.name.startswith("."))
 
 
 class LeRobotFiles:
@@ -62,31 +67,58 @@ class LeRobotFiles:
 
     def __init__(self, path: Path, *, gaps: bool = False) -> None:
         self.path = Path(path)
-        info = _read_info(self.path)
+        info = read_info(self.path)
         self.fps: float = info["fps"]
         self.total_episodes: int = info["total_episodes"]
         self.features: dict[str, dict[str, Any]] = info["features"]
         self._video_path = info.get("video_path") or ""
-        self.data_files = sorted((self.path / "data").glob("*/*.parquet"))
+        self.data_files = tables(self.path / "data")
         if not info["total_episodes"] or not self.data_files:
             raise UserError(
                 "the dataset is empty: it has no episodes", where=str(self.path), fix="record some episodes first"
             )
-        self._frame_index = np.zeros(0, np.int64)
+        self._times_s: np.ndarray = np.zeros(0)
         self._footers: dict[Path, pq.FileMetaData] = {}
         self.bounds = self._episode_bounds(info["total_frames"], gaps=gaps)
 
     @property
     def cameras(self) -> list[str]:
-        """Keys of all cameras, stored as images or as video."""
-        return [k for k, f in self.features.items() if f["dtype"] in CAMERA_TYPES]
+        """Keys of all cameras that show colours, stored as images or as video."""
+        return [k for k, f in self.features.items() if f["dtype"] in CAMERA_TYPES and k not in self.depth_cameras]
+
+    @property
+    def depth_cameras(self) -> list[str]:
+        """Keys of cameras that hiltk cannot use: depth maps, and others of one channel."""
+        found = []
+        for key, feature in self.features.items():
+            about = {k.removeprefix("video."): v for k, v in (feature.get("info") or {}).items()}
+            if feature["dtype"] in CAMERA_TYPES and (about.get("is_depth_map") or 1 in feature["shape"][::2]):
+                found.append(key)
+        return found
 
     def names(self, column: str) -> list[str]:
-        """Names of a vector column's dimensions; empty where the dataset has none."""
-        names = self.features[column].get("names") or []
-        if isinstance(names, dict):  # LeRobot also writes {"motors": [...]}
-            names = [n for group in names.values() for n in group]
-        return [str(n) for n in names]
+        """Names of a vector column's dimensions; empty where the dataset has none, or not one for each.
+
+        LeRobot writes lists and ``{"motors": [...]}``, others lists of lists, or one name for all.
+        """
+        names = list(_flat(self.features[column].get("names")))
+        size = int(np.prod(self.features[column]["shape"]))
+        return names if len(names) == size else []
+
+    def size(self, camera: str) -> tuple[int, int]:
+        """Height and width of a camera's pictures, as the metadata say.
+
+        Raises:
+            UserError: its shape is none of a picture.
+        """
+        feature = self.features[camera]
+        shape, names = [int(n) for n in feature["shape"]], list(_flat(feature.get("names")))
+        if len(shape) != 3:
+            raise UserError(
+                f"the frames of '{camera}' are said to have the shape {shape}", where=f"{self.path}/meta/info.json"
+            )
+        first = names.index("height") if "height" in names else int(shape[0] in (1, 3) and shape[2] not in (1, 3))
+        return shape[min(first, 1)], shape[min(first, 1) + 1]
 
     def column(self, name: str) -> np.ndarray:
         """A numeric or text column over all rows, (N,) or (N, D).
@@ -98,7 +130,7 @@ class LeRobotFiles:
             present = ", ".join(self.features)
             raise UserError(f"the dataset has no column '{name}'", where=f"{self.path}; it has: {present}")
         try:
-            return _to_numpy(self._table([name]).column(name))
+            return to_numpy(self._table([name]).column(name))
         except (pa.ArrowException, ValueError) as error:
             raise UserError(
                 f"column '{name}' has empty or uneven rows", where=str(self.path), fix=RECORD_AGAIN
@@ -106,12 +138,25 @@ class LeRobotFiles:
 
     def tasks(self) -> list[str]:
         """The sentences that describe the tasks."""
+        return list(self._tasks().values())
+
+    def episode_tasks(self) -> list[str]:
+        """Of every episode the sentence its first row says; empty where it says none."""
+        tasks = self._tasks()
+        if "task_index" not in self.features:
+            return [""] * len(self.bounds)
+        numbers = self.column("task_index").reshape(-1)
+        return [tasks.get(int(numbers[start]), "") for start, _ in self.bounds]
+
+    def _tasks(self) -> dict[int, str]:
         file = self.path / "meta" / "tasks.parquet"
         if not file.is_file():
-            return []
+            return {}
         with damaged(file):
-            frame = pq.read_table(file).to_pandas()
-        return [str(t) for t in (frame["task"] if "task" in frame.columns else frame.index)]
+            frame = pq.read_table(file, partitioning=None).to_pandas()
+        sentences = frame["task"] if "task" in frame.columns else frame.index
+        numbers = frame["task_index"] if "task_index" in frame.columns else range(len(frame))
+        return {int(n): str(t) for n, t in zip(numbers, sentences, strict=True)}
 
     def frames(self, camera: str) -> Iterator[np.ndarray]:
         """Every frame of one camera in row order, each (H, W, 3) uint8 RGB, decoded in one pass.
@@ -134,8 +179,16 @@ class LeRobotFiles:
         return np.stack([found[int(r)] for r in rows])
 
     def first_frame(self, camera: str) -> np.ndarray:
-        """The first frame of one camera, (H, W, 3) uint8 RGB."""
-        return next(self.frames(camera))
+        """The first frame of one camera, (H, W, 3) uint8 RGB, whatever size the metadata say.
+
+        Raises:
+            UserError: it is missing or damaged.
+        """
+        if self.features[camera]["dtype"] == "video":
+            return next(self._video_frames(camera))
+        with damaged(self.data_files[0]):
+            batch = next(pq.ParquetFile(self.data_files[0]).iter_batches(batch_size=1, columns=[camera]))
+        return self._decoded(batch.column(0)[0].as_py(), camera)
 
     # ------------------------------------------------------------------ tables
 
@@ -157,7 +210,7 @@ class LeRobotFiles:
             UserError: a file is damaged or lacks a column, or the metadata disagree with the tables.
         """
         wanted, rows = ["episode_index", "length", *columns], []
-        for file in sorted((self.path / "meta" / "episodes").glob("*/*.parquet")):
+        for file in tables(self.path / "meta" / "episodes"):
             with damaged(file):
                 rows += pq.read_table(file, columns=wanted, partitioning=None).select(wanted).to_pylist()
         rows.sort(key=lambda r: r["episode_index"])
@@ -174,8 +227,9 @@ class LeRobotFiles:
         return rows
 
     def _episode_bounds(self, total: int, *, gaps: bool) -> list[tuple[int, int]]:
-        table = self._table(["episode_index", "frame_index"])
-        episode, frame = (_to_numpy(table.column(n)) for n in ("episode_index", "frame_index"))
+        timed = "timestamp" in self.features
+        table = self._table(["episode_index", "frame_index", *["timestamp"] * timed])
+        episode, frame = (to_numpy(table.column(n)) for n in ("episode_index", "frame_index"))
         if len(episode) != total:
             raise UserError(
                 f"the dataset announces {total} frames but its tables hold {len(episode)}",
@@ -184,7 +238,7 @@ class LeRobotFiles:
             )
         edges = np.flatnonzero(np.diff(episode)) + 1
         starts, stops = np.r_[0, edges], np.r_[edges, len(episode)]
-        self._frame_index = frame
+        self._times_s = to_numpy(table.column("timestamp")).astype(np.float64) if timed else frame / self.fps
         forward = np.diff(frame, append=frame[-1:]) >= 0
         forward[stops - 1] = True
         whole = np.array_equal(frame, np.arange(len(frame)) - np.repeat(starts, stops - starts))
@@ -218,14 +272,28 @@ class LeRobotFiles:
                     first += length
 
     def _decode_image(self, cell: dict[str, Any], camera: str) -> np.ndarray:
+        frame = self._decoded(cell, camera)
+        self.require_shape(camera, frame.shape)
+        return frame
+
+    def _decoded(self, cell: dict[str, Any], camera: str) -> np.ndarray:
         data = (cell or {}).get("bytes")
         if data is None and cell and cell.get("path"):  # not embedded: the row names a file beside the tables
             data = (self.path / cell["path"]).read_bytes()
         frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
         if frame is None:
             raise UserError(f"a frame of {camera} cannot be decoded", where=str(self.path), fix=RECORD_AGAIN)
-        self.require_shape(camera, frame.shape)
         return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+    def correct_sizes(self, cameras: Sequence[str]) -> list[str]:
+        """Take the size of pictures from the pictures where the metadata say another; returns what was corrected."""
+        notes = []
+        for camera in cameras:
+            shape, said = self.first_frame(camera).shape, self.size(camera)
+            if shape[:2] != said:
+                self.features[camera] |= {"shape": list(shape), "names": ["height", "width", "channels"]}
+                notes.append(f"{camera}: its pictures are {_times(shape[:2])}, the metadata say {_times(said)}")
+        return notes
 
     def require_shape(self, camera: str, shape: tuple[int, ...]) -> None:
         """Refuse frames of another shape (H, W, 3) than the metadata say, in whichever order they put the channels.
@@ -233,26 +301,23 @@ class LeRobotFiles:
         Raises:
             UserError: with both.
         """
-        said = tuple(self.features[camera]["shape"])
-        if sorted(shape) != sorted(said):
+        said = (*self.size(camera), 3)
+        if tuple(shape) != said:
             raise UserError(
-                f"the frames of {camera} are {_times(shape)}, the metadata say {_times(said)}",
+                f"the frames of {camera} are {_times(shape)}, the metadata say {_times(said)} (height x width)",
                 where=str(self.path),
                 fix="correct the shape in meta/info.json, or record it again",
             )
 
     def _video_frames(self, camera: str) -> Iterator[np.ndarray]:
         for file, group in groupby(self.segments(camera), key=lambda s: s.file):
-            segments = list(group)
-            wanted = np.concatenate([s.start_s * self.fps + s.frames for s in segments])
-            yield from _decode_video(file, np.rint(wanted).astype(np.int64), self.fps)
+            yield from _decode_video(file, np.concatenate([s.frames for s in group]), self.fps)
 
     def _video_rows(self, camera: str, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         for (start, stop), segment in zip(self.bounds, self.segments(camera), strict=True):
             inside = wanted[bisect_left(wanted, start) : bisect_left(wanted, stop)]
             if inside:
-                numbers = np.rint(segment.start_s * self.fps + segment.frames[np.array(inside) - start])
-                once, which = np.unique(numbers.astype(np.int64), return_inverse=True)
+                once, which = np.unique(segment.frames[np.array(inside) - start], return_inverse=True)
                 frames = list(_decode_video(segment.file, once, self.fps, seek=True))
                 yield from ((row, frames[i]) for row, i in zip(inside, which.tolist(), strict=True))
 
@@ -269,7 +334,14 @@ class LeRobotFiles:
     def _segment(self, camera: str, row: dict[str, Any], prefix: str, bounds: tuple[int, int]) -> VideoSegment:
         place = {n: int(row[prefix + n]) for n in ("chunk_index", "file_index")}
         file = self.path / self._video_path.format(video_key=camera, **place)
-        start_s, frames = float(row[prefix + "from_timestamp"]), self._frame_index[slice(*bounds)]
+        # As LeRobot: by the row's time (`DatasetReader._query_videos`), not by its index, which may start anew.
+        start_s, times = float(row[prefix + "from_timestamp"]), self._times_s[slice(*bounds)]
+        frames = np.rint((start_s + times) * self.fps).astype(np.int64)
+        if (np.diff(frames) < 0).any():
+            late = bounds[0] + int(np.flatnonzero(np.diff(frames) < 0)[0]) + 1
+            raise UserError(
+                "the time runs backwards inside an episode", where=f"timestamp of row {late} in {self.path}"
+            )
         return VideoSegment(file, (place["chunk_index"], place["file_index"]), start_s, frames)
 
 
@@ -309,8 +381,12 @@ def _described(episode: tuple[int, int] | None) -> str:
     return f"episode {episode[0]} of {episode[1]} frames" if episode else "none"
 
 
-def _read_info(path: Path) -> dict[str, Any]:
-    """``meta/info.json``, checked to be of LeRobot's version 3, and every number and feature in it to be one."""
+def read_info(path: Path) -> dict[str, Any]:
+    """``meta/info.json``, checked to be of LeRobot's version 3, and every number and feature in it to be one.
+
+    Raises:
+        UserError: it is missing, damaged or of another version.
+    """
     file = path / "meta" / "info.json"
     if not path.exists():
         raise UserError("no such dataset", where=str(path))
@@ -334,7 +410,7 @@ def _read_info(path: Path) -> dict[str, Any]:
         raise UserError(
             f"the dataset has LeRobot version {version}, hiltk reads v3",
             where=str(path),
-            fix="`hiltk adopt` converts v2.1 (by LeRobot's own lerobot.scripts.convert_dataset_v21_to_v30)",
+            fix="`hiltk adopt` converts v2.0 and v2.1 (by LeRobot's own lerobot.scripts.convert_dataset_v21_to_v30)",
         )
     if not 0 < info["fps"] < float("inf"):
         raise UserError(f"meta/info.json says {info['fps']:g} frames per second", where=str(file), fix=RECORD_AGAIN)
@@ -373,11 +449,37 @@ def damaged(file: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, av.error.FFmpegError, OSError, KeyError, ValueError) as error:
+        require_content(file)
         reason = (str(error).splitlines() or [repr(error)])[0]
         raise UserError(f"a file of the dataset is damaged: {reason}", where=str(file), fix=RECORD_AGAIN) from error
 
 
-def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:
+def require_content(file: Path) -> None:
+    """Refuse what Git LFS leaves in the place of a large file that was not fetched.
+
+    Raises:
+        UserError: saying how to fetch it.
+    """
+    if file.is_file():
+        with file.open("rb") as stream:
+            if stream.read(24) == b"version https://git-lfs.":
+                raise UserError(
+                    "this is a Git LFS pointer, not the file itself",
+                    where=str(file),
+                    fix="run `git lfs pull` in the dataset's folder, or download it with huggingface_hub",
+                )
+
+
+def _flat(names: Any) -> Iterator[str]:
+    """The names in lists and mappings of any depth."""
+    if isinstance(names, dict | list | tuple):
+        for part in names.values() if isinstance(names, dict) else names:
+            yield from _flat(part)
+    elif names is not None:
+        yield str(names)
+
+
+def to_numpy(column: pa.ChunkedArray) -> np.ndarray:
     """A column of numbers, text or equally long lists as one array."""
     array = column.combine_chunks()
     if not (pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type)):

@@ -90,11 +90,12 @@ class DatasetWriter:
         """Episodes written so far."""
         return len(self._states)
 
-    def add(self, episode: Episode, *, after: Episode | None = None) -> None:
+    def add(self, episode: Episode, *, after: Episode | None = None, task: str = "") -> None:
         """Write one episode.
 
         Args:
             after: what was seen after its end: an episode that starts with the observation ``episode`` ends in.
+            task: the sentence that describes it; empty: the spec's.
 
         Raises:
             UserError: an array does not fit the spec, or a number is not finite.
@@ -106,7 +107,7 @@ class DatasetWriter:
         count = len(rows[ACTION])
         with SuppressProgressBars():
             for t in range(count):
-                self._dataset.add_frame({k: v[t] for k, v in rows.items()} | {"task": self.spec.task or "task"})
+                self._dataset.add_frame({k: v[t] for k, v in rows.items()} | {"task": task or self.spec.task or "task"})
             self._dataset.save_episode(parallel_encoding=False)  # no forks: simulators and torch run threads
         self._states.append(rows[STATE_KEY])
 

@@ -18,10 +18,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hiltk.data.lerobot_files import RECORD_AGAIN, LeRobotFiles, read_stats
+import pyarrow.parquet as pq
+
+from hiltk.data.lerobot_files import RECORD_AGAIN, LeRobotFiles, damaged, read_stats, to_numpy
+from hiltk.data.statistics import column_stats
 from hiltk.errors import HiltkError, UserError
 
-V21 = "v2.1"
+V20, V21 = "v2.0", "v2.1"
 
 
 def create_dataset(path: Path, fps: float, features: dict[str, dict[str, Any]], kind: str, *, video: bool) -> Any:
@@ -176,21 +179,24 @@ def _copy_videos(source: Any, target: Any, mapping: dict[int, int]) -> dict[int,
 # ---------------------------------------------------------------- the older format
 
 
-def is_v21(path: Path) -> bool:
-    """Whether a folder says that it is a LeRobotDataset v2.1."""
+def is_older(path: Path) -> str:
+    """The version of a dataset that says it is a LeRobotDataset v2.0 or v2.1; empty for any other."""
     try:
         info = json.loads((path / "meta" / "info.json").read_text())
     except (OSError, ValueError):
-        return False
-    return isinstance(info, dict) and str(info.get("codebase_version", "")).startswith(V21)
+        return ""
+    version = str(info.get("codebase_version", "")) if isinstance(info, dict) else ""
+    return version if version.startswith((V20, V21)) else ""
 
 
 def to_v3(path: Path, scratch: Path) -> Path:
-    """Convert into the folder ``scratch`` (existing, empty); returns the new dataset's folder.
+    """Convert a dataset of v2.0 or v2.1 into the folder ``scratch`` (existing, empty); returns the new one's folder.
 
     Raises:
         UserError: LeRobot's converter cannot read it.
     """
+    if is_older(path).startswith(V20):
+        path = _to_v21(path, scratch / "v21")
     link = scratch / "dataset"
     link.symlink_to(path.resolve(), target_is_directory=True)
     with _lerobots_tools(str(path), f"LeRobot's converter from {V21} cannot convert this dataset"):
@@ -199,3 +205,25 @@ def to_v3(path: Path, scratch: Path) -> Path:
         # It renames its input and puts the new dataset in its place; what it renames here is only our link.
         convert_dataset("local/dataset", root=link, push_to_hub=False)
     return link
+
+
+def _to_v21(path: Path, target: Path) -> Path:
+    """What v2.1 has and v2.0 has not: statistics per episode; those of pictures are the whole dataset's."""
+    target.mkdir()
+    for part in ("data", "videos", "images"):
+        if (path / part).is_dir():
+            (target / part).symlink_to((path / part).resolve(), target_is_directory=True)
+    shutil.copytree(path / "meta", target / "meta")
+    file = target / "meta" / "info.json"
+    info = json.loads(file.read_text()) | {"codebase_version": V21}
+    file.write_text(json.dumps(info))
+    whole = read_stats(path)
+    with damaged(path / "data"), (target / "meta" / "episodes_stats.jsonl").open("w") as lines:
+        for place in sorted((path / "data").glob("*/episode_*.parquet")):
+            table = pq.read_table(place, partitioning=None)
+            numbers = {name: to_numpy(table.column(name)) for name in table.column_names if name in info["features"]}
+            stats = {name: column_stats(values) for name, values in numbers.items() if values.dtype.kind in "biuf"}
+            rest = {name: whole[name] | {"count": [len(table)]} for name in whole if name not in stats}
+            number = int(place.stem.removeprefix("episode_"))
+            lines.write(json.dumps({"episode_index": number, "stats": stats | rest}) + "\n")
+    return target

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hiltk.artifacts.writing import write_spec
-from hiltk.data.lerobot_files import LeRobotFiles, read_stats
+from hiltk.data.lerobot_files import LeRobotFiles, read_stats, tables
 from hiltk.data.lerobot_io import features
-from hiltk.data.statistics import vector_stats
+from hiltk.data.statistics import column_stats, episode_stats, vector_stats
 from hiltk.spec import STATE_KEY, Spec
 
-QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}  # the ones LeRobot stores
 LEROBOTS_OWN = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 _ARROW = {"float32": pa.float32(), "int64": pa.int64(), "bool": pa.bool_(), "string": pa.string()}
 
@@ -40,12 +39,12 @@ def replace_columns(files: LeRobotFiles, target: Path, columns: dict[str, np.nda
     """
     for part in ("meta", "videos", "images"):
         if (files.path / part).is_dir():
-            shutil.copytree(files.path / part, target / part)
+            shutil.copytree(files.path / part, target / part, ignore=shutil.ignore_patterns("._*"))
     row = 0
     for file in files.data_files:
         row = _rewrite_data(file, target / file.relative_to(files.path), columns, row)
     stats = episode_stats(columns, files.bounds)
-    for file in sorted((target / "meta" / "episodes").glob("*/*.parquet")):
+    for file in tables(target / "meta" / "episodes"):
         _rewrite_episode_stats(file, stats)
     _rewrite_total_stats(target, columns)
 
@@ -99,7 +98,12 @@ def _rewrite_total_stats(path: Path, columns: dict[str, np.ndarray]) -> None:
 
 
 def write_beside_pictures(
-    files: LeRobotFiles, target: Path, spec: Spec, cameras: dict[str, str], episodes: Iterable[dict[str, Any]]
+    files: LeRobotFiles,
+    target: Path,
+    spec: Spec,
+    cameras: dict[str, str],
+    episodes: Iterable[dict[str, Any]],
+    tasks: Sequence[str] = (),
 ) -> Spec:
     """Write a hiltk dataset into the folder ``target`` whose pictures are those of ``files``, under other names.
 
@@ -108,6 +112,7 @@ def write_beside_pictures(
         spec: what the numbers follow.
         cameras: their key to ours; the pictures of others are left out.
         episodes: of every episode the columns over its rows, as `hiltk.data.lerobot_io.episode_rows` makes them.
+        tasks: the sentence of every episode; empty: all have the spec's.
 
     Returns:
         The spec, with the statistics of the state.
@@ -117,13 +122,20 @@ def write_beside_pictures(
     """
     spec, table = copy.deepcopy(spec), _feature_table(files, spec, cameras)
     columns = _joined(episodes, files.bounds[-1][1], {k: f for k, f in table.items() if f["dtype"] in _ARROW})
+    tasks = list(tasks) or [spec.task or "task"] * len(files.bounds)
+    sentences = list(dict.fromkeys(tasks))
+    new = {
+        # LeRobot finds a picture by its time, to a tenth of a millisecond: a clock that jittered is set to the frame.
+        "timestamp": np.rint(files.column("timestamp").astype(np.float64).reshape(-1) * files.fps) / files.fps,
+        "task_index": np.repeat([sentences.index(t) for t in tasks], [stop - start for start, stop in files.bounds]),
+    }
     first = 0
     for file in files.data_files:
-        first = _write_data(file, target / file.relative_to(files.path), columns, cameras, table, first)
-    info = _write_info(files, target, spec, table)
+        first = _write_data(file, target / file.relative_to(files.path), columns, cameras, table, first, new)
+    info = _write_info(files, target, spec, table, len(sentences))
     _copy_pictures(files, target, cameras, info)
     numbers = {k: v for k, v in columns.items() if v.dtype != object}
-    _write_meta(files, target, spec, cameras, numbers)
+    _write_meta(files, target, tasks, cameras, numbers)
     states = numbers[STATE_KEY]
     spec.stats[STATE_KEY] = vector_stats(states, spec.state.dims, f"{len(states)} recorded frames")
     write_spec(spec, "datasets", target)
@@ -164,8 +176,13 @@ def _write_data(
     cameras: dict[str, str],
     table: dict[str, dict[str, Any]],
     first: int,
+    new: dict[str, np.ndarray],
 ) -> int:
-    """One data file beside the pictures stored in ``source``; returns the row at which the next one starts."""
+    """One data file beside the pictures stored in ``source``; returns the row at which the next one starts.
+
+    Args:
+        new: of LeRobot's own columns those that do not stay as they are, over all rows.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     reader = pq.ParquetFile(source)
     stored = {theirs: ours for theirs, ours in cameras.items() if theirs in reader.schema_arrow.names}
@@ -179,7 +196,10 @@ def _write_data(
             after = first + len(old)
             cells = [_cells(columns[field.name][first:after], field.type) for field in numbers]
             cells += [old.column(theirs) for theirs in stored]
-            cells += [old.column(name) for name in LEROBOTS_OWN[:-1]] + [pa.array(np.zeros(len(old)), own[-1].type)]
+            cells += [
+                pa.array(new[field.name][first:after], field.type) if field.name in new else old.column(field.name)
+                for field in own
+            ]
             writer.write_table(pa.table(cells, schema=schema))
             first = after
     return first
@@ -190,9 +210,11 @@ def _arrow_type(feature: dict[str, Any]) -> pa.DataType:
     return kind if shape == (1,) else pa.list_(kind, shape[0])
 
 
-def _write_info(files: LeRobotFiles, target: Path, spec: Spec, table: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _write_info(
+    files: LeRobotFiles, target: Path, spec: Spec, table: dict[str, dict[str, Any]], tasks: int
+) -> dict[str, Any]:
     info: dict[str, Any] = json.loads((files.path / "meta" / "info.json").read_text())
-    info |= {"features": table, "total_tasks": 1, "robot_type": spec.robot.kind or None}
+    info |= {"features": table, "total_tasks": tasks, "robot_type": spec.robot.kind or None}
     (target / "meta").mkdir(parents=True, exist_ok=True)
     (target / "meta" / "info.json").write_text(json.dumps(info, indent=4))
     return info
@@ -212,20 +234,20 @@ def _copy_pictures(files: LeRobotFiles, target: Path, cameras: dict[str, str], i
 
 
 def _write_meta(
-    files: LeRobotFiles, target: Path, spec: Spec, cameras: dict[str, str], columns: dict[str, np.ndarray]
+    files: LeRobotFiles, target: Path, tasks: list[str], cameras: dict[str, str], columns: dict[str, np.ndarray]
 ) -> None:
     """Tasks, one row per episode, and the statistics."""
     import pandas as pd
 
-    task = spec.task or "task"
-    frame = pd.DataFrame({"task_index": [0]}, index=pd.Index([task], name="task"))
+    sentences = list(dict.fromkeys(tasks))
+    frame = pd.DataFrame({"task_index": range(len(sentences))}, index=pd.Index(sentences, name="task"))
     frame.to_parquet(target / "meta" / "tasks.parquet")
     stats = episode_stats(columns, files.bounds)
-    for file in sorted((files.path / "meta" / "episodes").glob("*/*.parquet")):
+    for file in tables(files.path / "meta" / "episodes"):
         old = pq.read_table(file, partitioning=None)
         episodes = old.column("episode_index").to_pylist()
         new: dict[str, Any] = {name: old.column(was) for was, name in _episode_columns(old.column_names, cameras)}
-        new["tasks"] = pa.array([[task]] * len(old))
+        new["tasks"] = pa.array([[tasks[e]] for e in episodes])
         for name, by_key in stats.items():
             new |= {f"stats/{name}/{key}": pa.array([values[e] for e in episodes]) for key, values in by_key.items()}
         out = target / file.relative_to(files.path)
@@ -254,36 +276,3 @@ def _write_total_stats(
     stats = {name: column_stats(values) for name, values in columns.items()}
     stats |= {cameras.get(name, name): old[name] for name in (*cameras, *LEROBOTS_OWN) if name in old}
     (target / "meta" / "stats.json").write_text(json.dumps(stats, indent=4))
-
-
-# ---------------------------------------------------------------- statistics
-
-
-def column_stats(values: np.ndarray) -> dict[str, list[Any]]:
-    """The statistics LeRobot keeps of a numeric column (N,) or (N, D), per dimension."""
-    rows = values.reshape(len(values), -1)
-    dims = [
-        _stats(rows[:, [d]].astype(np.float64)) for d in range(rows.shape[1])
-    ]  # one copy of one dimension at a time
-    return {key: [float(dim[key][0]) for dim in dims] for key in dims[0]} | {"count": [len(rows)]}
-
-
-def _stats(values: np.ndarray) -> dict[str, np.ndarray]:
-    """Statistics (D,) of values (N, D) float64."""
-    stats = {"min": values.min(0), "max": values.max(0), "mean": values.mean(0), "std": values.std(0)}
-    return stats | dict(zip(QUANTILES, np.quantile(values, list(QUANTILES.values()), axis=0), strict=True))
-
-
-def episode_stats(columns: dict[str, np.ndarray], bounds: list[tuple[int, int]]) -> dict[str, dict[str, list[Any]]]:
-    """`column_stats` of every episode: by column and statistic, one entry per episode."""
-    wide = {name: values.reshape(len(values), -1) for name, values in columns.items()}
-    edges = np.cumsum([0, *(values.shape[1] for values in wide.values())])
-    found: dict[str, dict[str, list[Any]]] = {name: {} for name in wide}
-    for start, stop in bounds:
-        # All columns of an episode at once: with ten thousand episodes the calls are what takes time.
-        stats = _stats(np.concatenate([v[start:stop].astype(np.float64) for v in wide.values()], axis=1))
-        for name, low, high in zip(wide, edges, edges[1:], strict=False):
-            for key, values in stats.items():
-                found[name].setdefault(key, []).append(values[low:high].tolist())
-            found[name].setdefault("count", []).append([stop - start])
-    return found

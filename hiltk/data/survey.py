@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +14,16 @@ from hiltk.data.curate import succeeded
 from hiltk.data.dataset import Dataset, open_dataset
 from hiltk.data.episode import Source
 from hiltk.data.lerobot_files import LeRobotFiles
-from hiltk.data.lerobot_io import ACTION, SPEC_FILE, require_finite
+from hiltk.data.lerobot_io import ACTION, SPEC_FILE
 from hiltk.data.statistics import STD_FLOOR, floors
-from hiltk.errors import UserError
+from hiltk.errors import UserError, listed
 from hiltk.spec import STATE_KEY, Dimension
 
+STATE_COLUMNS = ("name", "unit", "min", "p1", "median", "p99", "max", "low", "high", "outside", "still")
+ACTION_COLUMNS = ("name", "min", "mean", "max", "std", "zero", "at_limit")
 _AT_ONCE = 16  # frames held in memory while sampling
+STATES, ACTIONS = (STATE_KEY, "state"), (ACTION, "actions")  # LeRobot's names, and those of other tools
+MOST_TASKS = 3  # sentences that are shown
 AT_LIMIT = 0.99  # an action this close to the end of its range is at its limit
 ZERO = 1e-6
 
@@ -36,6 +40,8 @@ class Contents:
         ended_in_success: (E,) bool.
         intervention: (N,) bool.
         stratum, session: per episode; empty where unknown.
+        cameras: whose pictures can be shown.
+        notes: what hiltk cannot use, and why, in sentences.
     """
 
     dataset: Dataset
@@ -50,6 +56,8 @@ class Contents:
     intervention: np.ndarray
     stratum: list[str]
     session: list[str]
+    cameras: list[str]
+    notes: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -106,33 +114,69 @@ def _own(path: Path, name: str) -> Contents:
         intervention=(flags["is_intervention"] | by_human) & _has_next(dataset.files.bounds),
         stratum=[str(columns.stratum[start]) for start, _ in dataset.files.bounds],
         session=dataset.sessions(),
+        cameras=dataset.files.cameras,
     )
 
 
 def _foreign(path: Path, name: str) -> Contents:
-    dataset = Dataset(path, name, gaps=False)
+    """Whatever LeRobot's reader opens; what hiltk cannot use is named and left out."""
+    dataset = Dataset(path, name, gaps=True)
     files = dataset.files
-    require_consistent(files)
-    found = {key: files.column(key).astype(np.float32) for key in (STATE_KEY, ACTION)}
-    for key, values in found.items():
-        if values.ndim != 2:
-            raise UserError(f"'{key}' is no vector", where=str(path))
-        require_finite(values, files.names(key), column=key, where=str(path))
-    rows, episodes = len(found[ACTION]), len(files.bounds)
+    cameras, notes = _shown_cameras(files)
+    try:
+        require_consistent(files, cameras=cameras)
+    except UserError as error:
+        notes.append(f"Steps refuse it: {error.what} ({error.where}).")
+    rows, episodes = files.bounds[-1][1], len(files.bounds)
+    state, state_dims = _vector(files, STATES, rows, notes)
+    action, action_dims = _vector(files, ACTIONS, rows, notes)
     return Contents(
         dataset=dataset,
-        task=next(iter(files.tasks()), ""),
-        state=found[STATE_KEY],
-        action=found[ACTION],
-        state_dims=_named(files, STATE_KEY, found[STATE_KEY].shape[1]),
-        action_dims=_named(files, ACTION, found[ACTION].shape[1]),
+        task=listed(sorted(set(files.episode_tasks())), MOST_TASKS),
+        state=state,
+        action=action,
+        state_dims=state_dims,
+        action_dims=action_dims,
         acts=_has_next(files.bounds),
         success=None,
         ended_in_success=np.zeros(episodes, bool),
         intervention=np.zeros(rows, bool),
         stratum=[""] * episodes,
         session=[""] * episodes,
+        cameras=cameras,
+        notes=notes,
     )
+
+
+def _shown_cameras(files: LeRobotFiles) -> tuple[list[str], list[str]]:
+    """The cameras whose first and last picture can be read, and what is to be said of the others."""
+    cameras = []
+    notes = [f"{key} is a depth map, or of one channel: hiltk leaves it out." for key in files.depth_cameras]
+    for key in files.cameras:
+        try:
+            notes += [f"{text}." for text in files.correct_sizes([key])]
+            files.frames_at(key, np.array([0, files.bounds[-1][1] - 1]))
+            cameras.append(key)
+        except UserError as error:
+            notes.append(f"{key} cannot be read: {error.what}.")
+    return cameras, notes
+
+
+def _vector(
+    files: LeRobotFiles, names: tuple[str, ...], rows: int, notes: list[str]
+) -> tuple[np.ndarray, list[Dimension]]:
+    """The first of some columns that is there, (N, D) float32, and its dimensions; without any where none is."""
+    key = next((name for name in names if name in files.features), "")
+    if not key:
+        notes.append(f"It has no column {names[0]}; its columns: {', '.join(files.features)}.")
+        return np.zeros((rows, 0), np.float32), []
+    if key != names[0]:
+        notes.append(f"Its column '{key}' is shown as {names[0]}.")
+    values: np.ndarray = files.column(key).astype(np.float32).reshape(rows, -1)
+    if (lost := ~np.isfinite(values)).any():
+        notes.append(f"'{key}' is not finite in {lost.any(1).sum()} of {rows} rows; they are shown as 0.")
+        values = np.where(lost, 0, values)
+    return values, _named(files, key, values.shape[1])
 
 
 def _named(files: LeRobotFiles, key: str, size: int) -> list[Dimension]:
@@ -152,7 +196,7 @@ def _has_next(bounds: list[tuple[int, int]]) -> np.ndarray:
 def episode_table(contents: Contents, rules: Rules) -> pd.DataFrame:
     """One row per episode: length, success, idle time, gripper, takeovers, actions."""
     idle, turns = idle_steps(contents, rules.idle_below), gripper_turns(contents, rules.gripper_turn)
-    zero = (np.abs(contents.action) < ZERO).all(1)
+    zero = (np.abs(contents.action) < ZERO).all(1) & bool(contents.action_dims)
     rows = []
     for episode, (start, stop) in enumerate(contents.bounds):
         steps = slice(start, stop - 1)
@@ -197,6 +241,8 @@ def idle_steps(contents: Contents, idle_below: float) -> np.ndarray:
     A joint moves when it changes by more than ``idle_below`` of the range (1st to 99th percentile) it has in this
     dataset. One that hardly moves at all says nothing. Joints are the dimensions called ``*.pos``, or else all.
     """
+    if not contents.state_dims:
+        return np.zeros(len(contents.state), bool)
     joints = contents.state[:, _positions(contents.state_dims)]
     dims = [contents.state_dims[i] for i in _positions(contents.state_dims)]
     low, high = np.percentile(joints, [1, 99], axis=0)
@@ -261,7 +307,7 @@ def state_table(contents: Contents) -> pd.DataFrame:
             | {"low": d.low if known else np.nan, "high": d.high if known else np.nan}
             | {"outside": float(outside.mean()) if known else 0.0, "still": False}
         )
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=list(STATE_COLUMNS))
     table["still"] = (table["max"] - table["min"]) < floors(contents.state, contents.state_dims)
     return table
 
@@ -285,7 +331,7 @@ def action_table(contents: Contents) -> pd.DataFrame:
                 "at_limit": at_limit,
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(ACTION_COLUMNS))
 
 
 # ---------------------------------------------------------------- frames

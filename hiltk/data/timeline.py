@@ -15,6 +15,8 @@ from hiltk.data.repair import last_rows
 from hiltk.errors import ConfigError, UserError
 
 REPEATED_S = 1e-6  # rows with less time than this between them are one
+JITTERS = 0.1  # of a frame: times whose distances are off by more than this (median) come from a host's clock
+BESIDE = 9  # rows before and after a late one that tell whether frames are missing there
 
 
 @dataclass(frozen=True)
@@ -119,10 +121,33 @@ def _frames_ahead(files: LeRobotFiles, episode: np.ndarray) -> np.ndarray:
             raise UserError(
                 "the time runs backwards inside an episode", where=f"timestamp of row {row} in {files.path}"
             )
-        by_time = np.maximum(np.rint(seconds * files.fps).astype(np.int64), 1)
+        by_time = np.maximum(_ahead_by_time(seconds * files.fps, inside, episode), 1)
         index = np.where(seconds < REPEATED_S, 0, np.maximum(index, np.where(index > 0, by_time, 0)))
     index[last_rows(episode)] = 1
     return index
+
+
+def _ahead_by_time(ahead: np.ndarray, inside: np.ndarray, episode: np.ndarray) -> np.ndarray:
+    """How many frame times the next row is away (N,) int, from the exact number of them.
+
+    A camera's clock ticks evenly, a host's jitters: a row that comes late is followed by one that comes early, and no
+    frame is missing. So where times jitter, a gap is what remains between the medians of the rows before and after.
+
+    Args:
+        inside: (N,) bool, rows that are not the last of an episode.
+    """
+    found = np.rint(ahead).astype(np.int64)
+    if not inside.any() or np.median(np.abs(ahead - found)[inside]) <= JITTERS:
+        return found
+    starts = np.flatnonzero(np.r_[True, np.diff(episode) != 0])
+    stops = np.r_[starts[1:], len(episode)]
+    late = np.r_[0.0, np.cumsum(np.where(inside, ahead - 1, 0.0))[:-1]]  # in frames, against an even clock
+    for row in np.flatnonzero(inside & (found > 1)):
+        first, stop = starts[episode[row]], stops[episode[row]]
+        before = late[max(first, row + 1 - BESIDE) : row + 1]
+        after = late[row + 1 : min(stop, row + 1 + BESIDE)]
+        found[row] = 1 + max(0, round(float(np.median(after) - np.median(before))))
+    return found
 
 
 def _numbers(ahead: np.ndarray, episode: np.ndarray) -> np.ndarray:

@@ -31,8 +31,17 @@ MOST_ROWS = 200  # episodes in the page's table; all are in table.csv
 
 def facts(contents: Contents, episodes: pd.DataFrame, states: pd.DataFrame, actions: pd.DataFrame) -> list[str]:
     """What somebody should know before training on it."""
-    found = [_size(contents, episodes), *_success(contents), *_idle(episodes), *_takeovers(contents, episodes)]
-    still = states.name[states.still].tolist()
+    found = [_size(contents, episodes), *contents.notes, *_success(contents)]
+    found += [*(_idle(episodes) if contents.state_dims else []), *_takeovers(contents, episodes)]
+    if contents.state_dims:
+        found += _states(states)
+    if contents.action_dims:
+        found += _actions(contents, actions)
+    return found
+
+
+def _states(states: pd.DataFrame) -> list[str]:
+    found, still = [], states.name[states.still].tolist()
     if still:
         found.append(
             f"{listed(still, MOST_NAMED)} hardly moved: {'its' if len(still) == 1 else 'their'} statistics need floors "
@@ -41,9 +50,13 @@ def facts(contents: Contents, episodes: pd.DataFrame, states: pd.DataFrame, acti
     outside = states[states.outside > 0]
     found += [f"{row.name}: {_percent(row.outside)} of the frames outside the spec's range."
               for row in outside.itertuples(index=False)]  # fmt: skip
+    return found
+
+
+def _actions(contents: Contents, actions: pd.DataFrame) -> list[str]:
     moves = actions[~actions.name.str.contains("gripper")]  # which is meant to open and close fully
     clipped = moves[moves.at_limit > 0.1]
-    found += [
+    found = [
         f"{row.name}: {_percent(row.at_limit)} of the actions at the limit." for row in clipped.itertuples(index=False)
     ]
     zero = float((np.abs(contents.action[contents.acts]) < ZERO_BELOW).all(1).mean()) if contents.acts.any() else 0.0
@@ -153,7 +166,7 @@ def contact_section(contents: Contents, episodes: int, folder: Path) -> Section 
     """First, middle and last frame of some episodes, a figure per camera."""
     shown = evenly(len(contents.bounds), episodes)
     pictures = []
-    for camera in contents.files.cameras:
+    for camera in contents.cameras:
         name = camera.removeprefix(IMAGE_PREFIX)
         file = folder / f"contact_{name.replace('.', '_')}.png"
         _contact_sheet(contents, camera, shown, file)
@@ -193,13 +206,13 @@ def brightness_section(contents: Contents, most: int, file: Path) -> tuple[Secti
     figure = Figure(figsize=(7.2, 2.8), layout="constrained")
     axis = figure.subplots()
     said = []
-    for i, camera in enumerate(contents.files.cameras):
+    for i, camera in enumerate(contents.cameras):
         name, values = camera.removeprefix(IMAGE_PREFIX), brightness(contents.files, camera, rows)
         axis.plot(
             contents.episode[rows] + _within(contents, rows), 100 * values, color=COLORS[i + 1], lw=1.4, label=name
         )
         said.append(drift_fact(name, values))
-    if not contents.files.cameras:
+    if not contents.cameras:
         return None, []
     changes = [e for e in range(1, len(contents.session)) if contents.session[e] != contents.session[e - 1]]
     for episode in changes:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -19,12 +16,10 @@ from hiltk.checks.gate import examine_written, notes, refuse
 from hiltk.config.commands import AdoptConf
 from hiltk.data.adopt import adopt, check_conventions
 from hiltk.data.adopt_questions import Ask, Decider, Guess, setting
-from hiltk.data.consistency import require_consistent
-from hiltk.data.lerobot_files import LeRobotFiles
+from hiltk.data.foreign_files import open_foreign
 from hiltk.data.lerobot_io import SPEC_FILE
-from hiltk.data.lerobot_tools import is_v21, to_v3
 from hiltk.errors import ConfigError, UserError
-from hiltk.steps.adopting import check_numbers, print_adopted, print_adoption, wanted, write_adopted
+from hiltk.steps.adopting import check_numbers, numbered_as, print_adopted, print_adoption, wanted, write_adopted
 
 
 def run(cfg: AdoptConf) -> Artifact:
@@ -45,29 +40,20 @@ def run(cfg: AdoptConf) -> Artifact:
             where=str(source.path / SPEC_FILE),
             fix=f"hiltk show {cfg.dataset}; zero actions are rebuilt by `hiltk fix-actions`",
         )
-    with ExitStack() as stack:
-        files = _files(source.path, stack)
-        require_consistent(files)
-        kin = Kinematics(cfg.model_path)
-        decider = Decider(cfg.foreign, _person())
+    with open_foreign(source.path, cfg.foreign.cameras, cfg.foreign.task) as opened:
+        files, kin = opened.files, Kinematics(cfg.model_path)
+        decider = Decider(numbered_as(cfg.foreign, opened), _person())
         adoption = adopt(files, decider, wanted(cfg), kin)
-        print_adoption(decider, adoption, files, source)
+        print_adoption(decider, adoption, opened, source)
         decider.require_settled(str(source.path))
         assert adoption is not None, "only open questions leave an adoption undone"
         with create("datasets", cfg.name, root=cfg.root, step="adopt", cfg=cfg, inputs=[source], seed=0) as draft:
-            report = write_adopted(draft, files, decider, adoption, source, cfg.model_path, kin)
+            report = write_adopted(draft, opened, decider, adoption, source, cfg.model_path, kin)
             checked = examine_written("adopt", draft.path, cfg.name, draft.spec, cfg.checks.ignore)
             refuse(checked, "adopt")
             draft.notes |= notes(checked)
     print_adopted(report, draft.done)
     return draft.done
-
-
-def _files(path: Path, stack: ExitStack) -> LeRobotFiles:
-    if not is_v21(path):
-        return LeRobotFiles(path, gaps=True)
-    Console().print("LeRobot v2.1: converting with LeRobot's own converter")
-    return LeRobotFiles(to_v3(path, Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hiltk-")))))
 
 
 def _person() -> Ask | None:

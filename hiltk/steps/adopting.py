@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,11 +12,12 @@ from rich.padding import Padding
 from hiltk.arm.kinematics import Kinematics
 from hiltk.artifacts.store import Artifact
 from hiltk.artifacts.writing import Draft
-from hiltk.config.commands import AdoptConf, FixActionsConf
+from hiltk.config.commands import AdoptConf, FixActionsConf, ForeignConf
 from hiltk.data.adopt import Adoption
 from hiltk.data.adopt_questions import OPEN, Decider, setting
 from hiltk.data.converted import Output
 from hiltk.data.foreign import write_converted
+from hiltk.data.foreign_files import Opened, here
 from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.errors import ConfigError
 from hiltk.reports.repair_report import (
@@ -50,9 +51,19 @@ def check_numbers(cfg: AdoptConf | FixActionsConf) -> None:
         raise ConfigError("must be in (0, 1]", where=f"gripper_threshold={cfg.gripper_threshold}")
 
 
-def print_adoption(decider: Decider, adoption: Adoption | None, files: LeRobotFiles, source: Artifact) -> None:
+def numbered_as[T: ForeignConf](conf: T, opened: Opened) -> T:
+    """The settings, episodes numbered as in what was opened instead of as in the original.
+
+    Raises:
+        UserError: an episode was left out, or never was.
+    """
+    chosen = here(opened, conf.successful_episodes, "foreign.successful_episodes")
+    return replace(conf, successful_episodes=chosen)
+
+
+def print_adoption(decider: Decider, adoption: Adoption | None, opened: Opened, source: Artifact) -> None:
     """Every answer with its evidence below it, warnings last."""
-    console = Console(highlight=False)
+    console, files = Console(highlight=False), opened.files
     about = f"{source.ref}: {len(files.bounds)} episodes, {files.bounds[-1][1]} frames, {files.fps:g} fps"
     console.print(about, style="bold", markup=False, soft_wrap=True)
     for made in decider.made:
@@ -60,7 +71,7 @@ def print_adoption(decider: Decider, adoption: Adoption | None, files: LeRobotFi
         style = "yellow" if made.how == OPEN else "bold"
         console.print(f"  {made.key}={value}  ({made.how})", style=style, markup=False, soft_wrap=True)
         console.print(Padding(escape(made.evidence), (0, 0, 0, 6)))
-    for name, text in adoption.facts if adoption else []:
+    for name, text in [*opened.notes, *(adoption.facts if adoption else [])]:
         console.print(f"  {name}  (seen)", markup=False)
         console.print(Padding(escape(text), (0, 0, 0, 6)))
     for warning in decider.warnings:
@@ -69,7 +80,7 @@ def print_adoption(decider: Decider, adoption: Adoption | None, files: LeRobotFi
 
 def write_adopted(
     draft: Draft,
-    files: LeRobotFiles,
+    opened: Opened,
     decider: Decider,
     made: Adoption,
     source: Artifact,
@@ -81,7 +92,7 @@ def write_adopted(
     Returns:
         What was rebuilt; None where all actions were kept.
     """
-    recording, actions = made.recording, made.actions
+    files, recording, actions = opened.files, made.recording, made.actions
     spec = made.spec(files, model_path)
     draft.spec = write_converted(
         files, made.conf, spec, recording.joints_deg, actions.rebuilt, kin, draft.path, recording.frames
@@ -89,7 +100,7 @@ def write_adopted(
     record = {
         "answers": [asdict(decision) for decision in decider.made],
         "warnings": decider.warnings,
-        "seen": [{"what": what, "evidence": text} for what, text in made.facts],
+        "seen": [{"what": what, "evidence": text} for what, text in [*opened.notes, *made.facts]],
     }
     (draft.path / "adopt.json").write_text(json.dumps(record, indent=2) + "\n")
     draft.notes = {

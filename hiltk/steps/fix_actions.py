@@ -14,14 +14,14 @@ from hiltk.checks.gate import examine_written, notes, refuse
 from hiltk.config.commands import REBUILD, AdoptedConf, FixActionsConf, StatedConf
 from hiltk.data.adopt import adopt_as_stated, check_conventions
 from hiltk.data.adopt_questions import Decider
-from hiltk.data.consistency import require_consistent
 from hiltk.data.fix_actions import fix_actions, write_fixed
+from hiltk.data.foreign_files import open_foreign
 from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.lerobot_io import SPEC_FILE, dataset_spec
 from hiltk.errors import ConfigError
 from hiltk.reports.repair_report import action_numbers, make_report, print_report, write_report
 from hiltk.spec import GripperFormat, Semantics, Spec
-from hiltk.steps.adopting import check_numbers, print_adopted, print_adoption, wanted, write_adopted
+from hiltk.steps.adopting import check_numbers, numbered_as, print_adopted, print_adoption, wanted, write_adopted
 
 
 def run(cfg: FixActionsConf) -> Artifact:
@@ -43,21 +43,21 @@ def run(cfg: FixActionsConf) -> Artifact:
 def _adopt(cfg: FixActionsConf, source: Artifact) -> Artifact:
     """Nothing is inferred here but where the joints lie, and all actions are rebuilt."""
     check_conventions(cfg.foreign, cfg.method)
-    files, kin = LeRobotFiles(source.path, gaps=True), Kinematics(cfg.model_path)
-    require_consistent(files)
-    stated = AdoptedConf(**asdict(cfg.foreign) | {"actions": REBUILD})
-    decider = Decider(stated, inferred=("foreign.joints",))
-    adoption = adopt_as_stated(files, decider, wanted(cfg), kin)
-    Console().print(
-        f"{source.ref} was made elsewhere: adopting it, as `hiltk adopt` does, by what is stated. "
-        "`hiltk adopt` infers what is not, and can keep actions.",
-        markup=False,
-        soft_wrap=True,
-    )
-    print_adoption(decider, adoption, files, source)
-    with create("datasets", cfg.name, root=cfg.root, step="fix-actions", cfg=cfg, inputs=[source], seed=0) as draft:
-        report = write_adopted(draft, files, decider, adoption, source, cfg.model_path, kin)
-        _check(cfg, draft)
+    with open_foreign(source.path, cfg.foreign.cameras, cfg.foreign.task) as opened:
+        kin = Kinematics(cfg.model_path)
+        stated = AdoptedConf(**asdict(numbered_as(cfg.foreign, opened)) | {"actions": REBUILD})
+        decider = Decider(stated, inferred=("foreign.joints",))
+        adoption = adopt_as_stated(opened.files, decider, wanted(cfg), kin)
+        Console().print(
+            f"{source.ref} was made elsewhere: adopting it, as `hiltk adopt` does, by what is stated. "
+            "`hiltk adopt` infers what is not, and can keep actions.",
+            markup=False,
+            soft_wrap=True,
+        )
+        print_adoption(decider, adoption, opened, source)
+        with create("datasets", cfg.name, root=cfg.root, step="fix-actions", cfg=cfg, inputs=[source], seed=0) as draft:
+            report = write_adopted(draft, opened, decider, adoption, source, cfg.model_path, kin)
+            _check(cfg, draft)
     print_adopted(report, draft.done)
     return draft.done
 

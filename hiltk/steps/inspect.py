@@ -64,8 +64,8 @@ def _page(contents: Contents, cfg: InspectConf, folder: Path) -> tuple[list[str]
         episodes_section(contents, episodes, turns, figures / "episodes.png"),
         contact_section(contents, cfg.episodes, figures),
         light,
-        actions_section(contents, actions, figures / "actions.png"),
-        states_section(states),
+        actions_section(contents, actions, figures / "actions.png") if contents.action_dims else None,
+        states_section(states) if contents.state_dims else None,
         table_section(episodes),
     ]
     return facts(contents, episodes, states, actions) + drifts, [section for section in found if section]

@@ -39,7 +39,7 @@ def make_numbers(path: Path, frames: int) -> None:
     import yaml
 
     from hiltk.data.lerobot_files import LeRobotFiles
-    from hiltk.data.rewrite import column_stats
+    from hiltk.data.statistics import column_stats
 
     make_dataset(path, frames, foreign=False)
     for video in path.glob("videos/*/*/*.mp4"):

@@ -13,7 +13,8 @@ import pytest
 
 from hiltk.data.episode import Episode
 from hiltk.data.lerobot_files import LeRobotFiles
-from hiltk.data.rewrite import column_stats, replace_columns
+from hiltk.data.rewrite import replace_columns
+from hiltk.data.statistics import column_stats
 from hiltk.spec import ImageSpec, Spec
 
 

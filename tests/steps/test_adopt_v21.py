@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from hiltk import cli
 from hiltk.data.lerobot_io import dataset_spec, load_episodes
-from hiltk.data.lerobot_tools import is_v21
-from hiltk.data.rewrite import column_stats
+from hiltk.data.lerobot_tools import is_older
+from hiltk.data.statistics import column_stats
 from hiltk.spec import STATE_KEY
 from tests.conftest import joint_path
 
@@ -141,5 +141,23 @@ def test_a_damaged_one_is_one_message(old: Path, tmp_path: Path, fault: str) -> 
     assert not list((tmp_path / "out").glob("datasets/mine/d-*"))
 
 
+def test_v20_is_converted_too(old: Path, tmp_path: Path) -> None:
+    """As v2.1, but with one set of statistics instead of one per episode."""
+    meta = old / "meta"
+    stats = [json.loads(line)["stats"] for line in (meta / "episodes_stats.jsonl").read_text().splitlines()]
+    (meta / "episodes_stats.jsonl").unlink()
+    (meta / "stats.json").write_text(
+        json.dumps({k: {n: v for n, v in s.items() if n != "count"} for k, s in stats[0].items()})
+    )
+    info = json.loads((meta / "info.json").read_text()) | {"codebase_version": "v2.0"}
+    (meta / "info.json").write_text(json.dumps(info))
+    before = {p: p.read_bytes() for p in old.rglob("*") if p.is_file()}
+    code, output = adopt(old, tmp_path / "out")
+    assert code == 0, output
+    assert {p: p.read_bytes() for p in old.rglob("*") if p.is_file()} == before
+    joints = load_episodes(tmp_path / "out/datasets/mine/d-0001")[1].observations[STATE_KEY][:, :6]
+    np.testing.assert_allclose(joints, joint_path(LENGTHS[1], seed=1)[:-1], atol=1e-4)
+
+
 def test_it_is_known_by_its_version(old: Path, tmp_path: Path) -> None:
-    assert is_v21(old) and not is_v21(tmp_path)
+    assert is_older(old) and not is_older(tmp_path)
