@@ -80,6 +80,15 @@ def test_numbers_that_skip_are_counted_anew(tmp_path: Path) -> None:
     assert result.exit_code == 0 and "they are 0, 3 in the original" in result.output, result.output
 
 
+def test_an_episode_without_rows_is_left_out_and_named(tmp_path: Path) -> None:
+    path = theirs(tmp_path / "theirs", [12, 13, 14])
+    table = pq.read_table(path / ROWS, partitioning=None)
+    pq.write_table(table.filter(pa.array(np.array(table["episode_index"]) != 1)), path / ROWS)
+    edit_info(path, lambda info: info.update(total_frames=26))
+    with open_foreign(path) as opened:
+        assert opened.episodes == [0, 2] and ("episode 1", "left out: it has no rows") in opened.notes
+
+
 def test_lost_rows_are_no_matter_of_numbering(tmp_path: Path) -> None:
     path = theirs(tmp_path / "theirs", [12, 1, 15])
     edit_info(path, lambda info: info.update(total_frames=100))

@@ -270,7 +270,10 @@ def test_bc_pretrain(shared_dataset: Path, tmp_path: Path, fault: str) -> None:
     refused(["bc-pretrain", str(path), "name=bc", "steps=1"], tmp_path / "out", said)
 
 
-@pytest.mark.parametrize("fault", [*FAULTS, *NUMBERS])
+MENDED = ("missing_episode",)  # by adopt: see tests/data/test_foreign_files.py
+
+
+@pytest.mark.parametrize("fault", [fault for fault in (*FAULTS, *NUMBERS) if fault not in MENDED])
 def test_adopt(shared_dataset: Path, tmp_path: Path, fault: str) -> None:
     path = Path(shutil.copytree(shared_dataset, tmp_path / "dataset"))
     (path / SPEC_FILE).unlink()
@@ -328,22 +331,22 @@ def test_every_verb(filmed: Path, networks: dict[str, Path], tmp_path: Path, ver
 
 
 @pytest.mark.parametrize("fault", list(STATS))
-@pytest.mark.parametrize("command", ["stats", "check", "adopt", "drop-episodes"])
+@pytest.mark.parametrize("command", ["stats", "adopt", "drop-episodes"])
 def test_statistics_that_are_none(shared_dataset: Path, tmp_path: Path, fault: str, command: str) -> None:
     path = Path(shutil.copytree(shared_dataset, tmp_path / "dataset"))
     if command == "adopt":
         (path / SPEC_FILE).unlink()
     spoil, said = STATS[fault]
     spoil(path)
-    words = {"check": [], "drop-episodes": ["name=o", "episodes=[0]"]}.get(command, ["name=o"])
+    words = ["name=o", "episodes=[0]"] if command == "drop-episodes" else ["name=o"]
     refused([command, str(path), *words], tmp_path / "out", said)
 
 
-@pytest.mark.parametrize("fault", [*FAULTS, *NUMBERS, *SPEC])
+@pytest.mark.parametrize("fault", [*FAULTS, *NUMBERS, *SPEC, *STATS])
 def test_check(shared_dataset: Path, tmp_path: Path, fault: str) -> None:
     """One message, or a rule's finding that says the same."""
     path = Path(shutil.copytree(shared_dataset, tmp_path / "dataset"))
-    spoil, said = (FAULTS | NUMBERS | SPEC)[fault]
+    spoil, said = (FAULTS | NUMBERS | SPEC | STATS)[fault]
     spoil(path)
     result = CliRunner().invoke(cli.app, ["check", str(path), "--json"], terminal_width=200)
     assert result.exit_code == 1, f"{result.exit_code} {result.exception!r}\n{result.output}"
