@@ -23,6 +23,7 @@ from hiltk.learning.metrics import Row, alone
 Rows = Sequence[Row]
 WINDOW = 20
 TREND = 40  # episodes over which help should become less
+STEADY = 5  # episodes running in which it has not
 FILE = "guards.csv"
 
 
@@ -53,7 +54,7 @@ class Guards:
 
     def __init__(self, expected: Expected) -> None:
         self.expected = expected
-        self.rows: deque[Row] = deque(maxlen=TREND + WINDOW)
+        self.rows: deque[Row] = deque(maxlen=TREND + WINDOW + STEADY - 1)
         self.tripped: set[str] = set()
         self._alone: deque[bool] = deque(maxlen=WINDOW)  # success in the newest episodes that were left alone
         self._best = 0.0
@@ -246,11 +247,13 @@ def long_interventions(rows: Rows, expected: Expected) -> Finding | None:
 
 def still_helped(rows: Rows, expected: Expected) -> Finding | None:
     """Help that never becomes less [048: 80 % after 100 episodes]."""
-    rates = _last(rows, "intervention_rate", TREND + WINDOW)
+    rates = _last(rows, "intervention_rate", TREND + WINDOW + STEADY - 1)
     if not rates:
         return None
-    then, now = fmean(rates[:WINDOW]), fmean(rates[-WINDOW:])
-    if now < limits.STILL_HELPED or now < then:
+    means = [fmean(rates[i : i + WINDOW]) for i in range(TREND + STEADY)]
+    then, now = means[STEADY - 1], means[-1]
+    # One comparison of two means of twenty is a toss of a coin as long as help has not begun to fall.
+    if any(late < max(early, limits.STILL_HELPED) for early, late in zip(means, means[TREND:], strict=False)):
         return None
     by_itself = alone(rows)[-WINDOW:]
     measured = f"left alone, it succeeded in {sum(by_itself)} of {len(by_itself)} episodes" if by_itself else ""

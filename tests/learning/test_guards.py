@@ -91,19 +91,21 @@ def test_episodes_with_a_human_at_hand_are_no_regression() -> None:
 
 
 def test_help_that_does_not_become_less_is_told_after_forty_episodes_more() -> None:
-    """The first 20 episodes against those that end 40 later."""
+    """Twenty episodes against those that end 40 later, five times running."""
     helped = {"intervention_rate": 0.3, "left_alone": 0.0}
-    assert run(*[helped] * 59, warm_up=0) == []
-    found = run(*[helped] * 60, warm_up=0)
+    assert run(*[helped] * 63, warm_up=0) == []
+    found = run(*[helped] * 64, warm_up=0)
     assert [f.code for f in found] == ["still_helped"] and "30% of the steps, no less than 40" in found[0].what
     assert "no episode was left alone" in found[0].what
-    alone = [helped, helped | {"left_alone": 1.0}, helped | {"left_alone": 1.0, "success": 0.0}] * 20
+    alone = [helped, helped | {"left_alone": 1.0}, helped | {"left_alone": 1.0, "success": 0.0}] * 22
     assert "succeeded in 10 of 20 episodes" in run(*alone, warm_up=0)[0].what
 
 
 def test_help_that_becomes_less_or_is_rare_passes() -> None:
     assert run(*[{"intervention_rate": 0.5 - 0.005 * n} for n in range(80)], warm_up=0) == []
     assert run(*[{"intervention_rate": 0.19}] * 80, warm_up=0) == []
+    once_no_less = [0.24] * 20 + [0.3] * 20 + [0.24] * 20 + [0.1] * 20
+    assert run(*[{"intervention_rate": rate} for rate in once_no_less], warm_up=0) == []
 
 
 @pytest.mark.parametrize("seed", range(2))
