@@ -69,6 +69,7 @@ def open_foreign(path: Path, cameras: dict[str, str] | None = None, task: str = 
         elif len(set(said)) > 1 and not task:
             notes.append(("tasks", f"{len(set(said))} sentences, kept with each episode; foreign.task= takes one"))
         notes += [(key, "left out: a depth map, or of one channel; pictures need three") for key in files.depth_cameras]
+        notes += [("clock", text) for text in files.set_clocks()]
         used = [key for key in files.cameras if not cameras or key in cameras.values()]
         notes += [("size", text + "; taken from the pictures") for text in files.correct_sizes(used)]
         require_consistent(files, cameras=used)

@@ -57,6 +57,7 @@ class LeRobotFiles:
         fps: frames per second.
         total_episodes: how many the metadata announce.
         features: LeRobot's feature table, by column name: ``dtype``, ``shape``, ``names``.
+        times_s: (N,) time of every row since its episode's start in the video, seconds.
 
     Args:
         gaps: accept episodes in which rows are missing or stored twice, as their ``frame_index`` tells.
@@ -77,7 +78,7 @@ class LeRobotFiles:
             raise UserError(
                 "the dataset is empty: it has no episodes", where=str(self.path), fix="record some episodes first"
             )
-        self._times_s: np.ndarray = np.zeros(0)
+        self.times_s: np.ndarray = np.zeros(0)
         self._footers: dict[Path, pq.FileMetaData] = {}
         self.bounds = self._episode_bounds(info["total_frames"], gaps=gaps)
 
@@ -238,7 +239,7 @@ class LeRobotFiles:
             )
         edges = np.flatnonzero(np.diff(episode)) + 1
         starts, stops = np.r_[0, edges], np.r_[edges, len(episode)]
-        self._times_s = to_numpy(table.column("timestamp")).astype(np.float64) if timed else frame / self.fps
+        self.times_s = to_numpy(table.column("timestamp")).astype(np.float64) if timed else frame / self.fps
         forward = np.diff(frame, append=frame[-1:]) >= 0
         forward[stops - 1] = True
         whole = np.array_equal(frame, np.arange(len(frame)) - np.repeat(starts, stops - starts))
@@ -295,6 +296,21 @@ class LeRobotFiles:
                 notes.append(f"{camera}: its pictures are {_times(shape[:2])}, the metadata say {_times(said)}")
         return notes
 
+    def set_clocks(self) -> list[str]:
+        """Count times from each episode's start where they are a clock's, beyond the end of every video.
+
+        LeRobot's reader finds no picture for such a row.
+        """
+        videos = [key for key in self.cameras if self.features[key]["dtype"] == "video"]
+        ends = [
+            row[f"videos/{k}/to_timestamp"] for k in videos for row in self.episode_rows([f"videos/{k}/to_timestamp"])
+        ]
+        starts = [self.times_s[start] for start, _ in self.bounds]
+        if not ends or min(starts) <= max(ends):
+            return []
+        self.times_s -= np.repeat(starts, [stop - start for start, stop in self.bounds])
+        return [f"times are a clock's, from {min(starts):.6g} s on; counted from each episode's first row"]
+
     def require_shape(self, camera: str, shape: tuple[int, ...]) -> None:
         """Refuse frames of another shape (H, W, 3) than the metadata say, in whichever order they put the channels.
 
@@ -335,7 +351,7 @@ class LeRobotFiles:
         place = {n: int(row[prefix + n]) for n in ("chunk_index", "file_index")}
         file = self.path / self._video_path.format(video_key=camera, **place)
         # As LeRobot: by the row's time (`DatasetReader._query_videos`), not by its index, which may start anew.
-        start_s, times = float(row[prefix + "from_timestamp"]), self._times_s[slice(*bounds)]
+        start_s, times = float(row[prefix + "from_timestamp"]), self.times_s[slice(*bounds)]
         frames = np.rint((start_s + times) * self.fps).astype(np.int64)
         if (np.diff(frames) < 0).any():
             late = bounds[0] + int(np.flatnonzero(np.diff(frames) < 0)[0]) + 1

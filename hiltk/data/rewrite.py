@@ -126,7 +126,7 @@ def write_beside_pictures(
     sentences = list(dict.fromkeys(tasks))
     new = {
         # LeRobot finds a picture by its time, to a tenth of a millisecond: a clock that jittered is set to the frame.
-        "timestamp": np.rint(files.column("timestamp").astype(np.float64).reshape(-1) * files.fps) / files.fps,
+        "timestamp": np.rint(files.times_s * files.fps) / files.fps,
         "task_index": np.repeat([sentences.index(t) for t in tasks], [stop - start for start, stop in files.bounds]),
     }
     first = 0

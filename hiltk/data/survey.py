@@ -122,7 +122,9 @@ def _foreign(path: Path, name: str) -> Contents:
     """Whatever LeRobot's reader opens; what hiltk cannot use is named and left out."""
     dataset = Dataset(path, name, gaps=True)
     files = dataset.files
+    clocks = files.set_clocks()
     cameras, notes = _shown_cameras(files)
+    notes += [f"{text}." for text in clocks]
     try:
         require_consistent(files, cameras=cameras)
     except UserError as error:

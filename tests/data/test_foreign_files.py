@@ -327,6 +327,18 @@ def test_a_clock_that_jitters_loses_no_frame(filmed: Path, tmp_path: Path) -> No
     np.testing.assert_array_equal(as_lerobot_shows(mine, rows), as_lerobot_shows(filmed, rows))
 
 
+def test_times_of_a_clock_are_counted_from_the_start(filmed: Path, tmp_path: Path) -> None:
+    """huggingface/lerobot issue 3513: wall-clock times, beyond the end of any video."""
+    path = Path(shutil.copytree(filmed, tmp_path / "theirs"))
+    retimed(path, lambda index, row: 170_000 + index / 30)
+    result = adopt(path, tmp_path)
+    assert result.exit_code == 0 and "times are a clock's, from 170000 s on" in result.output, result.output
+    rows = [0, 23, 24, 71]
+    np.testing.assert_array_equal(
+        as_lerobot_shows(tmp_path / "datasets/mine/d-0001", rows), as_lerobot_shows(filmed, rows)
+    )
+
+
 def test_a_rate_that_is_not_the_videos_is_named(filmed: Path, tmp_path: Path) -> None:
     path = Path(shutil.copytree(filmed, tmp_path / "theirs"))
     edit_info(path, lambda info: info.update(fps=10))
