@@ -15,10 +15,11 @@ import typer
 from typer.core import TyperCommand
 
 from hiltk.errors import ConfigError, HiltkError
+from hiltk.interrupts import Interrupts, Terminated, exit_code, leave_dead_streams
 from hiltk.verbs import PREFIXES, ROOT_HELP, STEPS, VERBS, Verb, default_root
 
 TRACEBACK = "HILTK_TRACEBACK"
-INTERNAL, INTERRUPTED = (70, 130)  # exit codes besides 1 (bad input) and 2 (config mistake)
+INTERNAL, UNREAD = 70, 141  # exit codes besides 1 (bad input), 2 (config mistake) and those of signals
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -54,19 +55,21 @@ def root(
 def messages(*, bad_input: int = 1) -> Iterator[None]:
     """Turn exceptions into one message on stderr and an exit code.
 
-    `HiltkError` carries its own code (1 or 2); Ctrl-C gives 130; anything else is our fault, 70. With
-    ``HILTK_TRACEBACK=1`` the full trace is shown instead.
+    `HiltkError` carries its own code (1 or 2); signals that end a process give 128 and their number (Ctrl-C 130);
+    anything else is our fault, 70. With ``HILTK_TRACEBACK=1`` the full trace is shown instead.
 
     Args:
         bad_input: the code of a `UserError`, where 1 has another meaning.
     """
     try:
-        yield
+        with Interrupts():
+            yield
     except (typer.Exit, typer.Abort):
         raise
     except BaseException as error:
         if os.environ.get(TRACEBACK) == "1" or isinstance(error, SystemExit):
             raise
+        leave_dead_streams()
         text, code = _describe(error)
         code = bad_input if code == 1 else code
         typer.secho(text, fg="red", err=True)
@@ -78,9 +81,16 @@ def _describe(error: BaseException) -> tuple[str, int]:
         kind = "config error" if isinstance(error, ConfigError) else "error"
         return f"{kind}: {error}", error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted", INTERRUPTED
+        return f"interrupted{_by(error)}", exit_code(error)
+    if isinstance(error, BrokenPipeError):  # as of `hiltk train | head`
+        return "nobody reads what is printed here any more", UNREAD
     text = f"internal error: {type(error).__name__}: {error}".splitlines()[0]
     return (f"{text}\n  fix:   {TRACEBACK}=1 shows where; this is a fault of hiltk, not of your input", INTERNAL)
+
+
+def _by(error: KeyboardInterrupt) -> str:
+    """By which signal, where it was not Ctrl-C's."""
+    return f" by {error}" if isinstance(error, Terminated) else ""
 
 
 @contextmanager

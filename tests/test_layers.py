@@ -12,6 +12,7 @@ from hiltk.verbs import VERBS
 ROOT = Path(hiltk.__file__).parent
 ORDER = [
     "errors",
+    "interrupts",
     "formats",
     "findings",
     "limits",

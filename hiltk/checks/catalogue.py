@@ -138,7 +138,11 @@ CONSTRUCTION = (
     Cover(("G1",), "hiltk.data.lerobot_io.DatasetWriter.add", "each episode is on disk before the next move begins"),
     Cover(("G2",), "hiltk.orchestration.workers.Workers", "processes are spawned, never forked"),
     Cover(("G3",), "hiltk.humans.make.make_human", "no human of hiltk reads keys, so no window competes for them"),
-    Cover(("G5",), "hiltk.steps.interrupts.Interrupts", "Ctrl-C is handled everywhere, and never cuts a file in half"),
+    Cover(
+        ("G5",),
+        "hiltk.interrupts.Interrupts",
+        "Ctrl-C, SIGTERM and SIGHUP are heard by every command, and never cut a file in half",
+    ),
     Cover(
         ("G6",), "hiltk.artifacts.writing.create", "versions are written once, under a content hash, never overwritten"
     ),

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,11 +22,13 @@ from typing import Any
 
 from hiltk.artifacts.store import Artifact
 from hiltk.errors import HiltkError
+from hiltk.interrupts import Interrupts, exit_code, interrupt
 from hiltk.orchestration.execute import Event, Listener, State, run_task
 from hiltk.orchestration.plan import Pipeline
 from hiltk.orchestration.schedule import Schedule, Task
 
-PATIENCE_S = 60  # for workers to finish their files after Ctrl-C
+END = signal.SIGTERM  # how a worker is told to end; unlike Ctrl-C's, no shell has it ignored
+PATIENCE_S = 60  # for workers to finish their files after that
 TICK_S = 1.0  # how often to look up where nothing happens
 Show = Callable[[Artifact, Path], Any]  # makes of an artifact what can be shown of it, with files in a folder
 
@@ -36,16 +39,18 @@ Show = Callable[[Artifact, Path], Any]  # makes of an artifact what can be shown
 def _work(pipeline: Pipeline, connection: Connection, show: Show | None, folder: Path) -> None:
     """Body of a worker process: run the steps it is sent, until there are no more."""
     os.setpgid(0, 0)  # Ctrl-C reaches the parent alone, which then interrupts each worker once
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        while order := _next(connection):
-            task, made, log = order
-            _into_log(log)
-            _as_new()
-            connection.send(_shown(_run(pipeline, task, made, connection.send), show, folder))
-    except KeyboardInterrupt:
-        sys.exit(130)
+        with Interrupts():
+            while order := _next(connection):
+                task, made, log = order
+                _into_log(log)
+                _as_new()
+                connection.send(_shown(_run(pipeline, task, made, connection.send), show, folder))
+    except KeyboardInterrupt as error:
+        sys.exit(exit_code(error))
+    except BrokenPipeError:
+        sys.exit(exit_code(interrupt(END)))  # the parent is gone
 
 
 def _next(connection: Connection) -> tuple[Task, Mapping[str, Any], Path] | None:
@@ -57,11 +62,16 @@ def _next(connection: Connection) -> tuple[Task, Mapping[str, Any], Path] | None
 
 
 def _end_with_parent() -> None:
-    """Whatever ended the parent, its workers must not go on writing artifacts that a next run writes, too."""
+    """Whatever ended the parent, its workers must not go on writing artifacts that a next run writes, too.
+
+    A parent that dies, however it does, closes its end of a pipe, which is what `join` waits for.
+    """
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), END)
+    time.sleep(PATIENCE_S)
+    os.kill(os.getpid(), signal.SIGKILL)  # an exception can be lost, e.g. inside a callback
 
 
 def _into_log(log: Path) -> None:
@@ -184,9 +194,11 @@ class Workers:
         ours, theirs = self._context.Pipe()
         arguments = (self._schedule.pipeline, theirs, self._show, self._folder)
         process = self._context.Process(target=_work, args=arguments)
-        process.start()
-        theirs.close()  # so that the end of the process is the end of the connection
-        self._workers.append(_Worker(process, ours))
+        with Interrupts() as interrupts:
+            interrupts.hold()  # no process may run of which `_stop` knows nothing
+            process.start()
+            theirs.close()  # so that the end of the process is the end of the connection
+            self._workers.append(_Worker(process, ours))
         return self._workers[-1]
 
     def _hear(self, worker: _Worker) -> None:
@@ -224,17 +236,17 @@ class Workers:
             worker.process.join()
 
     def _stop(self) -> None:
-        """After Ctrl-C: let workers put their files in order, then insist."""
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        for worker in self._workers:
-            if worker.process.is_alive() and worker.process.pid:
-                os.kill(worker.process.pid, signal.SIGINT)
-        for worker in self._workers:
-            worker.process.join(PATIENCE_S)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
-        signal.signal(signal.SIGINT, before)
+        """After a signal: let workers put their files in order, then insist; another signal waits."""
+        with Interrupts() as interrupts:
+            interrupts.hold()
+            for worker in self._workers:
+                if worker.process.is_alive() and worker.process.pid:
+                    os.kill(worker.process.pid, END)
+            for worker in self._workers:
+                worker.process.join(PATIENCE_S)
+                if worker.process.is_alive():
+                    worker.process.kill()
+                    worker.process.join()
 
 
 def _how_it_died(code: int) -> str:

@@ -25,11 +25,11 @@ from hiltk.errors import ConfigError, UserError
 from hiltk.evaluation.seeds import attempt_seed
 from hiltk.humans.base import Human
 from hiltk.humans.make import make_human
+from hiltk.interrupts import Interrupts
 from hiltk.observation import Observation
 from hiltk.spec import RewardSpec
 from hiltk.steps.checks import check_process
 from hiltk.steps.common import set_up_torch
-from hiltk.steps.interrupts import Interrupts
 
 FAULTY = ("ACT001", "GRP002")  # what a fault breaks on purpose is no reason to refuse
 ATTEMPTS_PER_EPISODE = 5  # after this many times the episodes asked for, the human is not up to the task

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -23,7 +20,6 @@ from hiltk.orchestration.workers import Workers
 from hiltk.reports.exhibits import exhibit
 
 PAGE = "index.html"
-TERMINATED = 143  # exit code, as a shell gives it
 
 
 def run(name: str, changes: list[str], *, dry_run: bool = False) -> None:
@@ -48,8 +44,7 @@ def run(name: str, changes: list[str], *, dry_run: bool = False) -> None:
     console.print(plan_table(pipeline, plans, seconds))
     print_plain(console, f"watch: {page.uri}\nlogs:  {folder}{os.sep}")
     try:
-        with _terminated_in_order():
-            failed = _work(schedule, progress, page, console)
+        failed = _work(schedule, progress, page, console)
     except BaseException:
         page.end("interrupted", {})
         console.print("the same command goes on from here: steps that are done will be skipped")
@@ -78,20 +73,6 @@ def _log_folder(pipeline: Pipeline) -> Path:
 def _log_name(task: Task) -> str:
     seed, label = task
     return f"{label}.log" if seed is None else f"{label}-s{seed}.log"
-
-
-@contextmanager
-def _terminated_in_order() -> Iterator[None]:
-    """A polite request to end is heard as Ctrl-C is: workers put their files in order first."""
-
-    def end(*_: object) -> None:
-        raise SystemExit(TERMINATED)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _work(schedule: Schedule, progress: Progress, page: LivePage, console: Console) -> dict[Task, Event]:

@@ -5,6 +5,7 @@ Used in-process and, by name, in worker processes, which import it afresh.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import re
@@ -18,6 +19,7 @@ from hiltk.artifacts import provenance
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
 from hiltk.errors import UserError
+from hiltk.orchestration import workers
 from hiltk.verbs import Verb
 
 CODE = "of fakes"  # in place of the hash of all code that a step can reach, which takes seconds
@@ -78,6 +80,12 @@ def misbehave(what: str, root: Path) -> None:
         os.kill(os.getpid(), 9)
     if what == "sleep":
         sleep(root)
+    if what == "deaf":
+        (root / f"asleep-{os.getpid()}").touch()
+        workers.PATIENCE_S = 0.1
+        while True:
+            with contextlib.suppress(KeyboardInterrupt):
+                time.sleep(60)
     if what == "meet":  # goes on only once two are here, so the steps do run side by side
         (root / f"here-{os.getpid()}").touch()
         while len(list(root.glob("here-*"))) < 2:

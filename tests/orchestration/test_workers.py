@@ -147,9 +147,23 @@ if __name__ == "__main__":
 """
 
 
-def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
-    """Else the same command, run again, would find their artifacts being written."""
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path, number: signal.Signals) -> None:
+    """Else the same command, run again, would find their artifacts being written. (No handler here: all three kill.)"""
     (tmp_path / "parent.py").write_text(PARENT)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "parent.py"), str(tmp_path)], env=environment)
+    (pid,) = asleep(tmp_path, 1)
+    parent.send_signal(number)
+    parent.wait()
+    while not gone(pid):
+        time.sleep(0.05)
+    assert re.fullmatch(r"\d+\n", (tmp_path / "interrupted.txt").read_text())
+
+
+def test_a_worker_that_hears_nothing_is_ended_all_the_same(tmp_path: Path) -> None:
+    """An exception can be lost on its way, e.g. inside a callback of a library."""
+    (tmp_path / "parent.py").write_text(PARENT.replace('"sleep"', '"deaf"'))
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     parent = subprocess.Popen([sys.executable, str(tmp_path / "parent.py"), str(tmp_path)], env=environment)
     (pid,) = asleep(tmp_path, 1)
@@ -157,4 +171,3 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     parent.wait()
     while not gone(pid):
         time.sleep(0.05)
-    assert re.fullmatch(r"\d+\n", (tmp_path / "interrupted.txt").read_text())

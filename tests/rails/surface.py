@@ -11,6 +11,7 @@ import ast
 import inspect
 import json
 import re
+import signal
 import tempfile
 import types
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ from hiltk.configuring.composing import compose_untyped
 from hiltk.configuring.files import groups
 from hiltk.diagnostics import causes, causes_data, causes_learner
 from hiltk.errors import ConfigError, UserError
+from hiltk.interrupts import exit_code, interrupt
 from hiltk.learning import guards
 from hiltk.rewards.drift import LOOKS
 from hiltk.spec import Spec
@@ -58,7 +60,10 @@ def surface() -> Surface:
             "bad input": str(UserError.exit_code),
             "config mistake": str(ConfigError.exit_code),
             "internal error": str(cli.INTERNAL),
-            "interrupted": str(cli.INTERRUPTED),
+            "interrupted": str(exit_code(interrupt(signal.SIGINT))),
+            "terminated": str(exit_code(interrupt(signal.SIGTERM))),
+            "hung up": str(exit_code(interrupt(signal.SIGHUP))),
+            "nobody reads what is printed": str(cli.UNREAD),
         },
         "kinds of artifacts": {kind: f"versions {letter}-0001" for kind, letter in KINDS.items()},
         "versions of files": {

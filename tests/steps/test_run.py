@@ -132,7 +132,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_ends_everything_and_the_page_says_so(chain: str, number: signal.Signals, code: int) -> None:
     """The real command; its steps end in order, and it says how to go on."""
     Path("command.py").write_text(COMMAND)
