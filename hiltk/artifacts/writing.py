@@ -19,8 +19,10 @@ from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
+from rich.console import Console
 
 from hiltk.artifacts import fingerprint, provenance
+from hiltk.artifacts.replacing import disk_is_full, remove, replacing, sweep
 from hiltk.artifacts.store import KINDS, SINGULAR, UNFINISHED, Artifact, spec_file, versions
 from hiltk.errors import ConfigError, HiltkError, UserError
 from hiltk.spec import Spec
@@ -28,7 +30,6 @@ from hiltk.spec import Spec
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _DRAFT = ".draft-"  # a draft of a step that cannot be resumed; the rest of the name is random
 _ABANDONED = ".abandoned"  # the draft that a fresh start pushed aside, kept until the next one
-_FULL = 1 << 20  # bytes: with less than this left, a failed write failed for want of space
 
 
 @dataclass
@@ -39,6 +40,8 @@ class Draft:
         path: an existing folder (empty, unless resumed) to write into.
         spec: set it to have it saved with the artifact.
         notes: extra top-level keys for ``run.yaml``.
+        rest: name of a hidden folder inside with what a resume needs and the artifact does not.
+        goes_on: the artifact is finished early, and ``resume=true`` may go on from ``rest`` to another version.
         artifact: the finished artifact, once the context has ended.
     """
 
@@ -48,12 +51,21 @@ class Draft:
     resumed: bool = False
     spec: Spec | None = None
     notes: dict[str, Any] = field(default_factory=dict)
+    rest: str = ""
+    goes_on: bool = False
     artifact: Artifact = field(init=False)
 
     @property
     def done(self) -> Artifact:
         """The finished artifact; only after the context has ended."""
         return self.artifact
+
+    def keep_only(self, rest: str) -> None:
+        """A resumed run starts from the hidden folder ``rest`` alone: remove whatever else the interrupted one left."""
+        self.rest = rest
+        for part in self.path.iterdir():
+            if part.name not in (rest, fingerprint.RUN_FILE):
+                remove(part)
 
 
 def write_spec(spec: Spec, kind: str, path: Path) -> None:
@@ -103,15 +115,16 @@ def create(
             f"'{name}' cannot be the name of an artifact", where="name=", fix="use letters, digits, '.', '_' and '-'"
         )
     folder = Path(root) / kind / name
-    with _clear_errors(folder):
+    with _clear_errors(folder, resumable=resumable):
         folder.mkdir(parents=True, exist_ok=True)
         with _only_writer(folder, f"{SINGULAR[kind]} '{name}'"):
             draft = _open_draft(kind, name, folder, resumable=resumable, resume=resume)
             record = _start(draft, step, cfg, inputs, seed, root, may_change)
             record |= {"started": started} if started else {}
             try:
-                yield draft
-                _finish(draft, record, folder)
+                with _clear_errors(folder, resumable=resumable):  # while it can still be seen that the disk is full
+                    yield draft
+                    _finish(draft, record, folder)
             except BaseException:
                 if not resumable:
                     shutil.rmtree(draft.path, ignore_errors=True)
@@ -119,16 +132,19 @@ def create(
 
 
 @contextmanager
-def _clear_errors(folder: Path) -> Iterator[None]:
+def _clear_errors(folder: Path, *, resumable: bool) -> Iterator[None]:
     """Turn the operating system's refusals into messages a user can act on."""
     try:
         yield
     except HiltkError:
         raise
     except Exception as error:
-        if _is_full(error, folder):
+        if disk_is_full(error, folder):
+            goes_on = "; resume=true then goes on" if resumable else ""
             raise UserError(
-                "the disk is full", where=str(folder), fix="free some space, or set root= to another disk"
+                "the disk is full",
+                where=str(folder),
+                fix=f"free some space{goes_on}, or set root= to another disk",
             ) from error
         if isinstance(error, OSError) and _concerns(error, folder):
             reason = error.strerror or type(error).__name__
@@ -136,13 +152,6 @@ def _clear_errors(folder: Path) -> Iterator[None]:
                 f"the output folder cannot be written: {reason}", where=str(folder), fix="set root="
             ) from error
         raise
-
-
-def _is_full(error: Exception, folder: Path) -> bool:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    # Libraries report a failed write in their own ways; what they have in common is that no space is left.
-    return folder.is_dir() and shutil.disk_usage(folder).free < _FULL
 
 
 def _concerns(error: OSError, folder: Path) -> bool:
@@ -180,7 +189,12 @@ def _only_writer(folder: Path, what: str) -> Iterator[None]:
 def _sweep(folder: Path) -> None:
     """Remove drafts of dead processes: whoever holds the lock knows that no other writer lives."""
     for stale in folder.glob(f"{_DRAFT}*"):
+        _say(f"what an earlier run of '{folder.name}' wrote, before it was killed, is removed; this one starts anew")
         shutil.rmtree(stale, ignore_errors=True)
+
+
+def _say(text: str) -> None:
+    Console().print(text, highlight=False, soft_wrap=True)
 
 
 def _open_draft(kind: str, name: str, folder: Path, *, resumable: bool, resume: bool) -> Draft:
@@ -190,9 +204,15 @@ def _open_draft(kind: str, name: str, folder: Path, *, resumable: bool, resume: 
             f"there is no interrupted run of '{name}' to resume", where=str(folder), fix="leave out resume=true"
         )
     if path.is_dir() and not resume:
-        shutil.rmtree(folder / _ABANDONED, ignore_errors=True)
-        path.rename(folder / _ABANDONED)
+        aside = folder / _ABANDONED
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
+        _say(
+            f"starts anew; an interrupted run of '{name}', from which resume=true goes on, lies in {aside} until the "
+            "next one is put there"
+        )
     path.mkdir(exist_ok=resume)
+    sweep(path)
     return Draft(kind, name, path, resumed=resume)
 
 
@@ -240,9 +260,8 @@ def _require_same(
 
 def _write_run(path: Path, record: dict[str, Any]) -> None:
     text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=120)
-    partial = path / f".{fingerprint.RUN_FILE}"
-    partial.write_text(text)
-    partial.replace(path / fingerprint.RUN_FILE)
+    with replacing(path / fingerprint.RUN_FILE) as partial:
+        partial.write_text(text)
 
 
 def _finish(draft: Draft, record: dict[str, Any], folder: Path) -> None:
@@ -262,6 +281,18 @@ def _finish(draft: Draft, record: dict[str, Any], folder: Path) -> None:
     draft.path.rename(folder / version)
     draft.path = folder / version
     draft.artifact = Artifact(draft.kind, draft.name, version, draft.path)
+    if draft.rest:
+        _put_by(draft, record, folder / UNFINISHED)
+
+
+def _put_by(draft: Draft, record: dict[str, Any], unfinished: Path) -> None:
+    """What only a resume needs goes, or becomes an unfinished run of its own; only now: a kill must not cost it."""
+    if draft.goes_on:
+        unfinished.mkdir()
+        _write_run(unfinished, record)
+        (draft.path / draft.rest).rename(unfinished / draft.rest)
+    else:
+        shutil.rmtree(draft.path / draft.rest, ignore_errors=True)
 
 
 def _plain(value: Any) -> Any:

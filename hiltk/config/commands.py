@@ -91,6 +91,9 @@ class RecordConf(ComputeConf):
     )
     fault: Fault = setting(Fault.none, "none | zero_actions: mirror the joints, store zeros as actions (devlog 044)")
     video: bool = setting(False, "cameras as video (small, lossy), not exact images")
+    resume: bool = setting(
+        False, "go on from the finished episodes of an interrupted recording of the same name", volatile=True
+    )
     checks: ChecksConf = setting(ChecksConf(), CHECKS, volatile=True)
 
 

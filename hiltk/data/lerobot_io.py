@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -111,11 +112,21 @@ class DatasetWriter:
             self._dataset.save_episode(parallel_encoding=False)  # no forks: simulators and torch run threads
         self._states.append(rows[STATE_KEY])
 
+    def abandon(self) -> None:
+        """Remove what was written, if it was not finished; the writer is closed afterwards."""
+        if self._closed:
+            return
+        self._closed = True
+        shutil.rmtree(self._partial, ignore_errors=True)
+        # LeRobot's own writer finishes its files at the latest when it is collected: not then, in the midst of others'.
+        with suppress(Exception):
+            self._dataset.finalize()
+        shutil.rmtree(self._partial, ignore_errors=True)
+
     def close(self) -> None:
         """Finish the files and write the spec; may be called twice."""
         if self._closed:
             return
-        self._closed = True
         self._dataset.clear_episode_buffer()
         self._dataset.finalize()
         if self._states:
@@ -126,6 +137,7 @@ class DatasetWriter:
         for part in self._partial.iterdir():
             part.rename(self.path / part.name)
         self._partial.rmdir()
+        self._closed = True
 
     def __enter__(self) -> Self:
         return self
@@ -135,6 +147,8 @@ class DatasetWriter:
     ) -> None:
         if kind is None:
             self.close()
+        else:
+            self.abandon()
 
 
 def check_episode(episode: Episode, spec: Spec, *, name: str) -> None:

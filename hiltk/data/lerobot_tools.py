@@ -37,6 +37,8 @@ def create_dataset(path: Path, fps: float, features: dict[str, dict[str, Any]], 
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
     os.environ.setdefault("SVT_LOG", "1")  # LeRobot's video encoder prints a page per episode otherwise
+    # A frame that it cannot write it only complains of; the episode then fails, which says it once.
+    logging.getLogger("lerobot.datasets.image_writer").setLevel(logging.CRITICAL)
     return LeRobotDataset.create(
         repo_id="hiltk/dataset",
         fps=int(fps) if float(fps).is_integer() else fps,

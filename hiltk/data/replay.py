@@ -10,8 +10,10 @@ Rows are addressed by an absolute number that only grows; row n lies at n modulo
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -22,9 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hiltk.artifacts.replacing import replacing
 from hiltk.data.episode import Episode, Source
 from hiltk.data.frames import Frames
 from hiltk.data.indices import ReturnsToGo, RowIndex
+from hiltk.data.resources import free_disk, reserve
 from hiltk.errors import UserError
 from hiltk.images import random_shift, to_tensor
 from hiltk.observation import Observation
@@ -89,6 +93,13 @@ class FrameStore:
         path: folder for memory-mapped arrays; None keeps them in memory. An existing store is opened, and continues
             where `load_state_dict` puts it: a checkpoint is a flush and not a conversion.
         slack: rows that may be added after a checkpoint before one that it still holds is overwritten.
+        most: rows that will be filled at most, None: all; their space on disk is taken now.
+        longest: rows of the longest episode: where space cannot be taken beforehand, there must be as much when one
+            begins.
+
+    Raises:
+        OSError: the disk has no room (ENOSPC), here or in `begin`; writing never fails for want of it.
+        UserError: an existing store is of another shape.
     """
 
     def __init__(
@@ -98,11 +109,15 @@ class FrameStore:
         actions: int,
         path: Path | None = None,
         slack: int = 0,
+        most: int | None = None,
+        longest: int = 0,
     ) -> None:
         self.capacity, self.path = capacity, path
         self.end = 0  # absolute number of the next row
         self._episode = -1
         self.size = capacity + 1 + slack  # rows the arrays have room for
+        self._most, self._longest = self.size if most is None else min(most, self.size), longest
+        self._reserved, self._made = True, list[Path]()  # whether space on disk is sure; files made here
         self._usable, self._corrections = RowIndex(), RowIndex()
         self._returns: ReturnsToGo | None = None
         self.features: Features | None = None  # what is handed out in place of single frames, if anything
@@ -126,6 +141,8 @@ class FrameStore:
 
     def begin(self, observation: Observation, *, success: bool = False) -> None:
         """Start an episode with its first observation."""
+        if not self._reserved:
+            self._look()
         self._episode += 1
         self._write(observation, step=0, success=success)
 
@@ -176,6 +193,12 @@ class FrameStore:
                 valid=bool(episode.action_valid[t]),
                 success=bool(episode.success[t + 1]),
             )
+
+    def _look(self) -> None:
+        """Refuse to begin an episode that the disk may have no room for."""
+        assert self.path is not None
+        if free_disk(self.path) < self._longest * self.row_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     def _write(self, observation: Observation, step: int, success: bool) -> None:
         row = self.end % self.size
@@ -287,9 +310,8 @@ class FrameStore:
     def _note(self) -> None:
         if self.path is None:
             return
-        temporary = self.path / (RING_FILE + ".tmp")
-        temporary.write_text(json.dumps(self.ring_state()))
-        os.replace(temporary, self.path / RING_FILE)
+        with replacing(self.path / RING_FILE) as partial:
+            partial.write_text(json.dumps(self.ring_state()))
 
     def state_dict(self) -> dict[str, int]:
         """Where the ring stands. Rows are on disk already (``path``), so this is all a checkpoint has to hold."""
@@ -329,10 +351,7 @@ class FrameStore:
         if self.path is None or self.end >= self.size:
             return
         for name in self.arrays():
-            file = self.path / f"{name}.npy"
-            temporary = file.with_suffix(".tmp.npy")
-            np.save(temporary, np.lib.format.open_memmap(file, mode="r")[: self.end])
-            os.replace(temporary, file)
+            _resize(self.path / f"{name}.npy", self.end)
 
     def _array(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         full = (self.size, *shape)
@@ -340,17 +359,29 @@ class FrameStore:
             return np.zeros(full, dtype)
         file = self.path / f"{name}.npy"
         if not file.is_file():
-            return np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=full)
+            np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=full)
+            self._made.append(file)
         array = np.lib.format.open_memmap(file, mode="r+")
         if array.dtype == dtype and array.shape[1:] == shape and len(array) < self.size:
-            array = _grown(file, array, full)  # trimmed at the end of a run that was then interrupted
+            _resize(file, self.size)  # trimmed at the end of a run that was then interrupted
+            array = np.lib.format.open_memmap(file, mode="r+")
         if array.shape != full or array.dtype != dtype:
             raise UserError(
                 f"'{name}' in the replay store is {array.dtype}{array.shape}, this run needs {np.dtype(dtype)}{full}",
                 where=str(file),
                 fix="resume with the same env, cameras and capacity, or start under another name=",
             )
+        self._reserve(file, array)
         return array
+
+    def _reserve(self, file: Path, array: np.memmap[Any, Any]) -> None:
+        """Take the space of all rows that will be filled; what there is no space for must not fill the disk."""
+        try:
+            self._reserved &= reserve(file, array.offset + self._most * (array.nbytes // self.size))
+        except OSError:
+            for made in self._made:
+                made.unlink()
+            raise
 
     def arrays(self) -> dict[str, Any]:
         """Every column by name, as long as the ring has rows; what the files are called on disk."""
@@ -358,13 +389,22 @@ class FrameStore:
         return own | self.frames
 
 
-def _grown(file: Path, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The same rows at the start of a larger file."""
-    temporary = file.with_suffix(".tmp.npy")
-    larger = np.lib.format.open_memmap(temporary, mode="w+", dtype=array.dtype, shape=shape)
-    larger[: len(array)] = array
-    os.replace(temporary, file)
-    return larger
+def _resize(file: Path, rows: int) -> None:
+    """Make an array on disk shorter, or longer by zeros, in place: there may be no space for a copy.
+
+    In this order a kill in between leaves a file that is longer than its header says, which can be read.
+    """
+    with file.open("r+b") as stream:
+        np.lib.format.read_magic(stream)
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+        start, row = stream.tell(), math.prod(shape[1:]) * dtype.itemsize
+        if rows > shape[0]:
+            stream.truncate(start + rows * row)
+        stream.seek(0)
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": fortran, "shape": (rows, *shape[1:])}
+        np.lib.format.write_array_header_1_0(stream, header)  # as long for any number of rows
+        assert stream.tell() == start
+        stream.truncate(start + rows * row)
 
 
 class ReplaySampler:

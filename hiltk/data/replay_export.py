@@ -16,6 +16,7 @@ import numpy as np
 from rich.console import Console
 from tqdm import tqdm
 
+from hiltk.artifacts.replacing import is_partial
 from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import DatasetWriter
 from hiltk.data.replay import RING_FILE, FrameStore
@@ -110,7 +111,7 @@ def _opened(source: Path | FrameStore) -> tuple[Arrays, dict[str, int]]:
         )
     try:
         ring = json.loads((folder / RING_FILE).read_text())
-        files = [f for f in sorted(folder.glob("*.npy")) if not f.stem.endswith(".tmp")]
+        files = [f for f in sorted(folder.glob("*.npy")) if not is_partial(f)]
         arrays, ring = {f.stem: np.load(f, mmap_mode="r") for f in files}, {k: int(v) for k, v in ring.items()}
     except (OSError, ValueError, EOFError, AttributeError, TypeError) as error:
         raise UserError(f"the replay store is damaged: {error}", where=str(folder)) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 from pathlib import Path
@@ -36,6 +38,26 @@ def free_disk(path: Path) -> int:
     while not path.exists():
         path = path.parent
     return shutil.disk_usage(path).free
+
+
+def reserve(file: Path, size: int) -> bool:
+    """Take the first bytes of a file from the disk now, where the system can; says whether they are sure.
+
+    A memory map of a sparse file promises space that others may take, and a write that finds none kills the process.
+
+    Raises:
+        OSError: the disk has no room for them (ENOSPC).
+    """
+    if not hasattr(os, "posix_fallocate"):  # macOS and Windows
+        return False
+    with file.open("r+b") as stream:
+        try:
+            os.posix_fallocate(stream.fileno(), 0, size)
+        except OSError as error:
+            if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):  # a file system that cannot
+                return False
+            raise OSError(error.errno, error.strerror, str(file)) from error
+    return True
 
 
 def human_size(count: float) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 from scipy.stats import fisher_exact
 
 from hiltk.agents.policy import WEIGHTS, Policy
+from hiltk.artifacts.replacing import replacing
 
 WINDOW = 20
 FOLDER, LAST = "best", "last"
@@ -42,9 +41,8 @@ class BestPolicy:
             return
         self.rate, self.episode = rate, episode
         if self.folder.is_dir():  # config and spec are there; writing them costs ten times what weights do
-            temporary = self.folder.with_suffix(".tmp.safetensors")
-            policy.save_weights(temporary)
-            os.replace(temporary, self.folder / WEIGHTS)
+            with replacing(self.folder / WEIGHTS) as partial:
+                policy.save_weights(partial)
         else:
             _create(self.folder, policy)
 
@@ -97,12 +95,9 @@ class BestPolicy:
 
 def _create(folder: Path, policy: Policy) -> None:
     """A policy's folder, whole or not at all."""
-    temporary = folder.with_suffix(".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    policy.save(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(temporary, folder)
+    with replacing(folder) as partial:
+        partial.mkdir()
+        policy.save(partial)
 
 
 def chosen(record: Mapping[str, Any]) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 from hiltk import limits
+from hiltk.artifacts.replacing import replacing
 from hiltk.findings import Finding, Severity
 from hiltk.learning.metrics import Row, alone
 
@@ -326,12 +326,10 @@ class GuardLog:
     def write(self, episode: int, findings: Sequence[Finding]) -> None:
         """Add findings; the file is replaced as a whole, so that it is never half written."""
         self.rows += [{"episode": episode, "code": f.code, "message": f.what, "fix": f.fix} for f in findings]
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
+        with replacing(self.path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(temporary, self.path)
 
 
 def noted(folder: Path) -> list[Finding]:

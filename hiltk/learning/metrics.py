@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -23,6 +23,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from hiltk.artifacts.replacing import replacing
 from hiltk.findings import Finding
 
 if TYPE_CHECKING:
@@ -121,16 +122,15 @@ class CsvLog:
         self.path, self.columns = folder / "metrics.csv", columns
         self.rows: list[Row] = self._read(keep) if keep and self.path.is_file() else []
         # Whole or not at all: a kill here must not cost the metrics of the run so far.
-        temporary = folder / "metrics.csv.tmp"
-        with temporary.open("w", newline="") as file:
+        with replacing(self.path) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self._formatted(row) for row in self.rows)
-        os.replace(temporary, self.path)
 
     def _read(self, keep: int) -> list[Row]:
-        with self.path.open(newline="") as file:
-            rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+        text = self.path.read_text()
+        whole = text[: text.rfind("\n") + 1]  # a row that did not fit on the disk any more is no row
+        rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(io.StringIO(whole))]
         return [r for r in rows if r["episode"] < keep]
 
     def write(self, row: Row) -> None:

@@ -52,7 +52,7 @@ def unchanged(step: Step, cfg: Any) -> Artifact | None:
     newest = resolve(cfg.name, step.verb.kind, cfg.root)
     record = newest.run()
     same = record.get("key") == step_key(step.verb.name, cfg, cfg.root)
-    # Ctrl-C while recording keeps the finished episodes, fewer than were asked for: not what the step would give.
+    # A signal while recording keeps the finished episodes, fewer than were asked for: not what the step would give.
     return newest if same and not record.get("interrupted") and newest.is_intact() else None
 
 

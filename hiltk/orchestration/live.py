@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from hiltk.artifacts.replacing import replacing
 from hiltk.artifacts.store import unfinished
 from hiltk.orchestration.execute import State
 from hiltk.orchestration.progress import Progress, each_takes, named, roughly
@@ -64,10 +64,9 @@ class LivePage:
             links={f"{name}: the whole result": address(path, self.file) for name, path in self._results.items()},
             again_s=0 if ended else AGAIN_S,
         )
-        partial = self.file.with_suffix(".part")
-        with suppress(OSError):  # a full disk is the steps' to report; they may have what they need
+        # A full disk is the steps' to report; they may have what they need.
+        with suppress(OSError), replacing(self.file) as partial:
             partial.write_text(html, encoding="utf-8")
-            os.replace(partial, self.file)
         self._written = self._progress.clock()
 
     def _how_far(self, elapsed: str) -> str:

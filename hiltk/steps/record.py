@@ -18,6 +18,7 @@ from hiltk.checks.engine import Report, expand
 from hiltk.checks.gate import examine_written, notes, refuse
 from hiltk.config.commands import Fault, RecordConf
 from hiltk.data.episode import Episode, Source
+from hiltk.data.journal import EpisodeJournal
 from hiltk.data.lerobot_io import DatasetWriter
 from hiltk.envs.make import announce_renderer, make_env
 from hiltk.envs.rewards import SuccessRule, shows_success
@@ -32,6 +33,7 @@ from hiltk.steps.checks import check_process
 from hiltk.steps.common import set_up_torch
 
 FAULTY = ("ACT001", "GRP002")  # what a fault breaks on purpose is no reason to refuse
+JOURNAL = ".episodes"  # in the folder of the dataset, while it is recorded
 ATTEMPTS_PER_EPISODE = 5  # after this many times the episodes asked for, the human is not up to the task
 
 
@@ -55,10 +57,39 @@ class Recorded:
         self.strata[episode.stratum or "?"] += 1
 
 
+@dataclass
+class Kept:
+    """Where kept episodes go: at once to the journal, from which a recording can go on, and into the dataset."""
+
+    journal: EpisodeJournal
+    writer: DatasetWriter
+    tally: Recorded
+
+    def add(self, episode: Episode, after: Episode | None, *, success: bool) -> None:
+        so_far = {"attempts": self.tally.attempts, "success": success, "drift": self.tally.drift}
+        self.journal.add(episode, after, so_far)
+        self._write(episode, after, success=success)
+
+    def _write(self, episode: Episode, after: Episode | None, *, success: bool) -> None:
+        self.writer.add(episode, after=after)
+        self.tally.count(episode, after, success=success)
+
+    def restore(self, most: int) -> None:
+        """Take up what an interrupted recording had kept: attempts are seeded one by one, and the next follows."""
+        for episode, after, so_far in self.journal.read():
+            if self.tally.kept == most:
+                break
+            self._write(episode, after, success=so_far["success"])
+            self.tally.attempts, self.tally.drift = so_far["attempts"], so_far["drift"]
+        if self.tally.kept:
+            _say(f"goes on after {self.tally.kept} finished episodes")
+
+
 def run(cfg: RecordConf) -> Artifact:
     """Record episodes until ``cfg.episodes`` are kept.
 
-    Ctrl-C commits the finished episodes and then goes on as Ctrl-C.
+    Ctrl-C, or another signal to end, commits the finished episodes and then goes on as Ctrl-C. Each of them is on disk
+    when the next begins; ``resume=true`` goes on from there, whatever ended the recording.
 
     Raises:
         ConfigError: an option is unknown or contradicts another.
@@ -76,30 +107,40 @@ def run(cfg: RecordConf) -> Artifact:
     _print(artifact, tally)
     refuse(checked, "record", fix=f"what was recorded is kept as {artifact.ref}")
     if interrupted:
-        raise KeyboardInterrupt
+        _say(f"{tally.kept} of {cfg.episodes} episodes are in {artifact.ref}; resume=true goes on from there")
+        raise interrupted
     return artifact
 
 
 def _write(
     env: SuccessRule, human: Human, cfg: RecordConf, inputs: list[Artifact], tally: Recorded
-) -> tuple[Artifact, bool, Report]:
-    """Record into a new artifact; also whether Ctrl-C ended it early, and what the checks say."""
-    store = create("datasets", cfg.name, root=cfg.root, step="record", cfg=cfg, inputs=inputs, seed=cfg.seed)
-    interrupted = False
+) -> tuple[Artifact, KeyboardInterrupt | None, Report]:
+    """Record into a new artifact; also what ended it early, if anything, and what the checks say."""
+    store = create(
+        "datasets", cfg.name, root=cfg.root, step="record", cfg=cfg, inputs=inputs, seed=cfg.seed,
+        resumable=True, resume=cfg.resume, may_change=("episodes",),
+    )  # fmt: skip
+    interrupted = None
     with Interrupts() as interrupts, store as draft:
-        writer = DatasetWriter(draft.path, env.io_spec, video=cfg.video)
-        try:
-            _record(env, human, writer, cfg, tally, interrupts)
-        except KeyboardInterrupt:
-            if not tally.kept:
-                raise
-            interrupted = True
-        interrupts.hold()  # a second Ctrl-C waits until the artifact is complete
-        writer.close()
-        draft.spec = writer.spec
-        ignore = [*cfg.checks.ignore, *(FAULTY if cfg.fault is not Fault.none else ())]
-        checked = examine_written("record", draft.path, cfg.name, writer.spec, ignore)
-        draft.notes = _notes(cfg, tally, interrupted=interrupted) | notes(checked)
+        draft.keep_only(JOURNAL)
+        journal, writer = EpisodeJournal(draft.path / JOURNAL), DatasetWriter(draft.path, env.io_spec, video=cfg.video)
+        with writer:
+            try:
+                kept = Kept(journal, writer, tally)
+                interrupts.hold()
+                kept.restore(cfg.episodes)
+                interrupts.release()
+                _record(env, human, kept, cfg, interrupts)
+            except KeyboardInterrupt as signal:
+                if not tally.kept:
+                    raise
+                interrupted = signal
+            interrupts.hold()  # a second Ctrl-C waits until the artifact is complete
+            writer.close()
+            draft.spec, draft.goes_on = writer.spec, interrupted is not None
+            ignore = [*cfg.checks.ignore, *(FAULTY if cfg.fault is not Fault.none else ())]
+            checked = examine_written("record", draft.path, cfg.name, draft.spec, ignore)
+            draft.notes = _notes(cfg, tally, interrupted=interrupted is not None) | notes(checked)
     return draft.done, interrupted, checked
 
 
@@ -112,13 +153,12 @@ def _check(cfg: RecordConf) -> None:
         raise ConfigError("cannot be negative", where=f"steps_after_success={cfg.steps_after_success}")
 
 
-def _record(
-    env: SuccessRule, human: Human, writer: DatasetWriter, cfg: RecordConf, tally: Recorded, interrupts: Interrupts
-) -> None:
+def _record(env: SuccessRule, human: Human, kept: Kept, cfg: RecordConf, interrupts: Interrupts) -> None:
     """Write episodes until enough are kept."""
     # The rule must not close the episode: it goes on for `steps_after_success`.
     env.end_on_success = False
-    bar = tqdm(total=cfg.episodes, desc="recording", unit="episode", mininterval=0.5)
+    tally = kept.tally
+    bar = tqdm(total=cfg.episodes, initial=tally.kept, desc="recording", unit="episode", mininterval=0.5)
     with bar:
         while tally.kept < cfg.episodes:
             if tally.attempts >= ATTEMPTS_PER_EPISODE * cfg.episodes:
@@ -130,8 +170,7 @@ def _record(
                 bar.write(f"drift: {found.finding.what}; {found.finding.fix}")
             if cfg.keep == "all" or success == (cfg.keep == "successes"):
                 interrupts.hold()
-                writer.add(_faulty(episode, cfg.fault), after=_faulty(after, cfg.fault))
-                tally.count(episode, after, success=success)
+                kept.add(_faulty(episode, cfg.fault), _faulty(after, cfg.fault), success=success)
                 bar.update()
                 interrupts.release()
             bar.set_postfix(attempts=tally.attempts)
@@ -225,6 +264,10 @@ def _notes(cfg: RecordConf, tally: Recorded, *, interrupted: bool) -> dict[str, 
         "interrupted": interrupted,
         "strata": dict(sorted(tally.strata.items())),
     } | ({"drift": tally.drift} if tally.drift else {})
+
+
+def _say(text: str) -> None:
+    Console().print(text, highlight=False, soft_wrap=True)
 
 
 def _print(artifact: Artifact, tally: Recorded) -> None:

@@ -38,6 +38,7 @@ from hiltk.envs.rewards import SuccessRule
 from hiltk.errors import ConfigError, UserError
 from hiltk.humans.make import make_human
 from hiltk.humans.schedules import InterventionSchedule
+from hiltk.learning import checkpoint
 from hiltk.learning.best import chosen
 from hiltk.learning.effort import behind
 from hiltk.learning.loop import Trainer
@@ -83,7 +84,8 @@ def _run(cfg: TrainConf, env: SuccessRule, device: torch.device) -> Artifact:
         compile_torsos(agent.torsos())
     if is_snapshot(cfg.init):
         load_snapshot(agent, Path(cfg.init))
-    memory, (capacity, slack) = _demo_store(shown.episodes, policy.spec), _ring_size(policy.spec, cfg, horizon)
+    memory = _demo_store(shown.episodes, policy.spec)
+    capacity, slack = _ring_size(policy.spec, cfg, horizon, checkpoint.disk_bytes(agent))
     human = None if cfg.intervention.schedule is Schedule.never else make_human(cfg.human, env)
     store = create(
         "policies", cfg.name, root=root, step="train", cfg=cfg, inputs=inputs, seed=cfg.seed,
@@ -92,12 +94,13 @@ def _run(cfg: TrainConf, env: SuccessRule, device: torch.device) -> Artifact:
     with store as draft:
         write_spec(policy.spec, "policies", draft.path)  # so that what an interrupted run saw can be exported
         shown.save(draft.path)
+        most, folder = cfg.episodes * (horizon + 1), draft.path / "online"
         online = FrameStore(
-            capacity, example_observation(policy.spec), len(policy.spec.action.dims), draft.path / "online", slack
-        )
+            capacity, example_observation(policy.spec), len(policy.spec.action.dims), folder, slack,
+            most=most, longest=horizon + 1,
+        )  # fmt: skip
         rng = np.random.default_rng(cfg.seed)
-        most = min(online.size, cfg.episodes * (horizon + 1))
-        attach([(memory, memory.size), (online, most)], policy.torso.encoder, cfg.encoder, rng)
+        attach([(memory, memory.size), (online, min(online.size, most))], policy.torso.encoder, cfg.encoder, rng)
         trainer = Trainer(
             env=env,
             human=human,
@@ -159,8 +162,8 @@ def _check(cfg: TrainConf) -> None:
         )
 
 
-def _ring_size(spec: Spec, cfg: TrainConf, horizon: int) -> tuple[int, int]:
-    """Capacity and slack of the store of this run's own experience; says how large it can grow on disk.
+def _ring_size(spec: Spec, cfg: TrainConf, horizon: int, checkpoints: int) -> tuple[int, int]:
+    """Capacity and slack of the store of this run's own experience; says how much disk it and the checkpoints take.
 
     Raises:
         ConfigError: ``capacity_gib`` has no room for an episode.
@@ -171,10 +174,12 @@ def _ring_size(spec: Spec, cfg: TrainConf, horizon: int) -> tuple[int, int]:
     capacity = _capacity(cfg, row_bytes, slack, horizon)
     rows = min(capacity + 1 + slack, cfg.episodes * (horizon + 1))
     size, free = rows * row_bytes, free_disk(Path(cfg.root))
-    _say(f"replay: up to {rows:,} frames, {human_size(size)} on disk ({human_size(free)} free)")
-    if size > free + (_written(cfg) if cfg.resume else 0):
+    said = f"up to {rows:,} frames, {human_size(size)} on disk, and {human_size(checkpoints)} of checkpoints"
+    _say(f"replay: {said} ({human_size(free)} free)")
+    if size + checkpoints > free + (_written(cfg) if cfg.resume else 0):
         raise UserError(
-            f"the replay store can grow to {human_size(size)}, the disk has {human_size(free)} left",
+            f"the replay store can grow to {human_size(size)}, checkpoints to {human_size(checkpoints)}, "
+            f"the disk has {human_size(free)} left",
             where=cfg.root,
             fix="lower capacity, capacity_gib or the image size, or set root= to a larger disk",
         )
@@ -182,9 +187,9 @@ def _ring_size(spec: Spec, cfg: TrainConf, horizon: int) -> tuple[int, int]:
 
 
 def _written(cfg: TrainConf) -> int:
-    """Bytes that the interrupted run's store takes already; its files are as long as they can become, with holes."""
+    """Bytes that the interrupted run takes already; its store is as long as it can become, and may have holes."""
     draft = unfinished("policies", cfg.name, cfg.root)
-    return sum(512 * f.stat().st_blocks for f in (draft / "online").glob("*.npy")) if draft else 0
+    return sum(512 * f.stat().st_blocks for f in draft.rglob("*") if f.is_file()) if draft else 0
 
 
 def _capacity(cfg: TrainConf, row_bytes: int, slack: int, horizon: int) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hiltk.data import replay
 from hiltk.data.episode import Episode, Source
 from hiltk.data.indices import RowIndex
 from hiltk.data.replay import FrameStore, ReplaySampler, store_episodes
@@ -293,6 +297,58 @@ def test_a_finished_store_takes_no_more_room_than_its_rows(tmp_path) -> None:
     assert frames.shape == (5, 4, 4, 3) and frames[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
     assert np.load(tmp_path / "reward.npy").tolist() == [0, 1, 2, 3, 0]
     assert sum(f.stat().st_size for f in tmp_path.iterdir()) < 5000
+
+
+@pytest.mark.parametrize("rows", [3, 999, 12_345])
+def test_an_array_is_resized_in_place_to_what_numpy_would_have_saved(tmp_path: Path, rows: int) -> None:
+    whole = np.zeros((max(rows, 1000), 4, 4, 3), np.uint8)
+    whole[:1000] = np.random.default_rng(0).integers(0, 255, (1000, 4, 4, 3))
+    np.save(tmp_path / "ours.npy", whole[:1000])
+    replay._resize(tmp_path / "ours.npy", rows)
+    np.save(tmp_path / "theirs.npy", whole[:rows])
+    assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "theirs.npy").read_bytes()
+
+
+def test_the_space_of_all_rows_that_will_be_filled_is_taken_at_once(tmp_path: Path) -> None:
+    """Rows of 4 x 4 x 3 bytes of image: 5,000 of 20,000 are 240 kB."""
+    if not hasattr(os, "posix_fallocate"):
+        pytest.skip("files cannot be reserved here")
+    FrameStore(20_000, observation(0), 3, path=tmp_path, most=5_000)
+    assert 240_000 <= 512 * (tmp_path / f"{IMAGE}.npy").stat().st_blocks < 400_000
+    assert (tmp_path / f"{IMAGE}.npy").stat().st_size == 128 + 20_001 * 48
+
+
+def no_space(file: Path, size: int) -> bool:
+    if file.stem == "moves":  # not the first of them
+        raise OSError(errno.ENOSPC, "No space left on device", str(file))
+    return True
+
+
+def test_a_store_without_space_takes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(replay, "reserve", no_space)
+        FrameStore(50, observation(0), 3, path=tmp_path)
+    assert not list(tmp_path.iterdir())
+    store = FrameStore(50, observation(0), 3, path=tmp_path)
+    fill(store, [([Source.policy] * 4, True)])
+    store.trim()
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(replay, "reserve", no_space)
+        FrameStore(50, observation(0), 3, path=tmp_path)  # one that is continued keeps what it has
+    assert np.load(tmp_path / "reward.npy")[:5].tolist() == [0, 1, 2, 3, 0]
+
+
+def test_where_space_cannot_be_taken_it_is_looked_for_before_each_episode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS."""
+    monkeypatch.setattr(replay, "reserve", lambda file, size: False)
+    store = FrameStore(50, observation(0), 3, path=tmp_path, longest=10)
+    for free, fits in ((10 * store.row_bytes, True), (10 * store.row_bytes - 1, False)):
+        monkeypatch.setattr(replay, "free_disk", lambda path, free=free: free)
+        with nullcontext() if fits else pytest.raises(OSError, match="No space left"):
+            fill(store, [([Source.policy] * 4, True)])
+    assert store.end == 5  # nothing was begun
 
 
 def test_a_trimmed_store_can_be_continued(tmp_path) -> None:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hiltk.artifacts.store import resolve
+from hiltk.artifacts.store import Artifact, resolve, unfinished
 from hiltk.config.commands import Fault, RecordConf
 from hiltk.config.groups import HumanConf, RewardConf, So101SimConf, TaskConf
+from hiltk.data import journal
 from hiltk.data.episode import Source
-from hiltk.data.lerobot_io import dataset_spec, load_episodes
+from hiltk.data.lerobot_io import DatasetWriter, dataset_spec, load_episodes
 from hiltk.errors import ConfigError, UserError
 from hiltk.spec import STATE_KEY
 from hiltk.steps import record
@@ -195,6 +202,122 @@ def test_ctrl_c_before_the_first_episode_leaves_nothing(tmp_path: Path, monkeypa
         record.run(conf(tmp_path))
     with pytest.raises(UserError):
         resolve("demos", "datasets", tmp_path)
+
+
+# ---------------------------------------------------------------- going on
+
+COMMAND = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from hiltk.cli import main
+main()
+"""
+WORDS = ("name=demos", "seed=3", "task.stratum=near", "keep=all", "steps_after_success=3")
+SMALL = ("env.image_height=16", "env.image_width=16", "human.noise=0.3")
+
+
+def start(root: Path, *words: str) -> subprocess.Popen[bytes]:
+    """The real command, recording more episodes than it will be given time for."""
+    code = [sys.executable, "-c", COMMAND, "record", *WORDS, *SMALL, "episodes=1000", f"root={root}", *words]
+    with (root / "log").open("wb") as log:
+        return subprocess.Popen(code, stdout=log, stderr=log)
+
+
+def wait_for_episodes(root: Path, count: int, process: subprocess.Popen[bytes]) -> None:
+    while len(list((root / "datasets" / "demos" / ".unfinished" / record.JOURNAL).glob("*.npz"))) < count:
+        assert process.poll() is None, (root / "log").read_text()
+        time.sleep(0.02)
+
+
+def require_same(ours: Artifact, theirs: Artifact) -> None:
+    """The same episodes, to the bit, and the same story of how they came to be."""
+    for a, b in zip(*(load_episodes(artifact.path, after_end=True) for artifact in (ours, theirs)), strict=True):
+        assert a.observations.keys() == b.observations.keys()
+        assert all(np.array_equal(a.observations[key], b.observations[key]) for key in a.observations)
+        assert all(np.array_equal(getattr(a, key), getattr(b, key)) for key in (*journal.ARRAYS, *journal.PLAIN))
+    for file in ("info.json", "stats.json", "hiltk_spec.yaml"):
+        assert (ours.path / "meta" / file).read_text() == (theirs.path / "meta" / file).read_text()
+    told = ("episodes_kept", "attempts", "successes", "frames", "strata", "interrupted")
+    assert [ours.run()[key] for key in told] == [theirs.run()[key] for key in told]
+
+
+def test_whatever_ends_a_recording_its_finished_episodes_stay_and_it_goes_on(tmp_path: Path) -> None:
+    process = start(tmp_path)
+    wait_for_episodes(tmp_path, 2, process)
+    process.kill()
+    process.wait()
+    with pytest.raises(UserError):  # no half artifact
+        resolve("demos", "datasets", tmp_path)
+    process = start(tmp_path, "resume=true")
+    wait_for_episodes(tmp_path, 4, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 143
+    first = resolve("demos", "datasets", tmp_path)
+    kept = first.run()["episodes_kept"]
+    assert kept >= 4 and first.run()["interrupted"] and first.is_intact() and not (first.path / record.JOURNAL).exists()
+    assert (
+        f"{kept} of 1000 episodes are in demos@d-0001; resume=true goes on from there" in (tmp_path / "log").read_text()
+    )
+    changes: dict[str, Any] = {"keep": "all", "steps_after_success": 3, "human": HumanConf(noise=0.3)}
+    whole = record.run(conf(tmp_path, episodes=kept + 1, resume=True, **changes))
+    assert whole.ref == "demos@d-0002" and unfinished("datasets", "demos", tmp_path) is None
+    require_same(whole, record.run(conf(tmp_path, name="calm", episodes=kept + 1, **changes)))
+
+
+def test_a_full_disk_costs_the_episode_that_did_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add, room = DatasetWriter.add, iter(range(2))
+
+    def fill(writer: DatasetWriter, *episode: Any, **after: Any) -> None:
+        if next(room, None) is None:
+            raise RuntimeError("a library's own words") from OSError(errno.ENOSPC, "No space left on device")
+        add(writer, *episode, **after)
+
+    full = shutil._ntuple_diskusage(10**9, 10**9, 0)  # type: ignore[attr-defined]
+    monkeypatch.setattr(DatasetWriter, "add", fill)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    with pytest.raises(UserError, match="the disk is full") as caught:
+        record.run(conf(tmp_path, keep="all", episodes=4))
+    assert "resume=true then goes on" in caught.value.fix
+    monkeypatch.undo()
+    left = unfinished("datasets", "demos", tmp_path)
+    assert left is not None and sorted(p.name for p in left.iterdir()) == [record.JOURNAL, "run.yaml"]
+    again = record.run(conf(tmp_path, keep="all", episodes=4, resume=True))
+    require_same(again, record.run(conf(tmp_path, name="calm", keep="all", episodes=4)))
+
+
+def test_a_recording_that_was_lost_while_it_was_finished_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the dataset's files had got their places, before it was an artifact."""
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(record, "_notes", lambda *args, **options: 1 // 0)
+        record.run(conf(tmp_path, keep="all"))
+    assert record.run(conf(tmp_path, keep="all", resume=True)).run()["episodes_kept"] == 2
+
+
+def test_going_on_with_other_settings_is_refused_and_starting_anew_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UserError, match="no interrupted run"):
+        record.run(conf(tmp_path, resume=True))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with_human(patch, interrupted_after(2))
+        record.run(conf(tmp_path, keep="all"))
+    with pytest.raises(UserError, match="seed: 3 before, 4 now"):
+        record.run(conf(tmp_path, keep="all", seed=4, resume=True))
+    assert "starts anew" not in capsys.readouterr().out
+    record.run(conf(tmp_path, keep="all"))
+    assert "starts anew; an interrupted run of 'demos'" in capsys.readouterr().out
+
+
+def test_fewer_episodes_than_there_are_already_end_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with_human(patch, interrupted_after(3))
+        record.run(conf(tmp_path, keep="all", episodes=5))
+    require_same(
+        record.run(conf(tmp_path, keep="all", episodes=1, resume=True)),
+        record.run(conf(tmp_path, name="calm", keep="all", episodes=1)),
+    )
 
 
 def test_video_is_stored_as_video(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from hiltk.data import decoded
 from hiltk.data.lerobot_io import load_episodes
 from hiltk.data.replay_export import export_store
 from hiltk.errors import ConfigError, UserError
+from hiltk.learning import checkpoint
 from hiltk.rewards import demonstrations
 from hiltk.rewards.demonstrations import judge_demonstrations
 from hiltk.spec import STATE_KEY, GripperFormat, RewardSpec
@@ -373,11 +374,21 @@ def test_a_resume_needs_room_only_for_what_is_not_written_yet(root: Path, monkey
     monkeypatch.setattr(train.Trainer, "_run_episode", until_the_second)
     with pytest.raises(KeyboardInterrupt):
         train.run(conf(root, name="roomy"))
-    # Three episodes of at most 31 rows of 879 bytes are 81,747; two of them are there already.
+    # Three episodes of at most 31 rows of 879 bytes are 81,747, and their space is taken already.
     monkeypatch.setattr(train, "free_disk", lambda path: 60_000)
+    monkeypatch.setattr(checkpoint, "disk_bytes", lambda agent: 0)
     with pytest.raises(UserError, match="can grow to 80 KiB"):
         train.run(conf(root, name="cramped"))
     train.run(conf(root, name="roomy", resume=True))
+
+
+def test_the_forecast_of_checkpoints_is_what_they_take(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two checkpoints, and four times the weights: of the best policy, of the next best, of the last, and the run's."""
+    told, forecast = [], checkpoint.disk_bytes
+    monkeypatch.setattr(checkpoint, "disk_bytes", lambda agent: told.append(forecast(agent)) or told[-1])
+    done = train.run(conf(root, name="measured")).path
+    sizes = [(done / name).stat().st_size for name in (checkpoint.FILE, "policy.safetensors")]
+    assert 0.5 < told[0] / (2 * sizes[0] + 4 * sizes[1]) < 1.1
 
 
 # ---------------------------------------------------------------- kill -9
