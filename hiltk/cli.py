@@ -52,7 +52,7 @@ def root(
 
 
 @contextmanager
-def messages(*, bad_input: int = 1) -> Iterator[None]:
+def messages(*, bad_input: int = 1, verb: Verb | None = None) -> Iterator[None]:
     """Turn exceptions into one message on stderr and an exit code.
 
     `HiltkError` carries its own code (1 or 2); signals that end a process give 128 and their number (Ctrl-C 130);
@@ -60,6 +60,7 @@ def messages(*, bad_input: int = 1) -> Iterator[None]:
 
     Args:
         bad_input: the code of a `UserError`, where 1 has another meaning.
+        verb: the step that runs, to say what becomes of it when a signal ends it.
     """
     try:
         with Interrupts():
@@ -71,6 +72,8 @@ def messages(*, bad_input: int = 1) -> Iterator[None]:
             raise
         leave_dead_streams()
         text, code = _describe(error)
+        if isinstance(error, KeyboardInterrupt) and verb and not goes_on(verb):
+            text += "; nothing is kept, the same command starts anew"
         code = bad_input if code == 1 else code
         typer.secho(text, fg="red", err=True)
         raise typer.Exit(code) from None
@@ -86,6 +89,13 @@ def _describe(error: BaseException) -> tuple[str, int]:
         return "nobody reads what is printed here any more", UNREAD
     text = f"internal error: {type(error).__name__}: {error}".splitlines()[0]
     return (f"{text}\n  fix:   {TRACEBACK}=1 shows where; this is a fault of hiltk, not of your input", INTERNAL)
+
+
+def goes_on(verb: Verb) -> bool:
+    """Whether a step can be resumed where it was interrupted."""
+    from hiltk.config.commands import COMMANDS
+
+    return "resume" in COMMANDS[verb.name].__dataclass_fields__
 
 
 def _by(error: KeyboardInterrupt) -> str:
@@ -159,7 +169,7 @@ def run_step(verb: Verb, words: list[str]) -> None:
             importlib.import_module(verb.module).run(compose(verb, overrides))
             return
         register()
-        with explained(verb):
+        with explained(verb, overrides):
             hydra.main(config_path=str(shipped("conf")), config_name=verb.config, version_base="1.3")(
                 _task(verb, failures)
             )()
@@ -205,7 +215,7 @@ def _add(verb: Verb) -> None:
     )
 
     def command(ctx: typer.Context, overrides: Annotated[list[str] | None, settings] = None) -> None:
-        with messages():
+        with messages(verb=verb):
             run_step(verb, [*(overrides or []), *ctx.args])
 
     prefix, _, last = verb.name.rpartition(" ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from itertools import pairwise
@@ -22,6 +23,7 @@ from hiltk.configuring.completion import complete
 from hiltk.configuring.composing import compose_untyped
 from hiltk.configuring.files import shipped
 from hiltk.errors import UserError
+from hiltk.interrupts import Terminated
 from hiltk.verbs import STEPS, VERBS, Verb
 
 HEAVY = ("torch", "lerobot", "mujoco", "hydra", "omegaconf", "numpy", "pandas", "datasets", "huggingface_hub", "cv2")
@@ -194,6 +196,33 @@ def test_nothing_is_left_behind(steps: dict[str, list[Any]], tmp_path: Path, mon
         ("train name=x ~agentt", "did you mean 'agent'?"),
         ("train name=x env.renderer=gpu", "one of auto, cpu, gl"),
         ("train name=x seed=abc", "it takes a whole number"),
+        ("train name=x seed=${x}", "${x} names no setting"),
+        ("train name=x seed=${sead}", "did you mean 'seed'?"),
+        ("train name=x seed=${seed}", "refers to itself"),
+        ("train name=x seed=${x:1}", "${x:...} is not known here"),
+        ("train name=x seed=${oc.env:NOPE}", "the environment variable NOPE is not set"),
+        ("train -m name=x seed=${oc.env:NOPE}", "the environment variable NOPE is not set"),
+        ("train name=x encoder=nan", "there are: cnn, cnn_fine"),
+        ("train name=x agent=1.5", "agent=1.5: there is no such agent"),
+        ("train name=x task=null", "there are: grasp, lift, reach"),
+        ("train name=x env=true", "env=true: there is no such env"),
+        ("train -m name=x task=null", "there are: grasp, lift, reach"),
+        ("train --cfg job name=x task=null", "there are: grasp, lift, reach"),
+        ("train name=x =3", "'=3' says no setting"),
+        ("train name=nan", "'nan' cannot be the name of an artifact"),
+        ("train name=None", "not nan, none, null"),
+        ("train name=", "'' cannot be the name of an artifact"),
+        ("train name=null", "it takes text"),
+        ("train name=[a]", "it takes text"),
+        ("train name=a,b", "train -m"),
+        ("train name=x demos=null", "it takes a list"),
+        ("eval name=x policies=null", "it takes a list"),
+        ("train name=x root=", "root=outputs"),
+        ("train name=x agent.lr=nan", "agent.lr must be a finite number"),
+        ("train name=x utd=inf", "utd must be a finite number"),
+        ("record name=x task.time_limit_s=nan", "task.time_limit_s must be a finite number"),
+        ("bc-pretrain name=x resume=true", "the same command starts anew"),
+        ("train-classifier a name=x resume=true", "the same command starts anew"),
         ("train name=x agent.hidden=3", "it takes a list"),
         ("record name=x video=maybe", "it takes true or false"),
         ("record name=x episodes=1.5", "episodes=1.5 does not fit"),
@@ -227,6 +256,23 @@ def test_ctrl_c_is_one_line_and_130(steps: dict[str, list[Any]], monkeypatch: py
     failing(monkeypatch, "record", KeyboardInterrupt())
     result = hiltk("record", "name=x")
     assert (result.exit_code, result.stderr) == (130, "interrupted\n")
+    failing(monkeypatch, "bc-pretrain", KeyboardInterrupt())
+    result = hiltk("bc-pretrain", "a", "name=x")
+    assert result.stderr == "interrupted; nothing is kept, the same command starts anew\n"
+
+
+def test_other_signals_are_told_by_name_and_number(
+    steps: dict[str, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, "record", Terminated(signal.SIGTERM))
+    result = hiltk("record", "name=x")
+    assert (result.exit_code, result.stderr) == (143, "interrupted by SIGTERM\n")
+
+
+def test_whoever_reads_the_output_may_leave(steps: dict[str, list[Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """``hiltk train | head`` is no fault of hiltk."""
+    failing(monkeypatch, "record", BrokenPipeError(32, "Broken pipe"))
+    assert hiltk("record", "name=x").exit_code == 141
 
 
 def test_our_own_faults_hide_the_trace_unless_asked(

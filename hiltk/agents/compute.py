@@ -1,20 +1,23 @@
-"""How gradient steps compute: the precision of their matrix products, and whether the torso is compiled.
+"""Where and how networks compute: the device, the precision of matrix products, and whether the torso is compiled.
 
-Neither reaches beyond the steps: a policy acts in float32, in training as in evaluation, and is saved in float32.
+The last two concern gradient steps alone: a policy acts in float32, in training as in evaluation, and is saved in
+float32.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
 from hiltk.config.commands import UpdateConf
 from hiltk.config.setting import choices, one_of
-from hiltk.errors import ConfigError
+from hiltk.errors import ConfigError, nearest
 
+AUTO = "auto"  # the device is chosen: CUDA where there is one
 COMPILERS = ("c++", "g++", "clang++")
 
 
@@ -37,6 +40,58 @@ def compile_torsos(torsos: Iterable[nn.Module]) -> None:
     """
     for torso in torsos:
         torso.compile(dynamic=False)
+
+
+def torch_device(name: str) -> torch.device:
+    """A device of torch by its name, whether or not this machine has it.
+
+    Raises:
+        ConfigError: torch knows no such device.
+    """
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        fix = nearest(name, choices(UpdateConf, "device")) or f"device={AUTO} or {' or '.join(devices())}"
+        raise ConfigError(f"'{name}' is no device of torch", where=f"device={name}", fix=fix) from error
+
+
+def require_device(device: torch.device) -> None:
+    """Refuse a device on which nothing can be computed here.
+
+    Raises:
+        ConfigError: with those that there are.
+    """
+    try:
+        torch.zeros(1, device=device).item()
+    except Exception as error:  # every backend has its own way to say that it is not there
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        fix = " or ".join(f"device={found}" for found in devices())
+        raise ConfigError(
+            f"this machine has no device '{device}': {reason}", where=f"device={device}", fix=fix
+        ) from error
+
+
+def devices() -> list[str]:
+    """What networks can run on here, as ``device=`` takes it."""
+    if not torch.accelerator.is_available():
+        return ["cpu"]
+    kind, count = torch.accelerator.current_accelerator(), torch.accelerator.device_count()
+    return ["cpu", *([str(kind)] if count == 1 else [f"{kind}:{i}" for i in range(count)])]
+
+
+def generator_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """Where the random numbers of a device stand, by a name of its own; empty for the CPU's, which are always kept."""
+    if device.type == "cuda":
+        return {"cuda_rng": torch.cuda.get_rng_state(device)}
+    return {"mps_rng": torch.mps.get_rng_state()} if device.type == "mps" else {}
+
+
+def set_generator_state(device: torch.device, state: Mapping[str, Any]) -> None:
+    """Go on from a `generator_state`; one of another device is left alone."""
+    if device.type == "cuda" and "cuda_rng" in state:
+        torch.cuda.set_rng_state(state["cuda_rng"], device)
+    if device.type == "mps" and "mps_rng" in state:
+        torch.mps.set_rng_state(state["mps_rng"])
 
 
 def check_compute(precision: str, compiled: bool, device: torch.device) -> None:

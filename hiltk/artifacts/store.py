@@ -20,6 +20,8 @@ KINDS = {"datasets": "d", "classifiers": "c", "policies": "p", "evaluations": "e
 SPEC_NAME = "hiltk_spec.yaml"
 SINGULAR = {kind: "policy" if kind == "policies" else kind[:-1] for kind in KINDS}
 UNFINISHED = ".unfinished"  # the one draft that `resume=true` continues
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NO_NAMES = ("nan", "none", "null")  # what a script writes that did not have one
 _VERSION = re.compile(r"([a-z])-(\d{4,})")
 
 
@@ -99,6 +101,18 @@ def title_of(artifact: Artifact) -> str:
 def spec_file(kind: str, path: Path) -> Path:
     """Where the spec lies: datasets keep it with LeRobot's own metadata."""
     return path / "meta" / SPEC_NAME if kind == "datasets" else path / SPEC_NAME
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be the name of an artifact.
+
+    Raises:
+        ConfigError: it cannot be a folder's name everywhere, or is a script's word for nothing.
+    """
+    if not _NAME.fullmatch(name) or name.lower() in _NO_NAMES:
+        fix = "use letters, digits, '.', '_' and '-'"
+        fix += f"; not {', '.join(_NO_NAMES)}" if name.lower() in _NO_NAMES else ""
+        raise ConfigError(f"'{name}' cannot be the name of an artifact", where=f"name={name}", fix=fix)
 
 
 # ---------------------------------------------------------------- finding

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -23,11 +22,10 @@ from rich.console import Console
 
 from hiltk.artifacts import fingerprint, provenance
 from hiltk.artifacts.replacing import disk_is_full, remove, replacing, sweep
-from hiltk.artifacts.store import KINDS, SINGULAR, UNFINISHED, Artifact, spec_file, versions
-from hiltk.errors import ConfigError, HiltkError, UserError
+from hiltk.artifacts.store import KINDS, SINGULAR, UNFINISHED, Artifact, check_name, spec_file, versions
+from hiltk.errors import HiltkError, UserError
 from hiltk.spec import Spec
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _DRAFT = ".draft-"  # a draft of a step that cannot be resumed; the rest of the name is random
 _ABANDONED = ".abandoned"  # the draft that a fresh start pushed aside, kept until the next one
 
@@ -110,10 +108,7 @@ def create(
         UserError: another run is writing the same artifact, the folder cannot be written, the disk is full, or
             there is nothing to resume.
     """
-    if not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"'{name}' cannot be the name of an artifact", where="name=", fix="use letters, digits, '.', '_' and '-'"
-        )
+    check_name(name)
     folder = Path(root) / kind / name
     with _clear_errors(folder, resumable=resumable):
         folder.mkdir(parents=True, exist_ok=True)

@@ -38,7 +38,13 @@ class ComputeConf(StepConf):
 
     seed: int = setting(0, "everything random follows from it")
     threads: int = setting(1, "CPU threads of this process; more is slower beside another process", volatile=True)
-    device: str = setting("auto", "where networks run", choices=("auto", "cpu", "cuda"), volatile=True)
+    device: str = setting(
+        "auto",
+        "where networks run: auto | cpu | cuda | mps, or another device of torch, e.g. cuda:1",
+        choices=("auto", "cpu", "cuda", "mps"),
+        open=True,
+        volatile=True,
+    )
 
 
 @dataclass

@@ -7,6 +7,7 @@ Standard library only: `hiltk VERB --help` reads this.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from enum import Enum
@@ -45,6 +46,7 @@ class Setting:
         reference: the artifacts it names.
         file: whether it names a file or folder on this machine, whose content counts.
         volatile: whether it says where, how fast or under which checks a step runs, and not what it computes.
+        open: whether ``choices`` are the usual values, and there are others.
     """
 
     key: str
@@ -55,6 +57,7 @@ class Setting:
     reference: Reference | None
     file: bool
     volatile: bool
+    open: bool
 
     @property
     def is_group(self) -> bool:
@@ -71,6 +74,7 @@ def setting[T](
     reference: str | Reference | None = None,
     file: bool = False,
     volatile: bool = False,
+    open: bool = False,
 ) -> T: ...
 @overload
 def setting[T](
@@ -81,6 +85,7 @@ def setting[T](
     reference: str | Reference | None = None,
     file: bool = False,
     volatile: bool = False,
+    open: bool = False,
 ) -> T: ...
 def setting(
     default: Any,
@@ -90,6 +95,7 @@ def setting(
     reference: str | Reference | None = None,
     file: bool = False,
     volatile: bool = False,
+    open: bool = False,
 ) -> Any:
     """A dataclass field that declares a setting; typed as its default, so that mypy checks both.
 
@@ -102,10 +108,12 @@ def setting(
         reference: the artifacts it names, by kind.
         file: it names a file or folder on this machine.
         volatile: it says where, how fast or under which checks a step runs, and not what it computes.
+        open: there are other values than ``choices``, for whoever uses them to judge.
     """
     if isinstance(reference, str):
         reference = Reference(reference)
     said = {"help": help, "choices": tuple(choices), "reference": reference, "file": file, "volatile": volatile}
+    said["open"] = open
     if isinstance(default, list | dict) or is_dataclass(default):
         return field(default_factory=lambda: copy.deepcopy(default), metadata=said)
     if callable(default):
@@ -149,6 +157,7 @@ def _setting(schema: type, f: Field[Any], key: str, hint: Any) -> Setting:
         reference=said.get("reference"),
         file=said.get("file", False),
         volatile=said.get("volatile", False),
+        open=said.get("open", False),
     )
 
 
@@ -180,11 +189,30 @@ def check_choices(conf: Any, prefix: str = "") -> None:
         ConfigError: naming the key and the nearest choice.
     """
     for f in fields(conf):
-        value, listed = getattr(conf, f.name), _said(type(conf), f.name).get("choices", ())
+        value, said = getattr(conf, f.name), _said(type(conf), f.name)
+        listed = () if said.get("open") else said.get("choices", ())
         if is_dataclass(value):
             check_choices(value, f"{prefix}{f.name}.")
         elif listed and value not in listed and value != f.default:
             one_of(f"{prefix}{f.name}", value, listed)
+
+
+def check_numbers(conf: Any, prefix: str = "") -> None:
+    """Refuse every number that is none: NaN, and infinity where that is not the default.
+
+    Args:
+        conf: an instance of a schema.
+        prefix: where it belongs, e.g. ``agent.``.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    for f in fields(conf):
+        value = getattr(conf, f.name)
+        if is_dataclass(value):
+            check_numbers(value, f"{prefix}{f.name}.")
+        elif isinstance(value, float) and not math.isfinite(value) and value != f.default:
+            require(False, f"{prefix}{f.name}", value, "a finite number")
 
 
 def one_of(key: str, value: Any, options: Sequence[Any]) -> None:

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from hiltk.artifacts.store import check_name
+from hiltk.config.setting import check_numbers
 from hiltk.configuring.composing import compose_untyped
 from hiltk.configuring.files import has_option, header
 from hiltk.configuring.mistakes import explained, unknown_key
 from hiltk.errors import ConfigError, nearest
-from hiltk.verbs import Verb
+from hiltk.verbs import Verb, default_root
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -22,7 +24,7 @@ def compose(verb: Verb, overrides: list[str]) -> Any:
     Raises:
         ConfigError: an override does not fit the schema, or a value is missing.
     """
-    with explained(verb):
+    with explained(verb, overrides):
         return typed(verb, compose_untyped(verb, overrides))
 
 
@@ -30,7 +32,8 @@ def typed(verb: Verb, cfg: DictConfig) -> Any:
     """The dataclass of a composed config.
 
     Raises:
-        ConfigError: a key is not in the schema (``+`` gets past Hydra's own check) or a value is missing.
+        ConfigError: a key is not in the schema (``+`` gets past Hydra's own check), a value is missing, a number is
+            none, or the name cannot be one.
     """
     from omegaconf import OmegaConf
 
@@ -39,7 +42,12 @@ def typed(verb: Verb, cfg: DictConfig) -> Any:
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         keys = ", ".join(f"{key}=" for key in missing)
         raise ConfigError(f"`hiltk {verb.name}` needs {keys}", fix=f"for example: {_example_with(verb, missing, cfg)}")
-    return OmegaConf.to_object(cfg)
+    conf: Any = OmegaConf.to_object(cfg)
+    check_name(conf.name)
+    check_numbers(conf)
+    if not conf.root:
+        raise ConfigError("the folder of all artifacts has no name", where="root=", fix=f"root={default_root()}")
+    return conf
 
 
 def _example_with(verb: Verb, missing: list[str], cfg: DictConfig) -> str:

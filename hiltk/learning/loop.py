@@ -14,7 +14,7 @@ from rich.console import Console
 from tqdm import trange
 
 from hiltk.agents.base import Agent, NotFinite
-from hiltk.agents.compute import autocast
+from hiltk.agents.compute import autocast, generator_state, set_generator_state
 from hiltk.config.commands import TrainConf
 from hiltk.data.episode import Source
 from hiltk.data.replay import Batch, ReplaySampler
@@ -274,7 +274,7 @@ class Trainer:
             "debt": self.debt,
             "wall_s": self.wall_s,
             "best": self.best.state_dict(),
-            **({"cuda_rng": torch.cuda.get_rng_state()} if self.agent.policy.device.type == "cuda" else {}),
+            **generator_state(self.agent.policy.device),
         }
 
     def save(self) -> None:
@@ -291,8 +291,7 @@ class Trainer:
         self.schedule.load_state_dict(state["schedule"])
         self.sampler.rng.bit_generator.state = state["sampler_rng"]
         torch.set_rng_state(state["torch_rng"])
-        if "cuda_rng" in state and self.agent.policy.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda_rng"])
+        set_generator_state(self.agent.policy.device, state)
         if "best" in state:
             self.best.load_state_dict(state["best"])
         self.episode, self.env_step = state["episode"], state["env_step"]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from hiltk.agents.compute import AUTO, require_device, torch_device
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.config.commands import ComputeConf
@@ -17,7 +18,7 @@ from hiltk.data.decoded import cached_episodes
 from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import dataset_spec
 from hiltk.data.statistics import vector_stats
-from hiltk.errors import ConfigError, UserError
+from hiltk.errors import UserError
 from hiltk.spec import JOINT_PARTS, STATE_KEY, Spec, require_compatible
 from hiltk.steps.checks import check_process
 
@@ -35,11 +36,11 @@ def set_up_torch(conf: ComputeConf) -> torch.device:
     np.finfo(np.float32), np.finfo(np.float64)  # cached now: computed later, numpy would warn about what follows
     # Denormal numbers make a CPU many times slower once activations saturate.
     torch.set_flush_denormal(True)
-    if conf.device == "auto":
+    if conf.device == AUTO:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if conf.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("no CUDA device is available", where="device=cuda", fix="device=cpu")
-    return torch.device(conf.device)
+    device = torch_device(conf.device)
+    require_device(device)
+    return device
 
 
 def load_datasets(

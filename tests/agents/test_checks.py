@@ -81,6 +81,7 @@ def test_encoders_that_cannot_be(changes: dict[str, Any], message: str) -> None:
         ({"seed": -1}, "seed=-1"),
         ({"threads": 0}, "threads=0"),
         ({"device": "gpu"}, "device=gpu"),
+        ({"device": "cuda:x"}, "device=cuda:x"),
     ],
 )
 def test_cloning_that_cannot_be(changes: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,16 @@ from torch import nn
 
 from hiltk.agents import encoders
 from hiltk.agents.bc import BehaviorCloning
-from hiltk.agents.compute import autocast, check_compute, compile_torsos
+from hiltk.agents.compute import (
+    autocast,
+    check_compute,
+    compile_torsos,
+    devices,
+    generator_state,
+    require_device,
+    set_generator_state,
+    torch_device,
+)
 from hiltk.agents.make import build_agent, build_policy
 from hiltk.agents.policy import Policy
 from hiltk.agents.pretrained import load_trunk
@@ -265,3 +275,47 @@ def test_a_trunk_sees_many_frames_as_it_sees_few(tmp_path: Path, count: int) -> 
     maps = trunk(frames)
     assert conf.name == "resnet" and maps.shape[0] == count
     assert torch.allclose(maps, trunk._maps(frames), atol=1e-4)
+
+
+# ---------------------------------------------------------------- devices
+
+
+def _refusal(name: str) -> RuntimeError:
+    with pytest.raises(RuntimeError) as caught:
+        torch.device(name)
+    return caught.value
+
+
+KINDS = re.findall(r"\w+", re.search("one of (.*) device type", str(_refusal("nothing")))[1])  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", [*KINDS, "cuda:1", "cuda:7", "mps:0", "cpu:0"])
+def test_a_device_of_torch_is_there_or_it_is_said_what_is(name: str) -> None:
+    """Each backend says in its own way that it is not there; some give tensors that hold nothing."""
+    device = torch_device(name)
+    try:
+        require_device(device)
+    except ConfigError as error:
+        assert f"device={name}" in error.where and "device=cpu" in error.fix and name not in devices()
+    else:
+        assert torch.ones(1, device=device).item() == 1
+    assert all(torch.zeros(1, device=found).item() == 0 for found in devices())
+
+
+def test_something_else_is_no_device() -> None:
+    with pytest.raises(ConfigError, match="'cdua' is no device of torch") as caught:
+        torch_device("cdua")
+    assert caught.value.fix == "did you mean 'cuda'?"
+    with pytest.raises(ConfigError, match="is no device") as caught:
+        torch_device("")
+    assert "device=auto" in caught.value.fix
+
+
+def test_the_random_numbers_of_every_device_go_on() -> None:
+    for name in devices():
+        device = torch.device(name)
+        state = generator_state(device)
+        assert bool(state) == (device.type != "cpu")
+        drawn = torch.rand(3, device=device)
+        set_generator_state(device, state)
+        assert device.type == "cpu" or torch.equal(drawn, torch.rand(3, device=device))

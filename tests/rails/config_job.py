@@ -37,7 +37,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "until.confidence": 0.95,
         "costs": {"reset_s": 5.0, "label_s": 5.0},
     },
-    "record": {"task.pace": "quick"},
+    "record": {"task.pace": "quick", "resume": False},
     "eval": {"task.pace": "quick"},
     "preview": {"task.pace": "quick"},
     "diagnose encoder": {"task.pace": "quick"},
