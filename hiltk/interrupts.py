@@ -93,7 +93,8 @@ def leave_dead_streams() -> None:
     poll = select.poll()
     for stream in (1, 2):
         poll.register(stream, 0)  # errors are told of in any case
-    for stream, _ in poll.poll(0):
+    dead = select.POLLERR | select.POLLHUP  # not POLLNVAL: macOS says that of every terminal
+    for stream in [stream for stream, found in poll.poll(0) if found & dead]:
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, stream)
         os.close(nothing)

@@ -269,6 +269,30 @@ def test_other_signals_are_told_by_name_and_number(
     assert (result.exit_code, result.stderr) == (143, "interrupted by SIGTERM\n")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("words", ["record name=x", "eval p name=x", "-m train name=x", "check p", "show p", "run q"])
+def test_every_command_hears_every_signal(words: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real ones, to this process, while the command works."""
+    verb = next(word for word in words.split() if word in VERBS)
+    heard = []
+
+    def work(*args: object, **options: object) -> None:
+        try:
+            os.kill(os.getpid(), number)
+            pytest.fail("not heard")
+        except KeyboardInterrupt:
+            heard.append(verb)
+            raise
+
+    module = ModuleType(VERBS[verb].module)
+    module.run = work  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(f"hiltk.steps.{verb}", module, raising=False)
+    words = f"{verb} {words.replace(verb, '', 1)}"
+    assert hiltk(*words.split()).exit_code == 128 + number
+    assert heard == [verb]
+
+
 def test_whoever_reads_the_output_may_leave(steps: dict[str, list[Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     """``hiltk train | head`` is no fault of hiltk."""
     failing(monkeypatch, "record", BrokenPipeError(32, "Broken pipe"))
