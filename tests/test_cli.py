@@ -210,7 +210,7 @@ def test_nothing_is_left_behind(steps: dict[str, list[Any]], tmp_path: Path, mon
         ("train --cfg job name=x task=null", "there are: grasp, lift, reach"),
         ("train name=x =3", "'=3' says no setting"),
         ("train name=nan", "'nan' cannot be the name of an artifact"),
-        ("train name=None", "not nan, none, null"),
+        ("train name=None", "not nan, NaN, None, null"),
         ("train name=", "'' cannot be the name of an artifact"),
         ("train name=null", "it takes text"),
         ("train name=[a]", "it takes text"),
@@ -269,6 +269,7 @@ def test_other_signals_are_told_by_name_and_number(
     assert (result.exit_code, result.stderr) == (143, "interrupted by SIGTERM\n")
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("words", ["record name=x", "eval p name=x", "-m train name=x", "check p", "show p", "run q"])
 def test_every_command_hears_every_signal(words: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,8 @@ import pytest
 
 from hiltk.interrupts import ENDING, Interrupts, Terminated, exit_code
 
+pytestmark = pytest.mark.usefixtures("interruptible")
+
 
 def press_ctrl_c() -> None:
     os.kill(os.getpid(), signal.SIGINT)

@@ -21,7 +21,7 @@ SPEC_NAME = "hiltk_spec.yaml"
 SINGULAR = {kind: "policy" if kind == "policies" else kind[:-1] for kind in KINDS}
 UNFINISHED = ".unfinished"  # the one draft that `resume=true` continues
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_NO_NAMES = ("nan", "none", "null")  # what a script writes that did not have one
+_NO_NAMES = ("nan", "NaN", "None", "null")  # what a script writes that did not have one
 _VERSION = re.compile(r"([a-z])-(\d{4,})")
 
 
@@ -109,9 +109,9 @@ def check_name(name: str) -> None:
     Raises:
         ConfigError: it cannot be a folder's name everywhere, or is a script's word for nothing.
     """
-    if not _NAME.fullmatch(name) or name.lower() in _NO_NAMES:
+    if not _NAME.fullmatch(name) or name in _NO_NAMES:
         fix = "use letters, digits, '.', '_' and '-'"
-        fix += f"; not {', '.join(_NO_NAMES)}" if name.lower() in _NO_NAMES else ""
+        fix += f"; not {', '.join(_NO_NAMES)}" if name in _NO_NAMES else ""
         raise ConfigError(f"'{name}' cannot be the name of an artifact", where=f"name={name}", fix=fix)
 
 

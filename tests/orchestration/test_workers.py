@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +91,6 @@ def test_what_can_be_shown_comes_back_and_a_picture_that_fails_fails_nothing(pip
     start(chain, show=show, shown=lambda task, what: seen.append((task, what)), folder=tmp_path / "drawn").run()
     assert seen == [((0, "first"), "picture of chain-first-s0@r-0001 in drawn")]
     assert "no picture" in logs(chain)[0, "second"].read_text()
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Ctrl-C raises, as in a terminal: the workers of pytest-xdist ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def asleep(root: Path, count: int) -> list[int]:
