@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 FULL = 1 << 20  # bytes: with less than this left, a failed write failed for want of space
-PART = ".tmp"  # before the suffix, from which libraries tell the format
+PART = ".tmp~"  # before the suffix, from which libraries tell the format; no camera or column is called so
 
 
 @contextmanager
@@ -49,8 +49,8 @@ def sweep(folder: Path) -> None:
 
 
 def is_partial(path: Path) -> bool:
-    """Whether a file or folder was not finished."""
-    return PART in path.suffixes[-2:]
+    """Whether a file or folder was not finished; older versions called theirs ``checkpoint.pt.tmp``."""
+    return PART in path.suffixes[-2:] or path.suffix == ".tmp"
 
 
 def remove(path: Path) -> None:

@@ -135,7 +135,7 @@ def _clear_errors(folder: Path, *, resumable: bool) -> Iterator[None]:
         raise
     except Exception as error:
         if disk_is_full(error, folder):
-            goes_on = "; resume=true then goes on" if resumable else ""
+            goes_on = ", then go on with resume=true" if resumable else ""
             raise UserError(
                 "the disk is full",
                 where=str(folder),

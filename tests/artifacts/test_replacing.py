@@ -58,9 +58,9 @@ def test_a_full_disk_is_recognised_before_what_filled_it_goes(tmp_path: Path, mo
 
 def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
     (tmp_path / "online").mkdir()
-    (tmp_path / "best.tmp").mkdir()
-    kept = ["online/observation.images.tmp_camera.npy", "tmp", "checkpoint.pt"]
-    for name in [*kept, "checkpoint.pt.tmp", "online/reward.tmp.npy", "best.tmp/policy.yaml"]:
+    (tmp_path / "best.tmp~").mkdir()
+    kept = ["online/observation.images.tmp.npy", "tmp", "checkpoint.pt"]  # a camera may be called so
+    for name in [*kept, "checkpoint.pt.tmp", "online/reward.tmp~.npy", "best.tmp~/policy.yaml"]:
         (tmp_path / name).touch()
     sweep(tmp_path)
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == sorted(kept)

@@ -277,7 +277,7 @@ def test_a_full_disk_costs_the_episode_that_did_not_fit(tmp_path: Path, monkeypa
     monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
     with pytest.raises(UserError, match="the disk is full") as caught:
         record.run(conf(tmp_path, keep="all", episodes=4))
-    assert "resume=true then goes on" in caught.value.fix
+    assert "go on with resume=true" in caught.value.fix
     monkeypatch.undo()
     left = unfinished("datasets", "demos", tmp_path)
     assert left is not None and sorted(p.name for p in left.iterdir()) == [record.JOURNAL, "run.yaml"]
