@@ -63,8 +63,8 @@ def require_device(device: torch.device) -> None:
     """
     try:
         torch.zeros(1, device=device).item()
-    except Exception as error:  # every backend has its own way to say that it is not there
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    except Exception as error:  # every backend has its own way to say that it is not there, some at great length
+        reason = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
         fix = " or ".join(f"device={found}" for found in devices())
         raise ConfigError(
             f"this machine has no device '{device}': {reason}", where=f"device={device}", fix=fix

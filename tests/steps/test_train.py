@@ -122,10 +122,12 @@ def test_the_same_seed_trains_the_same_policy(root: Path) -> None:
 
 
 def test_cloning_that_overflows_writes_no_policy_but_the_step(root: Path) -> None:
-    cfg = BcConf(root=str(root), name="nan", datasets=["demos"], agent=AGENT, encoder=ENCODER, lr=1e38, held_out=0)
+    cfg = BcConf(
+        root=str(root), name="overflowing", datasets=["demos"], agent=AGENT, encoder=ENCODER, lr=1e38, held_out=0
+    )
     with pytest.raises(UserError, match=r"training diverged: .* is not finite at update \d+") as caught:
         bc_pretrain.run(cfg)
-    assert [f.name for f in (root / "policies" / "nan").glob("[!.]*")] == ["diverged.pt"]
+    assert [f.name for f in (root / "policies" / "overflowing").glob("[!.]*")] == ["diverged.pt"]
     saved = torch.load(caught.value.where, weights_only=True)
     assert "lower lr" in caught.value.fix and not all(map(np.isfinite, saved["metrics"].values()))
 
