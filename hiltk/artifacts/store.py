@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,25 @@ def resolve(ref: str, kind: str, root: str | Path | None = None) -> Artifact:
         return _from_path(ref, kind, root)
     name, _, version = ref.partition("@")
     return _newest(name, _kind_of(name, version, kind, root), version, root)
+
+
+def resolve_each(refs: Sequence[str], kind: str, root: str | Path | None = None) -> list[Artifact]:
+    """Find several artifacts, none of them twice.
+
+    Raises:
+        ConfigError: two references mean the same one.
+        UserError: as `resolve` does.
+    """
+    found = [resolve(ref, kind, root) for ref in refs]
+    paths = [one.path.resolve() for one in found]
+    for n, path in enumerate(paths):
+        if (first := paths.index(path)) < n:
+            raise ConfigError(
+                f"a {SINGULAR[kind]} is named twice: {found[n].ref}",
+                where=" and ".join(dict.fromkeys(map(str, (refs[first], refs[n])))),
+                fix="name it once",
+            )
+    return found
 
 
 def split_episodes(ref: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from hiltk.artifacts.provenance import plain_config
 from hiltk.artifacts.store import Artifact
 from hiltk.artifacts.writing import Draft
-from hiltk.checks.engine import Report, examine, gather
+from hiltk.checks.engine import Report, examine, expand, gather
 from hiltk.checks.rule import READERS, RULES
 from hiltk.checks.show import print_carried, print_gate, severity
 from hiltk.checks.subject import DatasetSubject, Subjects
@@ -40,13 +40,18 @@ def gate(
     *,
     env: HilEnv | None = None,
     demonstrations: Demonstrations | None = None,
-) -> None:
+    unseen: Sequence[Artifact] = (),
+) -> dict[str, Any]:
     """Check a step's inputs; say in one line what passed and in full what did not.
 
     Args:
         artifacts: what the step reads.
         env: the environment it will act in; it is driven a little.
         demonstrations: what it learns from, where it has judged them already.
+        unseen: datasets that will judge what it makes.
+
+    Returns:
+        What was found, for ``run.yaml`` of what it makes; see `notes`.
 
     Raises:
         UserError: a rule found an error that ``cfg.checks.ignore`` does not name.
@@ -55,10 +60,17 @@ def gate(
     all_ = gather(artifacts)
     all_.step, all_.config = step, plain_config(cfg)
     all_.env, all_.target, all_.demonstrations = env, env.io_spec if env else None, demonstrations
+    all_.unseen = gather(unseen).datasets
     with torch.random.fork_rng(devices=[]):  # rules load networks: what they draw must not change the step's own draws
         report = examine(all_, step=step, ignore=cfg.checks.ignore)
     print_gate(report, Console())
     refuse(report, step)
+    return notes(report, inputs=True)
+
+
+def keeps_copies_together(cfg: Gated) -> bool:
+    """Whether a step that holds episodes out treats copies of one recording (RUN006) as one."""
+    return "RUN006" not in expand(cfg.checks.ignore, "checks.ignore")
 
 
 def examine_written(step: str, path: Path, name: str, spec: Spec | None, ignore: Sequence[str]) -> Report:
@@ -113,7 +125,10 @@ def refuse(report: Report, step: str, *, fix: str = "") -> None:
     )
 
 
-def notes(report: Report) -> dict[str, Any]:
-    """What goes into ``run.yaml`` of a dataset that was checked as it was written."""
-    found = [{"code": f.code, "severity": severity(f).name, "message": f.what} for f in report.findings]
+def notes(report: Report, *, inputs: bool = False) -> dict[str, Any]:
+    """What goes into ``run.yaml`` of what was checked as it was written, or was made of what was checked."""
+    found = [
+        {"code": f.code, "severity": severity(f).name, "message": f"{f.subject}: {f.what}" if inputs else f.what}
+        for f in report.findings
+    ]
     return {"checks": {"rules": len(report.rules), "ignored": report.ignored, "findings": found}}

@@ -19,11 +19,12 @@ from hiltk.arm.model import JOINTS, arm_chain, model_hash
 from hiltk.arm.state import poses_as_stored
 from hiltk.arm.units import ARM_JOINTS
 from hiltk.artifacts.store import Artifact
+from hiltk.data.copies import ARM, Trace, traces
 from hiltk.data.dataset import Dataset
 from hiltk.data.repair import last_rows
 from hiltk.envs.base import HilEnv
 from hiltk.errors import listed
-from hiltk.spec import STATE_KEY, Spec
+from hiltk.spec import STATE_KEY, Dimension, Spec
 
 if TYPE_CHECKING:
     from hiltk.rewards.demonstrations import Demonstrations
@@ -132,6 +133,13 @@ class DatasetSubject(Dataset):
         difference[:-1] = np.diff(values, axis=0)
         difference[last_rows(self.episode)] = 0.0
         return difference
+
+    def traces(self) -> list[Trace]:
+        """What its episodes are told apart by."""
+        known = self.joints_deg is not None
+        state = self.joints_deg if self.joints_deg is not None else self.state
+        dims = ARM if known else self.spec.state.dims if self.spec else [Dimension(n) for n in self.state_names]
+        return traces(self.files, state, dims)
 
     # ------------------------------------------------------------------ kinematics
 
@@ -312,6 +320,7 @@ class Subjects:
     """All subjects of one check: what a step is about to join, or what the user named.
 
     Attributes:
+        unseen: datasets that what is made of the others will be judged on.
         step: the step that is about to run; empty where the user asks.
         config: its settings, as plain containers.
         env: what the step acts in, where it has an environment.
@@ -323,6 +332,7 @@ class Subjects:
     classifiers: list[Made] = field(default_factory=list)
     policies: list[Made] = field(default_factory=list)
     evaluations: list[Made] = field(default_factory=list)
+    unseen: list[DatasetSubject] = field(default_factory=list)
     step: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     env: HilEnv | None = None

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hiltk.artifacts.store import spec_file
+from hiltk.data.copies import Trace, traces
 from hiltk.data.lerobot_files import LeRobotFiles, damaged
 from hiltk.data.lerobot_io import Columns, read_columns, require_whole
 from hiltk.errors import UserError
@@ -98,6 +99,10 @@ class OwnDataset(Dataset):
     spec: Spec
     columns: Columns
     opens = LeRobotFiles  # `columns` keeps what was read, once is enough
+
+    def traces(self) -> list[Trace]:
+        """What its episodes are told apart by."""
+        return traces(self.files, self.columns.state, self.spec.state.dims)
 
 
 def open_dataset(path: Path, name: str = "", *, finite: bool = True) -> OwnDataset:

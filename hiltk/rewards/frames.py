@@ -46,11 +46,13 @@ class Origin:
         session: the dataset it was recorded in.
         weight: how often its frames are drawn for training, relative to others.
         added: it is there to be learned from, never held out: false positives of an earlier classifier.
+        recording: a number that copies of one recording share (`hiltk.data.copies`); None: there is no copy of it.
     """
 
     session: str = ""
     weight: float = 1.0
     added: bool = False
+    recording: int | None = None
 
 
 @dataclass(frozen=True)

@@ -33,15 +33,23 @@ class SessionScore:
 
 
 def split_by_origin(episodes: Sequence[Episode], fraction: float, seed: int, origins: Sequence[Origin]) -> Split:
-    """Hold out episodes of every session, none of the added ones.
+    """Hold out episodes of every session, none of the added ones; copies of one recording stay together.
 
     Raises:
         UserError: there are too few episodes of one class for both parts to show it.
     """
-    own = np.array([n for n, origin in enumerate(origins) if not origin.added])
-    split = split_episodes([episodes[n] for n in own], fraction, seed, [origins[n].session for n in own])
-    added = np.setdiff1d(np.arange(len(episodes)), own)
-    return Split(np.sort(np.r_[own[split.train], added]).astype(int), own[split.held_out])
+    recording = _recordings(origins)
+    added = recording[[origin.added for origin in origins]]
+    firsts = np.unique(recording, return_index=True)[1]
+    drawn = np.sort(firsts[~np.isin(recording[firsts], added)])  # each recording once
+    split = split_episodes([episodes[n] for n in drawn], fraction, seed, [origins[n].session for n in drawn])
+    held_out = np.isin(recording, recording[drawn[split.held_out]])
+    return Split(np.flatnonzero(~held_out), np.flatnonzero(held_out))
+
+
+def _recordings(origins: Sequence[Origin]) -> np.ndarray:
+    """(E,) int, the same for copies of one recording."""
+    return np.array([n if origin.recording is None else origin.recording for n, origin in enumerate(origins)], int)
 
 
 def score_sessions(
@@ -64,12 +72,15 @@ def score_sessions(
 
 
 def rounds(episodes: Sequence[Episode], origins: Sequence[Origin]) -> list[Split]:
-    """Whole sessions to leave out in turn: those that show both classes, and without which the others still do."""
+    """Whole sessions to leave out in turn: those that show both classes, and without which the others still do.
+
+    Copies of what is left out, in other sessions, are not learned from either.
+    """
     sessions = [o.session for o in origins if not o.added]
     names = [s for s in dict.fromkeys(sessions) if _shows_both(episodes, _of(origins, [s]))]
     count = min(len(names), MOST_ROUNDS)
-    every = np.arange(len(episodes))
-    splits = [Split(np.setdiff1d(every, left), left) for left in (_of(origins, names[i::count]) for i in range(count))]
+    recording, turns = _recordings(origins), [_of(origins, names[i::count]) for i in range(count)]
+    splits = [Split(np.flatnonzero(~np.isin(recording, recording[left])), left) for left in turns]
     return [split for split in splits if _shows_both(episodes, split.train)]
 
 

@@ -19,8 +19,9 @@ from hiltk.agents.policy import Policy
 from hiltk.agents.snapshots import is_snapshot, load_snapshot
 from hiltk.artifacts.store import Artifact
 from hiltk.artifacts.writing import create
-from hiltk.checks.gate import gate
+from hiltk.checks.gate import gate, keeps_copies_together
 from hiltk.config.commands import BcConf
+from hiltk.data.copies import recordings, traces_of
 from hiltk.data.replay import Batch, FrameStore, store_episodes, to_batch
 from hiltk.errors import UserError
 from hiltk.learning.divergence import diverged
@@ -40,13 +41,14 @@ def run(cfg: BcConf) -> Artifact:
     device, root = set_up_torch(cfg), Path(cfg.root)
     check_compute(cfg.precision, cfg.compile, device)
     episodes, spec, inputs = load_datasets(cfg.datasets, root, after_end=_held)
-    train, held_out = split_by_episode(len(episodes), cfg.held_out, cfg.seed)
     policy = build_policy(cfg.agent, cfg.encoder, spec).to(device)
     if is_snapshot(cfg.init):
         load_snapshot(policy, Path(cfg.init))
     elif cfg.init:
         inputs.append(warm_start(policy, cfg.init, root))
-    gate("bc-pretrain", cfg, inputs)
+    checked = gate("bc-pretrain", cfg, inputs)
+    same = recordings(traces_of(episodes, spec)) if cfg.held_out and keeps_copies_together(cfg) else None
+    train, held_out = split_by_episode(len(episodes), cfg.held_out, cfg.seed, same)
     store = store_episodes([episodes[i] for i in train])
     tests = _held_out_batches(store_episodes([episodes[i] for i in held_out]), cfg, policy) if held_out else []
     attach([(store, store.size)], policy.torso.encoder, cfg.encoder, np.random.default_rng([cfg.seed, 1]))
@@ -64,7 +66,7 @@ def run(cfg: BcConf) -> Artifact:
         policy.save(draft.path)
         draft.spec = policy.spec
         effort = behind(inputs, cfg.costs, root)
-        draft.notes = {"held_out_episodes": held_out, "held_out_loss": held_out_loss} | effort.note()
+        draft.notes = {"held_out_episodes": held_out, "held_out_loss": held_out_loss} | checked | effort.note()
     Console().print(
         f"cloned {len(train)} episodes ({len(store.transitions())} transitions); held-out loss {held_out_loss:.4f}"
     )

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from hiltk.agents.compute import AUTO, require_device, torch_device
 from hiltk.agents.policy import Policy
-from hiltk.artifacts.store import Artifact, resolve
+from hiltk.artifacts.store import Artifact, resolve, resolve_each
 from hiltk.config.commands import ComputeConf
 from hiltk.data.decoded import cached_episodes
 from hiltk.data.episode import Episode
@@ -53,10 +53,11 @@ def load_datasets(
 
     Raises:
         UserError: none is named, one is missing or empty, or two do not fit together.
+        ConfigError: one is named twice.
     """
     if not references:
         raise UserError("no dataset is named", where="datasets", fix="e.g. datasets=[demos]")
-    artifacts = [resolve(reference, "datasets", root) for reference in references]
+    artifacts = resolve_each(references, "datasets", root)
     spec = dataset_spec(artifacts[0].path)
     episodes: list[Episode] = []
     kept = after_end(spec) if callable(after_end) else after_end
@@ -96,8 +97,17 @@ def warm_start(policy: Policy, reference: str, root: Path) -> Artifact:
     return start
 
 
-def split_by_episode(count: int, held_out: float, seed: int) -> tuple[list[int], list[int]]:
-    """Indices of training and held-out episodes; whole episodes, because neighbouring frames are near-copies."""
-    order = np.random.default_rng(seed).permutation(count).tolist()
-    cut = min(count - 1, max(1, round(count * held_out))) if held_out > 0 and count > 1 else 0
-    return sorted(order[cut:]), sorted(order[:cut])
+def split_by_episode(
+    count: int, held_out: float, seed: int, recording: np.ndarray | None = None
+) -> tuple[list[int], list[int]]:
+    """Indices of training and held-out episodes; whole episodes, because neighbouring frames are near-copies.
+
+    Args:
+        recording: (count,) a number that copies of one recording share: they stay together. None: there are none.
+    """
+    recording = np.arange(count) if recording is None else recording
+    different = np.unique(recording)
+    order = np.random.default_rng(seed).permutation(len(different))
+    cut = min(len(order) - 1, max(1, round(len(order) * held_out))) if held_out > 0 and len(order) > 1 else 0
+    held = np.isin(recording, different[order[:cut]])
+    return np.flatnonzero(~held).tolist(), np.flatnonzero(held).tolist()

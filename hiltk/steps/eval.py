@@ -72,12 +72,13 @@ def _run(cfg: EvalConf, env: HilEnv, candidates: list[Candidate]) -> Artifact:
     for candidate in candidates:
         require_fit(candidate.policy.spec, env.io_spec, candidate.artifact.ref, f"the environment '{cfg.env.name}'")
     strata = choose_strata(cfg, env)
-    gate("eval", cfg, artifacts, env=env)
+    checked = gate("eval", cfg, artifacts, env=env)
     for candidate in candidates:
         if words := chosen(candidate.artifact.run()):
             Console().print(f"{candidate.label}: {words}", highlight=False, soft_wrap=True)
     with create("evaluations", cfg.name, root=cfg.root, step="eval", cfg=cfg, inputs=artifacts, seed=cfg.seed) as draft:
         draft.spec = env.io_spec
+        draft.notes |= checked
         draft.notes["policies"] = {c.label: _origin(c.artifact) for c in candidates}
         episodes = _evaluate_all(cfg, env, candidates, strata)
         _write_tables(episodes, draft.path, env.io_spec.fps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from hiltk.artifacts.store import Artifact, resolve
+from hiltk.artifacts.store import Artifact, resolve_each
 from hiltk.artifacts.writing import create
 from hiltk.checks.engine import expand
 from hiltk.checks.gate import examine_change
@@ -24,9 +24,7 @@ def run(cfg: MergeConf) -> Artifact:
             the result that none of them has.
     """
     _check(cfg)
-    sources = [resolve(reference, "datasets", cfg.root) for reference in cfg.datasets]
-    if len({s.path.resolve() for s in sources}) < len(sources):
-        raise ConfigError("a dataset is named twice: its episodes would be, too", where=f"datasets={cfg.datasets}")
+    sources = resolve_each(cfg.datasets, "datasets", cfg.root)
     datasets = [open_dataset(source.path, source.ref) for source in sources]
     with create("datasets", cfg.name, root=cfg.root, step="merge", cfg=cfg, inputs=sources, seed=0) as draft:
         draft.spec = merge(datasets, draft.path, allow=cfg.allow)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+import numpy as np
 from rich.console import Console
 
 from hiltk.artifacts.store import Artifact, resolve
 from hiltk.artifacts.writing import create
 from hiltk.checks.engine import expand
-from hiltk.checks.gate import examine_change
+from hiltk.checks.gate import examine_change, keeps_copies_together
 from hiltk.config.commands import SplitBy, SplitConf
+from hiltk.data.copies import recordings
 from hiltk.data.curate import parse_episodes, select_episodes, sessions_to_split, summarise
 from hiltk.data.dataset import OwnDataset, open_dataset
 from hiltk.errors import ConfigError, UserError
@@ -74,12 +76,30 @@ def _check(cfg: SplitConf) -> str:
 
 
 def _held_out(cfg: SplitConf, dataset: OwnDataset) -> list[int]:
-    """Numbers of the episodes to hold out."""
+    """Numbers of the episodes to hold out; copies of one recording stay together.
+
+    Raises:
+        UserError: episodes or sessions were asked for that part two copies.
+    """
     count = len(dataset.files.bounds)
-    if cfg.episodes:
-        return parse_episodes(cfg.episodes, count)
-    if cfg.by is SplitBy.episode and not cfg.sessions:
-        return split_by_episode(count, cfg.held_out, cfg.seed)[1]
+    same = recordings(dataset.traces()) if keeps_copies_together(cfg) else np.arange(count)
+    if cfg.by is SplitBy.episode and not cfg.episodes and not cfg.sessions:
+        return split_by_episode(count, cfg.held_out, cfg.seed, same)[1]
+    chosen = parse_episodes(cfg.episodes, count) if cfg.episodes else _of_sessions(cfg, dataset)
+    left = sorted(set(range(count)) - set(chosen))
+    shared = np.flatnonzero(np.isin(same[left], same[chosen]))
+    if len(shared):
+        one = left[shared[0]]
+        other = next(n for n in chosen if same[n] == same[one])
+        raise UserError(
+            f"{len(shared)} of the episodes to train on are copies of ones held out, e.g. {one} of {other}",
+            where=dataset.name,
+            fix="hiltk drop-episodes takes the copies out; by=episode keeps them together; checks.ignore=[RUN006]",
+        )
+    return chosen
+
+
+def _of_sessions(cfg: SplitConf, dataset: OwnDataset) -> list[int]:
     known = sessions_to_split(dataset, cfg.sessions)
     chosen = cfg.sessions or [known[i] for i in split_by_episode(len(known), cfg.held_out, cfg.seed)[1]]
     return [episode for episode, session in enumerate(dataset.sessions()) if session in chosen]

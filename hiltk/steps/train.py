@@ -78,7 +78,7 @@ def _run(cfg: TrainConf, env: SuccessRule, device: torch.device) -> Artifact:
     if cfg.init and not is_snapshot(cfg.init):
         inputs.append(warm_start(policy, cfg.init, root))
     shown = _judged(demos, env, cfg, device)
-    gate("train", cfg, inputs, env=env, demonstrations=shown)
+    checked = gate("train", cfg, inputs, env=env, demonstrations=shown)
     agent = build_agent(policy, cfg.agent, env.io_spec.reward, horizon)
     if cfg.compile:
         compile_torsos(agent.torsos())
@@ -125,7 +125,7 @@ def _run(cfg: TrainConf, env: SuccessRule, device: torch.device) -> Artifact:
         agent.given.save(draft.path)
         draft.spec = policy.spec
         effort = trainer.effort(len(rows))
-        draft.notes = _summary(rows, cfg) | trainer.best.note() | effort.note()
+        draft.notes = _summary(rows, cfg) | checked | trainer.best.note() | effort.note()
         online.trim()
     _report(draft.notes)
     _say(str(effort))

@@ -12,10 +12,11 @@ import numpy as np
 from rich.console import Console
 
 from hiltk.artifacts.provenance import now
-from hiltk.artifacts.store import Artifact, resolve, versions
+from hiltk.artifacts.store import Artifact, resolve, resolve_each, versions
 from hiltk.artifacts.writing import create
-from hiltk.checks.gate import gate
+from hiltk.checks.gate import gate, keeps_copies_together
 from hiltk.config.commands import ClassifierConf
+from hiltk.data.copies import recordings, traces_of
 from hiltk.data.dataset import sessions_of
 from hiltk.data.decoded import cached_episodes
 from hiltk.data.episode import Episode
@@ -59,7 +60,7 @@ def run(cfg: ClassifierConf) -> Artifact:
     inputs = _resolve(cfg)
     spec = _common_spec(inputs, cfg.cameras)
     unseen = _unseen(cfg, inputs, spec)
-    gate("train-classifier", cfg, inputs)
+    checked = gate("train-classifier", cfg, inputs, unseen=unseen)
     data = _load(cfg, inputs, spec)
     before = _previous(cfg)
     result = train_classifier(data.episodes, spec, cfg, origins=data.origins, device=device)
@@ -76,7 +77,7 @@ def run(cfg: ClassifierConf) -> Artifact:
         _write(result, report, data.names, draft.path)
         draft.spec = result.classifier.spec
         keys = ("threshold", "precision", "recall", "accuracy", "wrongly_ended", "missed")
-        draft.notes = {key: report[key] for key in keys}
+        draft.notes = {key: report[key] for key in keys} | checked
     _print(result, report, judgement, draft.done)
     return draft.done
 
@@ -85,11 +86,12 @@ def _resolve(cfg: ClassifierConf) -> list[Artifact]:
     """The datasets, then the added ones."""
     if not cfg.datasets:
         raise UserError("no dataset is named", where="datasets", fix="e.g. datasets=[demos]")
-    found = [resolve(reference, "datasets", cfg.root) for reference in [*cfg.datasets, *cfg.add]]
-    refs = [artifact.ref for artifact in found]
-    for ref in refs[len(cfg.datasets) :]:
-        if refs.count(ref) > 1:
-            raise ConfigError(f"{ref} is both among the datasets and added", where=f"add={cfg.add}", fix="keep one")
+    found = [*resolve_each(cfg.datasets, "datasets", cfg.root), *resolve_each(cfg.add, "datasets", cfg.root)]
+    paths = [artifact.path.resolve() for artifact in found]
+    for artifact in found[len(cfg.datasets) :]:
+        if paths.count(artifact.path.resolve()) > 1:
+            what = f"{artifact.ref} is both among the datasets and added"
+            raise ConfigError(what, where=f"add={cfg.add}", fix="keep one")
     return found
 
 
@@ -107,9 +109,9 @@ def _common_spec(inputs: list[Artifact], cameras: list[str]) -> Spec:
 
 def _unseen(cfg: ClassifierConf, inputs: list[Artifact], spec: Spec) -> list[Artifact]:
     """The datasets to be judged, which must show the same cameras and not have been learned from."""
-    unseen = [resolve(reference, "datasets", cfg.root) for reference in cfg.unseen]
+    unseen = resolve_each(cfg.unseen, "datasets", cfg.root)
     for artifact in unseen:
-        if artifact.ref in {other.ref for other in inputs}:
+        if artifact.path.resolve() in {other.path.resolve() for other in inputs}:
             raise UserError(
                 "these episodes are to be learned from: on them every classifier is good",
                 where=f"unseen: {artifact.ref}, also in datasets or add",
@@ -131,11 +133,12 @@ def _judge(classifier: SuccessClassifier, unseen: list[Artifact], spec: Spec, ca
 
 
 def _load(cfg: ClassifierConf, inputs: list[Artifact], spec: Spec) -> Loaded:
-    data, used = Loaded(), set()
+    data, used, traces = Loaded(), set(), []
     for place, artifact in enumerate(inputs):
         own, added = replace(dataset_spec(artifact.path), images=spec.images), place >= len(cfg.datasets)
         found = cached_episodes(artifact.path, own, cache=frame_cache(cfg.root), after_end=True, name=artifact.ref)
         data.episodes += found
+        traces += traces_of(found, own)
         for i, session in enumerate(sessions_of(artifact.path, artifact.ref, len(found))):
             called = [key for key in _also_called(artifact, session) if key in cfg.weights]
             used |= set(called)
@@ -143,6 +146,9 @@ def _load(cfg: ClassifierConf, inputs: list[Artifact], spec: Spec) -> Loaded:
             data.origins.append(Origin(session, weight, added))
             stratum = found[i].stratum
             data.names.append(f"{artifact.name} {i}" + (f" ({stratum})" if stratum else ""))
+    if keeps_copies_together(cfg):
+        same = recordings(traces).tolist()
+        data.origins = [replace(origin, recording=n) for origin, n in zip(data.origins, same, strict=True)]
     known = list(dict.fromkeys([*(o.session for o in data.origins), *(a.name for a in inputs)]))
     for key in cfg.weights:
         if key not in used:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -22,11 +23,14 @@ from hiltk.artifacts.store import Artifact
 from hiltk.checks.engine import gather
 from hiltk.checks.subject import Subjects
 from hiltk.config.commands import MergeConf
+from hiltk.data.episode import Episode
+from hiltk.data.lerobot_io import load_episodes
 from hiltk.findings import Finding, Severity
 from hiltk.learning.guards import GuardLog
 from hiltk.rewards.classifier import SuccessClassifier
 from hiltk.spec import STATE_KEY, GripperFormat, Semantics
 from hiltk.steps import merge
+from tests.conftest import write_dataset
 from tests.faults.inject import JOINTS, SPEC, Good, copy_artifact
 from tests.faults.recordings import ahead, behind, leader_recording
 from tests.faults.robots import Done, Wrong
@@ -894,6 +898,73 @@ def another_gripper_format(b: Bench) -> Subjects:
 @together("RUN006", error)
 def a_dataset_beside_its_copy(b: Bench) -> Subjects:
     return gather([b.demos, b.good().artifact()])
+
+
+def nearly(good: Good) -> Good:
+    """Other numbers in every row, and pictures encoded anew: no column is equal to the original's."""
+    good.state[:] = good.state + 1e-5
+    good.action[:] = good.action * (1 - 1e-6)
+    good.frames(WRIST, lambda row, frame: encoded_anew(frame))
+    return good
+
+
+def encoded_anew(frame: np.ndarray) -> np.ndarray:
+    jpeg = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]  # 24 pixels do not bear more
+    return cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
+
+
+def rewritten(b: Bench, rows: slice) -> Artifact:
+    """The good recording with only some rows of every episode."""
+    spec, path = b.demos.spec(), b.folder / "rewritten"
+    kept = [sliced(episode, rows) for episode in load_episodes(b.demos.path, after_end=True)]
+    return Artifact("datasets", path.name, "", write_dataset(path, spec, kept), origin=str(path))
+
+
+def sliced(episode: Episode, rows: slice) -> Episode:
+    ends = {name: getattr(episode, name)[rows] for name in ("actions", "rewards", "source", "is_intervention")}
+    seen = {key: values[rows] for key, values in episode.observations.items()}
+    count = len(seen[STATE_KEY]) - 1
+    ends = {name: values[:count] for name, values in ends.items()}
+    valid = episode.action_valid[rows][:count]
+    return replace(episode, observations=seen, success=episode.success[rows], action_valid=valid, **ends)
+
+
+@together("RUN006", error)
+def a_dataset_beside_its_near_copy(b: Bench) -> Subjects:
+    return gather([b.demos, nearly(b.good()).artifact()])
+
+
+@together("RUN006", error, also="KIN005 REW002")
+def a_dataset_without_its_first_frames(b: Bench) -> Subjects:
+    return gather([b.demos, rewritten(b, slice(3, None))])
+
+
+@together("RUN006", error, also="KIN010")
+def a_dataset_encoded_anew(b: Bench) -> Subjects:
+    """Without a state that tells anything: only the pictures can."""
+    one, other = b.good("one"), b.good("other")
+    for good in (one, other):
+        good.state[:] = good.state[0]
+    other.frames(WRIST, lambda row, frame: encoded_anew(frame))
+    return gather([one.artifact(), other.artifact()])
+
+
+@together("RUN006", error, also="KIN008 REW002")
+def a_dataset_at_half_its_rate(b: Bench) -> Subjects:
+    return gather([b.demos, rewritten(b, slice(None, None, 2))])
+
+
+@together("RUN006", error)
+def an_unseen_set_that_was_seen(b: Bench) -> Subjects:
+    all_ = gather([b.demos])
+    all_.unseen = gather([nearly(b.good()).artifact()]).datasets
+    return all_
+
+
+@together("RUN006", warning)
+def an_episode_nearly_twice(b: Bench) -> Subjects:
+    conf = MergeConf(root=str(b.folder), name="twice", datasets=[str(b.demos.path), str(nearly(b.good()).write())])
+    return gather([merge.run(conf)])
 
 
 @together("RUN006", warning)

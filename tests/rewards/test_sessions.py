@@ -39,6 +39,20 @@ def test_every_session_is_judged_however_small(episodes: list[Episode]) -> None:
         assert {of[n].session for n in held_out} == {"morning", "evening"}
 
 
+def test_copies_of_one_recording_are_never_parted(episodes: list[Episode]) -> None:
+    """Episodes 0, 1 and 7 are one recording, 3 and 4 another, 5 is one of the added 8; all else is different."""
+    same = {1: 0, 7: 0, 4: 3, 8: 5}
+    of = [Origin("a" if n < 7 else "b", added=n == 8, recording=same.get(n, n)) for n in range(12)]
+    for seed in range(20):
+        split = split_by_origin(episodes, 0.4, seed, of)
+        assert sorted([*split.train, *split.held_out]) == list(range(12))
+        parts = [{of[n].recording for n in part} for part in (split.train, split.held_out)]
+        assert not parts[0] & parts[1] and 5 in parts[0]
+    both = [replace(o, session="ab"[n % 2]) for n, o in enumerate(of)]
+    for turn in rounds(episodes, both):
+        assert not {both[n].recording for n in turn.train} & {both[n].recording for n in turn.held_out}
+
+
 def test_sessions_to_leave_out_in_turn(episodes: list[Episode]) -> None:
     """Six successes, then six failures: a session of failures only cannot be judged, nor the only one of successes."""
     both = origins(*["a", "b", "c"] * 4)
