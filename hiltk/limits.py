@@ -100,6 +100,9 @@ def _as_far(steps: int, seconds: float, scale_m: float, fps: float) -> int:
 # Of the episodes that a reward classifier ends, those it ends before success has held: a rule, guard and diagnosis
 # speak where it is surely more than the alarm.
 EARLY = Limit(sound=0.02, alarm=0.05, spoilt=0.5)
+# Of a classifier on labelled frames, what is recognised and what is taken for success: a warning from the alarm on, an
+# error where it is spoilt (frames of a run's demonstrations: REW007; of held-out episodes: LRN003).
+RECALL, FALSE = Limit(sound=0.5, alarm=0.5, spoilt=0.2), Limit(sound=0.2, alarm=0.2, spoilt=0.5)
 # A classifier's hold is tuned for the speed it was recorded at: between speeds this many times apart it means another
 # stretch of the motion.
 OTHER_PACE = 1.5

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from omegaconf import OmegaConf
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hiltk.agents.encoders import ENCODERS, build_encoder, rebuildable
 from hiltk.agents.gripper import GripperHead, greedy, head_temperature
 from hiltk.agents.networks import GaussianActor, Observations, Torso
+from hiltk.agents.weights import require_finite
 from hiltk.arm.gripper import quantise
 from hiltk.artifacts.writing import write_spec
 from hiltk.config.groups import EncoderConf, LearnerConf
@@ -105,12 +106,13 @@ class Policy(nn.Module):
         """Take over the weights of another policy artifact; every parameter must fit.
 
         Raises:
-            UserError: naming the parameters that are missing, unknown or of another shape.
+            UserError: naming the parameters that are missing, unknown, of another shape or not finite.
         """
         try:
             weights = load_file(folder / WEIGHTS)
         except (OSError, SafetensorError) as error:
             raise UserError(f"the weights cannot be read: {error}", where=str(folder / WEIGHTS)) from error
+        require_finite(weights, folder / WEIGHTS)
         own = self.state_dict()
         problems = [f"missing: {k}" for k in own if k not in weights] + [
             f"unknown: {k}" for k in weights if k not in own
@@ -128,6 +130,19 @@ class Policy(nn.Module):
                 fix="use the same agent.*, encoder.* and cameras as the run that made it",
             )
         self.load_state_dict(weights)
+
+
+def normaliser(folder: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Mean and standard deviation (S,) by which the network of a saved policy normalises its stack of states.
+
+    They are the network's own: what its spec says of them is only what was said. None where the file has none, or
+    cannot be read.
+    """
+    try:
+        with safe_open(folder / WEIGHTS, "numpy") as file:
+            return file.get_tensor("torso.normalize.mean"), file.get_tensor("torso.normalize.std")
+    except (OSError, SafetensorError):
+        return None
 
 
 def to_tensors(observation: dict[str, np.ndarray], device: torch.device | str = "cpu") -> Observations:

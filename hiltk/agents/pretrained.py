@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hiltk.agents.resnet import FrozenResNet
+from hiltk.agents.weights import require_finite
 from hiltk.config.groups import TrunkConf
 from hiltk.errors import ConfigError, UserError, nearest
 
@@ -102,6 +103,7 @@ def _load(file: Path) -> Weights:
         raise UserError(f"the encoder's weights cannot be read: {reason}", where=str(file)) from error
     if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
         raise UserError("the file holds something else than named tensors", where=str(file))
+    require_finite(weights, file)
     return weights
 
 

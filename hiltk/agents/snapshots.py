@@ -16,6 +16,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from hiltk.agents.drqv2 import DrqAgent, DrqPolicy
+from hiltk.agents.weights import require_finite
 from hiltk.errors import ConfigError, UserError, nearest
 
 SUFFIXES = (".pt", ".pth")
@@ -152,7 +153,7 @@ def read_snapshot(path: Path) -> dict[str, Tensor]:
     replaced by an empty one; any other class or function that the file wants to call is refused.
 
     Raises:
-        UserError: no such file, not a snapshot, or one that would have to run code.
+        UserError: no such file, not a snapshot, one that would have to run code, or a weight is not finite.
     """
     if not path.is_file():
         raise UserError("no such snapshot", where=str(path))
@@ -173,6 +174,7 @@ def read_snapshot(path: Path) -> dict[str, Tensor]:
     agent = data.get("agent") if isinstance(data, dict) else None
     if not isinstance(agent, dict) or not agent or not all(isinstance(v, Tensor) for v in agent.values()):
         raise UserError("this is not a snapshot", where=str(path), fix="it holds {'agent': state_dict}")
+    require_finite(agent, path)
     return {str(k): v for k, v in agent.items()}
 
 

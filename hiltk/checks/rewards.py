@@ -21,7 +21,7 @@ from hiltk.errors import UserError
 from hiltk.evaluation.rollouts import AT_RESET
 from hiltk.findings import Finding, Severity
 from hiltk.intervals import wilson
-from hiltk.limits import AFTER_SUCCESS, EARLY, IDLE_END, OTHER_PACE, SHOWS_SUCCESS, Limit
+from hiltk.limits import AFTER_SUCCESS, EARLY, FALSE, IDLE_END, OTHER_PACE, RECALL, SHOWS_SUCCESS
 from hiltk.observation import fit_image
 from hiltk.reward_rule import is_positive, is_success_reward, run_lengths, settle, step_reward
 from hiltk.rewards.hacking import payoff
@@ -34,8 +34,6 @@ IDLE_ACTION = 0.05
 TOLERANCE = 1e-4
 SAMPLE = 60  # frames of each class that a classifier is tried on
 LEAST_SAMPLE = 10
-# Of a classifier on frames that are labelled: a warning from the alarm on, an error where it is spoilt.
-RECALL, FALSE = Limit(sound=0.5, alarm=0.5, spoilt=0.2), Limit(sound=0.2, alarm=0.2, spoilt=0.5)
 EPISODES_JUDGED = 200
 RESETS = 3  # of an environment, in each stratum
 REWARD_COLUMNS = ("next.reward", "next.done", "success")

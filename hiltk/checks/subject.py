@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from hiltk.agents.policy import normaliser
 from hiltk.arm.chain import Chain
 from hiltk.arm.kinematics import euler_from_matrix
 from hiltk.arm.model import JOINTS, arm_chain, model_hash
@@ -300,6 +301,11 @@ class Made:
     @cached_property
     def spec(self) -> Spec:
         return self.artifact.spec()
+
+    @cached_property
+    def normaliser(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Mean and standard deviation (S,) that a policy's network really uses, for its stack of states."""
+        return normaliser(self.path)
 
     def table(self, name: str) -> list[dict[str, str]]:
         """Rows of a CSV file; none where it is missing."""

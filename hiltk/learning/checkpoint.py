@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from hiltk.agents.base import Agent
+from hiltk.agents.weights import require_finite
 from hiltk.artifacts.replacing import replacing
 from hiltk.errors import UserError
 from hiltk.formats import CHECKPOINT
@@ -41,13 +42,13 @@ def load(folder: Path) -> dict[str, Any] | None:
     """The last checkpoint, or None where there is none.
 
     Raises:
-        UserError: the file is damaged, or a newer hiltk's.
+        UserError: the file is damaged, a newer hiltk's, or has a weight that is not finite.
     """
     file = folder / FILE
     if not file.is_file():
         return None
     try:
-        return CHECKPOINT.upgrade(torch.load(file, map_location="cpu", weights_only=True), str(file))
+        state = CHECKPOINT.upgrade(torch.load(file, map_location="cpu", weights_only=True), str(file))
     except UserError:
         raise
     except Exception as error:
@@ -56,3 +57,5 @@ def load(folder: Path) -> dict[str, Any] | None:
             where=str(file),
             fix="start over with resume=false",
         ) from error
+    require_finite(state.get("agent") or {}, file)
+    return state

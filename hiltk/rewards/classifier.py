@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from yaml import YAMLError
 
 from hiltk.agents.encoders import Encoder, build_encoder, rebuildable
+from hiltk.agents.weights import require_finite
 from hiltk.config.groups import EncoderConf
 from hiltk.data.frames import Frames
 from hiltk.errors import ConfigError, UserError, nearest
@@ -224,7 +225,7 @@ class SuccessClassifier(nn.Module):
         """Read a classifier artifact; no code from the file is ever run.
 
         Raises:
-            UserError: a file is missing or damaged, or the weights do not fit the config.
+            UserError: a file is missing or damaged, the weights do not fit the config, or one is not finite.
         """
         folder = Path(folder)
         if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
@@ -232,12 +233,14 @@ class SuccessClassifier(nn.Module):
             raise UserError("this is not a success classifier", where=str(folder), fix=fix)
         classifier = _from_config(folder / CONFIG)
         try:
-            classifier.load_state_dict(_of_members(load_file(folder / WEIGHTS)))
+            weights = load_file(folder / WEIGHTS)
+            classifier.load_state_dict(_of_members(weights))
         except (OSError, SafetensorError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(
                 f"the classifier's weights cannot be used: {reason}", where=str(folder / WEIGHTS)
             ) from error
+        require_finite(weights, folder / WEIGHTS)
         classifier.statistics = Statistics.load(folder)
         return classifier.eval()
 

@@ -17,6 +17,7 @@ from hiltk.artifacts.store import Artifact
 from hiltk.checks.subject import DatasetSubject
 from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.rewrite import replace_columns
+from hiltk.data.statistics import vector_stats
 from hiltk.spec import STATE_KEY, Spec
 
 JOINTS = ("shoulder_pan.pos", "shoulder_lift.pos", "elbow_flex.pos", "wrist_flex.pos", "wrist_roll.pos")
@@ -72,6 +73,10 @@ class Good:
         self._later.append(lambda: _edit_json(self.target / "meta" / "stats.json", change))
 
     def write(self) -> Path:
+        """As a recorder with that fault would have: with the statistics of what it recorded."""
+        said = self.spec.stats[STATE_KEY]
+        if STATE_KEY in self.columns and said == Spec.load(self.files.path / SPEC).stats[STATE_KEY]:
+            self.spec.stats[STATE_KEY] = vector_stats(self.state, self.spec.state.dims, said.source)
         if self.columns:
             replace_columns(self.files, self.target, self.columns)
         else:

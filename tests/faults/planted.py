@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import load_file, save_file
 
 from hiltk.artifacts.store import Artifact
 from hiltk.checks.engine import gather
@@ -28,7 +29,7 @@ from hiltk.data.lerobot_io import load_episodes
 from hiltk.findings import Finding, Severity
 from hiltk.learning.guards import GuardLog
 from hiltk.rewards.classifier import SuccessClassifier
-from hiltk.spec import STATE_KEY, GripperFormat, Semantics
+from hiltk.spec import STATE_KEY, GripperFormat, Semantics, Stats
 from hiltk.steps import merge
 from tests.conftest import write_dataset
 from tests.faults.inject import JOINTS, SPEC, Good, copy_artifact
@@ -242,7 +243,7 @@ def other_angles(g: Good) -> None:
     g.state[:, g.dims("ee.yaw")] += 1.2
 
 
-@fault("KIN002", also="ACT005 KIN001 KIN004 KIN005 KIN006 KIN008 LRN002")
+@fault("KIN002", also="ACT005 KIN001 KIN004 KIN005 KIN006 KIN008")
 def radians(g: Good) -> None:
     joints = g.dims(*JOINTS)
     g.state[:, joints] = np.deg2rad(g.state[:, joints])
@@ -260,7 +261,7 @@ def degrees_said_to_be_radians(g: Good) -> None:
         g.spec.state.dims[i].unit = "rad"
 
 
-@fault("KIN003", also="ACT004 KIN001 KIN004 KIN005 LRN002")
+@fault("KIN003", also="ACT004 KIN001 KIN004 KIN005")
 def beyond_the_model(g: Good) -> None:
     g.state[:, g.dims("shoulder_lift.pos")] -= 110.0
 
@@ -372,12 +373,46 @@ def labels_one_early(g: Good) -> None:
     g["success"][:-1] = g["success"][1:].copy()
 
 
-@fault("LRN001", also="LRN002")
+@fault("LRN001", also="LRN002 LRN009")
 def statistics_without_spread(g: Good) -> None:
     g.spec.stats[STATE_KEY].std[g.dims("wrist_roll.pos")[0]] = 1e-9
 
 
-@fault("LRN002")
+@fault("LRN009")
+def a_mean_of_other_data(g: Good) -> None:
+    stats = g.spec.stats[STATE_KEY]
+    stats.mean[0] += 2 * stats.std[0]
+
+
+@fault("LRN009")
+def deviations_of_other_data(g: Good) -> None:
+    stats = g.spec.stats[STATE_KEY]
+    stats.std = [5 * std for std in stats.std]
+
+
+@fault("LRN010")
+def a_range_beside_the_data(g: Good) -> None:
+    """Half of the range of a joint is given as its range, upwards from the middle."""
+    dim, values = g.spec.state.dims[12], g.data.state[:, 12]
+    dim.low, dim.high = float(values.max()) + 0.1, float(values.max()) + 0.1 + float(np.ptp(values))
+
+
+@together("LRN010")
+def an_environment_with_another_range(b: Bench) -> Subjects:
+    all_ = gather([b.demos])
+    all_.target = copy.deepcopy(b.demos.spec())
+    all_.target.state.dims[12].low, all_.target.state.dims[12].high = -1.0, -0.5
+    return all_
+
+
+@together("LRN010")
+def an_environment_outside_its_own_range(b: Bench) -> Subjects:
+    env = Wrong(lambda a: a)
+    env.io_spec.state.dims[12].low, env.io_spec.state.dims[12].high = -1.0, -0.5
+    return Subjects(env=env)
+
+
+@fault("LRN002", also="LRN009")
 def statistics_of_radians(g: Good) -> None:
     stats = g.spec.stats[STATE_KEY]
     for i in g.dims(*JOINTS):
@@ -546,19 +581,16 @@ def waiting_as_good_as_finishing(g: Good) -> None:
     g.spec.reward.step_value = (1 - 0.97) * g.spec.reward.success_value
 
 
-@fault("LRN001")
+@fault("LRN001", also="LRN009")
 def statistics_of_a_joint_at_rest(g: Good) -> None:
     g.spec.stats[STATE_KEY].std[g.dims("wrist_roll.pos")[0]] = 0.1
 
 
-@together("LRN002")
+@together("LRN002", error)
 def a_policy_of_another_unit(b: Bench) -> Subjects:
-    policy = b.copied(b.policy)
-    spec = policy.spec()
-    for name in JOINTS[:2]:
-        spec.stats[STATE_KEY].mean[spec.state.names.index(name)] += 500.0
-    spec.save(policy.path / "hiltk_spec.yaml")
-    return gather([b.demos, policy])
+    more = far(b, 500.0)
+    policy = with_network(b, "mean", lambda mean: mean + more).policies[0].artifact
+    return gather([b.demos, with_spec(policy, more)])
 
 
 @fault("RUN007")
@@ -749,6 +781,92 @@ def a_classifier_of_a_slower_arm(b: Bench) -> Subjects:
     return at_speed(b, 2.0)
 
 
+@together("LRN003", error)
+def no_recall(b: Bench) -> Subjects:
+    return judged(b, recall=0.0)
+
+
+@together("LRN003", error)
+def no_precision(b: Bench) -> Subjects:
+    return judged(b, precision=0.3)
+
+
+@together("LRN003", error)
+def a_figure_that_is_no_number(b: Bench) -> Subjects:
+    return judged(b, precision=float("nan"))
+
+
+@together("LRN003", error)
+def every_success_missed(b: Bench) -> Subjects:
+    """Frames are recognised, but never for as long as the hold asks."""
+    return judged(b, missed={"count": 3, "n": 3, "low": 0.4, "high": 1.0})
+
+
+@together("LRN003", error)
+def every_failure_rewarded(b: Bench) -> Subjects:
+    return judged(b, wrongly_rewarded={"count": 4, "n": 4, "low": 0.5, "high": 1.0})
+
+
+def with_network(b: Bench, part: str, change: Callable[[np.ndarray], np.ndarray]) -> Subjects:
+    """A policy whose network normalises otherwise than its spec says, beside what it was cloned from."""
+    policy = b.copied(b.policy)
+    weights = load_file(policy.path / "policy.safetensors")
+    key = f"torso.normalize.{part}"
+    save_file(weights | {key: change(weights[key]).astype(np.float32)}, policy.path / "policy.safetensors")
+    return gather([b.demos, policy])
+
+
+@together("LRN001", error, also="LRN008")
+def a_network_of_no_numbers(b: Bench) -> Subjects:
+    return with_network(b, "std", lambda std: std * np.nan)
+
+
+@together("LRN001", error, also="LRN002 LRN008")
+def a_network_without_spread(b: Bench) -> Subjects:
+    return with_network(b, "std", lambda std: std * 0 + 1e-8)
+
+
+@together("LRN002", error, also="LRN008")
+def a_network_that_sees_no_difference(b: Bench) -> Subjects:
+    return with_network(b, "std", lambda std: std * 0 + 1e4)
+
+
+@together("LRN002", warning)
+def half_a_range(b: Bench) -> Subjects:
+    """All of the data four deviations below the mean, as half a range would have it, in network and spec."""
+    policy = with_network(b, "mean", lambda mean: mean + far(b, 4)).policies[0].artifact
+    return gather([b.demos, with_spec(policy, far(b, 4))])
+
+
+def far(b: Bench, times: float) -> np.ndarray:
+    """So many deviations of one dimension."""
+    std = np.array(b.policy.spec().stats[STATE_KEY].std)
+    return times * std * (np.arange(len(std)) == 12)
+
+
+def with_spec(policy: Artifact, more: np.ndarray) -> Artifact:
+    spec = policy.spec()
+    spec.stats[STATE_KEY].mean = (np.array(spec.stats[STATE_KEY].mean) + more).tolist()
+    spec.save(policy.path / "hiltk_spec.yaml")
+    return policy
+
+
+@together("LRN008", error)
+def buffers_of_another_policy(b: Bench) -> Subjects:
+    return with_network(b, "mean", lambda mean: mean + 0.01)
+
+
+@together("RUN001", error)
+def weights_edited_afterwards(b: Bench) -> Subjects:
+    policy = copy_artifact(b.policy, b.folder)
+    weights = load_file(policy.path / "policy.safetensors")
+    bias = next(key for key in weights if key.endswith("bias"))
+    save_file(weights | {bias: weights[bias] + 1}, policy.path / "policy.safetensors")
+    all_ = gather([policy])
+    all_.step = "train"
+    return all_
+
+
 @together("LRN006", warning)
 def a_guard_that_spoke(b: Bench) -> Subjects:
     policy = b.copied(b.policy)
@@ -830,6 +948,31 @@ def entropy_in_the_targets(b: Bench) -> Subjects:
 @together("LRN005", warning)
 def a_buffer_of_a_few_episodes(b: Bench) -> Subjects:
     return about_to_train(b, agent=DRQ, capacity=2000, episodes=150, task={"time_limit_s": 5.0})
+
+
+def pasted(b: Bench, **agent: Any) -> Subjects:
+    """About to train with statistics in the settings, as RoboBase has them."""
+    return about_to_train(b, agent=DRQ | {"state_mean": [], "state_std": []} | agent)
+
+
+def own_statistics(b: Bench) -> Stats:
+    return b.demos.spec().stats[STATE_KEY]
+
+
+@together("LRN001", error, also="LRN002")
+def pasted_deviations(b: Bench) -> Subjects:
+    return pasted(b, state_std=[1e-8] * len(own_statistics(b).std))
+
+
+@together("LRN002", error)
+def pasted_wide_deviations(b: Bench) -> Subjects:
+    return pasted(b, state_std=[1e4] * len(own_statistics(b).std))
+
+
+@together("LRN002", error)
+def pasted_means(b: Bench) -> Subjects:
+    stats = own_statistics(b)
+    return pasted(b, state_mean=[m + 4 * s for m, s in zip(stats.mean, stats.std, strict=True)])
 
 
 @together("IMG005", warning)

@@ -319,11 +319,12 @@ def test_cloning_refuses_a_start_of_another_contract(root: Path) -> None:
 
 
 def test_statistics_cover_every_dataset(root: Path) -> None:
-    episodes, spec, _ = load_datasets(["demos", "demos"], root)
+    again = shutil.copytree(resolve("demos", "datasets", root).path, root / "again")
+    episodes, spec, _ = load_datasets(["demos", str(again)], root)
     _, one, _ = load_datasets(["demos"], root)
     states = np.concatenate([e.observations[STATE_KEY] for e in episodes])
     assert spec.stats[STATE_KEY].mean == pytest.approx(states.mean(0).tolist(), rel=1e-4, abs=1e-4)
-    assert "demos@d-0001, demos@d-0001" in spec.stats[STATE_KEY].source != one.stats[STATE_KEY].source
+    assert f"demos@d-0001, {again}" in spec.stats[STATE_KEY].source != one.stats[STATE_KEY].source
 
 
 def test_a_policy_without_eyes_goes_through_every_step(root: Path) -> None:
