@@ -70,7 +70,8 @@ class GymnasiumEnv(HilEnv):
 
     Actions are in [-1, 1] on this side and mapped linearly to the bounds of the native box; the action spec's unit
     names the native range. ``info["success_now"]`` is ``info[conf.success_key]``, or where that is absent: the
-    environment terminated with positive reward.
+    environment terminated with positive reward. A key that was asked for (another than the default) must appear by the
+    end of the first episode.
 
     Unlike hiltk's own, the environment may give reward and end by itself; `SuccessRule` decides what becomes of it. An
     environment that registers no time limit gets the task's. The same seed gives the same episode, also for
@@ -110,6 +111,7 @@ class GymnasiumEnv(HilEnv):
         self.action_space = gym.spaces.Box(-1.0, 1.0, self._low.shape, np.float32)
         self.metadata, self.render_mode = self.native.metadata, self.native.render_mode
         self._steps = 0
+        self._key_owed = conf.success_key != GymnasiumConf.success_key  # until it has been seen
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[RawObservation, Info]:
         """Start an episode.
@@ -138,9 +140,11 @@ class GymnasiumEnv(HilEnv):
         with self._random.active():
             observation, reward, terminated, truncated, info = self.native.step(self._to_native(executed))
         self._steps += 1
-        info = self._info(info, success=bool(terminated and float(reward) > 0))
-        info["executed_action"] = executed
         truncated = bool(truncated or self._steps >= self.max_steps)
+        seen, info = list(info), self._info(info, success=bool(terminated and float(reward) > 0))
+        info["executed_action"] = executed
+        if self._key_owed and (terminated or truncated):
+            raise self._no_such_key(seen)
         return (self._convert(observation), float(reward), bool(terminated), truncated, info)
 
     def render(self) -> Any:
@@ -150,8 +154,20 @@ class GymnasiumEnv(HilEnv):
         self.native.close()
 
     def _info(self, native: dict[str, Any], *, success: bool) -> Info:
-        success = bool(native.get(self.conf.success_key, success))
+        key = self.conf.success_key
+        if key in native:
+            success = _as_bool(native[key], key)
+            self._key_owed = False
         return {**native, "success_now": success, "stratum": "all"}
+
+    def _no_such_key(self, seen: list[str]) -> ConfigError:
+        """Nobody will ever see it: nothing would be a success, and nothing would say why."""
+        key = self.conf.success_key
+        return ConfigError(
+            f"info never had '{key}' in a whole episode",
+            where=f"env.success_key={key}; {self.conf.id} says: {', '.join(seen) or 'nothing'}",
+            fix=nearest(key, seen) or "one of these, or leave it out: success is then an end with a positive reward",
+        )
 
     def _check_action(self, action: np.ndarray) -> np.ndarray:
         action = np.asarray(action, np.float32)
@@ -209,6 +225,22 @@ class GymnasiumEnv(HilEnv):
         for image in self.io_spec.images:
             spaces[image.key] = gym.spaces.Box(0, 255, (image.native_height, image.native_width, 3), np.uint8)
         return gym.spaces.Dict(spaces)
+
+
+def _as_bool(value: Any, key: str) -> bool:
+    """What an environment says of success, as a truth value.
+
+    Raises:
+        ConfigError: it is neither one truth value nor one number.
+    """
+    number = np.asarray(value)
+    if number.size != 1 or number.dtype.kind not in "biuf" or not np.isfinite(number).all():
+        raise ConfigError(
+            f"info['{key}'] is no truth value: {value!r}"[:200],
+            where=f"env.success_key={key}",
+            fix="name an entry that is true or false, or wrap the environment",
+        )
+    return bool(number.item())
 
 
 class PrivateRandomness:

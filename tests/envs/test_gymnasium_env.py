@@ -78,6 +78,47 @@ def nasty(**changes: Any) -> GymnasiumConf:
     return GymnasiumConf(id="hiltk_test/Nasty-v0", **changes)
 
 
+def played_to_its_end(env: GymnasiumEnv) -> None:
+    env.reset(seed=0)
+    over = False
+    while not over:
+        _, _, terminated, truncated, _ = env.step(np.zeros(env.action_space.shape, np.float32))
+        over = terminated or truncated
+
+
+def test_a_key_for_success_that_never_appears_is_an_error_after_one_episode() -> None:
+    with pytest.raises(ConfigError, match=r"never had 'luck' .*\n.*Nasty") as caught:
+        played_to_its_end(GymnasiumEnv(nasty(success_key="luck")))
+    assert caught.value.exit_code == 2
+    pendulum = GymnasiumConf(id="Pendulum-v1", success_key="succeed")
+    with pytest.raises(ConfigError, match="leave it out"):
+        played_to_its_end(GymnasiumEnv(pendulum, TaskConf(time_limit_s=0.2)))
+
+
+def test_a_key_that_appears_once_is_enough_and_the_default_may_be_absent() -> None:
+    for conf in (nasty(success_key="lucky"), nasty()):
+        env = GymnasiumEnv(conf)
+        for _ in range(2):
+            played_to_its_end(env)
+
+
+@pytest.mark.parametrize("value", [[True, False], "False", float("nan"), None])
+def test_what_is_no_truth_value_is_no_success(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = NastyEnv.step
+    monkeypatch.setattr(NastyEnv, "step", lambda self, action: (*step(self, action)[:4], {"lucky": value}))
+    with pytest.raises(ConfigError, match="no truth value"):
+        played_to_its_end(GymnasiumEnv(nasty(success_key="lucky")))
+
+
+@pytest.mark.parametrize("value", [1, np.bool_(True), np.array([True]), np.float32(1.0)])
+def test_what_counts_as_one(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = NastyEnv.step
+    monkeypatch.setattr(NastyEnv, "step", lambda self, action: (*step(self, action)[:4], {"lucky": value}))
+    env = GymnasiumEnv(nasty(success_key="lucky"))
+    env.reset(seed=0)
+    assert env.step(np.zeros(env.action_space.shape, np.float32))[4]["success_now"] is True
+
+
 def rollout(env: gym.Env[Any, Any], seed: int | None, steps: int) -> list[dict[str, np.ndarray]]:
     """Observations of an episode under actions that depend on the step only."""
     actions = np.random.default_rng(0).uniform(-1, 1, (steps, *(env.action_space.shape or ()))).astype(np.float32)

@@ -324,6 +324,24 @@ def upside_down_from_the_middle_on(g: Good) -> None:
     g.frames(FRONT, lambda row, frame: frame[::-1, ::-1] if g.half()[row] else frame)
 
 
+@fault("IMG003", error)
+def upside_down_in_the_last_episode(g: Good) -> None:
+    g.frames(FRONT, lambda row, frame: frame[::-1, ::-1] if g.episode[row] == g.count - 1 else frame)
+
+
+@fault("IMG003", error)
+def mirrored_in_an_episode_in_between(g: Good) -> None:
+    g.frames(WRIST, lambda row, frame: frame[:, ::-1] if g.episode[row] == 3 else frame)
+
+
+@fault("IMG003", error)
+def cameras_swapped_in_the_last_episode(g: Good) -> None:
+    wrist, front = (list(g.files.frames(c)) for c in (WRIST, FRONT))
+    last = g.episode == g.count - 1
+    g.frames(WRIST, lambda row, frame: front[row] if last[row] else frame)
+    g.frames(FRONT, lambda row, frame: wrist[row] if last[row] else frame)
+
+
 @fault("REW001", also="REW006")
 def terminal_labels_only(g: Good) -> None:
     g["success"][:] = False

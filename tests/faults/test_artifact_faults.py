@@ -77,6 +77,9 @@ def test_statistics_of_a_policy(demos: Artifact, policy: Artifact, tmp_path: Pat
     for name in JOINTS[:2]:
         stats.mean[spec.state.names.index(name)] += 500.0
     spec.save(broken.path / "hiltk_spec.yaml")
+    (finding,) = found(demos, broken, select=["LRN"]).errors  # its network is sound: that is what counts
+    assert finding.code == "LRN008" and "its spec says 5" in finding.what
+    (broken.path / "policy.safetensors").unlink()  # only the spec is left to judge by
     report = found(demos, broken, select=["LRN001", "LRN002"])
     assert sorted(codes(report)) == ["LRN001", "LRN002"]
     assert "wrist_roll.pos 1.0e-09" in report.findings[1].what

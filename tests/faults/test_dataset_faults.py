@@ -99,7 +99,7 @@ def test_compound_faults_are_each_named(good: Good, faults: tuple[Callable[[Good
 def test_episodes_of_one_dataset_in_another(demos: Artifact, another: Callable[[str], Good]) -> None:
     """A merged dataset beside one of its parts: what is held out of one is trained on in the other."""
     (finding,) = found(demos, another("copy").artifact(), select=["RUN006"]).errors
-    assert "8 of its episodes are also in demos@d-0001" in finding.what
+    assert "8 of its 8 episodes are also in demos@d-0001" in finding.what
 
 
 def test_sessions_in_another_light(demos: Artifact, another: Callable[[str], Good]) -> None:
