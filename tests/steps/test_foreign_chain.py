@@ -48,7 +48,7 @@ def test_repair_classify_clone_and_train(tmp_path: Path) -> None:
             root=outputs, name="hil", env=ENV, task=TASK, agent=AGENT, encoder=ENCODER, demos=["mine"], init="bc",
             reward=RewardConf(source="classifier", classifier="cube"), episodes=2, batch_size=16, utd=0.5,
             learning_starts=10, capacity=500,
-            checks=ChecksConf(ignore=["REW007", "REW008"]),  # sixty steps do not make a classifier
+            checks=ChecksConf(ignore=["LRN003", "REW007", "REW008"]),  # sixty steps do not make a classifier
         )
     )  # fmt: skip
     table = pd.read_csv(trained.path / "metrics.csv")
