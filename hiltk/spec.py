@@ -375,13 +375,14 @@ def _image_mistakes(path: str, image: ImageSpec) -> list[str]:
     found += _one_of(f"{path}.color", image.color, ("rgb",)) + _one_of(f"{path}.dtype", image.dtype, ("uint8",))
     if not 0 <= image.low < image.high <= 255:
         found.append(f"{path}: values from {image.low:g} to {image.high:g} do not fit uint8")
-    if image.crop and not _inside(image):
+    if image.crop and not is_inside(image):
         native = f"{image.native_height} x {image.native_width}"
         found.append(f"{path}.crop: {image.crop} ([top, left, height, width]) is not inside the {native} native frame")
     return found
 
 
-def _inside(image: ImageSpec) -> bool:
+def is_inside(image: ImageSpec) -> bool:
+    """Whether the crop lies in the native frame."""
     if len(image.crop) != 4:
         return False
     top, left, height, width = image.crop

@@ -61,3 +61,14 @@ class Calibration:
     def to_degrees(self, normalized: np.ndarray) -> np.ndarray:
         """Arm joints (..., 5) in LeRobot's ±100 of the calibrated range, as its degrees."""
         return np.asarray(normalized) / 100 * self.half_range_deg
+
+
+def from_old_zero(arm_deg: np.ndarray) -> np.ndarray:
+    """Arm joints (..., 5) of an SO-100 as LeRobot counted them before its calibration changed, as it counts them now.
+
+    Source: LeRobot's documentation, "Backward compatibility" of its pull request 777 (its ``replay.py`` there):
+    shoulder_lift is turned round and moved by 90 degrees, elbow_flex moved by 90.
+    """
+    joints = np.array(arm_deg, dtype=np.float64)
+    joints[..., 1], joints[..., 2] = 90 - joints[..., 1], joints[..., 2] - 90
+    return joints

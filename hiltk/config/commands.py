@@ -108,6 +108,9 @@ JOINT_UNITS = ("degrees", "radians", "normalized")
 GRIPPER_UNITS = ("percent", "unit", "radians", "percent_as_radians", "none")
 STORED_GRIPPERS = ("continuous", "discrete3", "discrete012", "absolute", "none")
 YAWS_DEG = (0, 90, 180, 270)
+NONE = "none"  # what is typed where a dataset has none of it
+MODEL = "model"
+LEROBOTS_ZERO, OLD_ZERO = "lerobot", "so100_old"
 
 
 @dataclass
@@ -117,21 +120,43 @@ class ForeignConf:
     joint_unit: str = setting(
         "degrees", "degrees | radians | normalized (±100 of the calibrated range)", choices=JOINT_UNITS
     )
-    joints: list[str] = setting([], "their names, in the arm's order; empty: the six of the SO-101")
+    state: str = setting(
+        "", "column of the joints; COLUMN[0:6], COLUMN[5,0,1] or ONE+OTHER[0:2]: by number; empty: observation.state"
+    )
+    action: str = setting("", "column of the actions, written the same way; empty: action")
+    joints: list[str] = setting([], "their names or numbers, in the arm's order; empty: the six of the SO-101")
+    kinematics: str = setting(
+        "",
+        "model (of the arm; where nothing speaks against it) | none: another arm, joints and actions as stored, "
+        "for train-classifier and curation only",
+        choices=(MODEL, NONE),
+    )
+    model_path: str = setting("", "MJCF or URDF of the arm that recorded, as model_path", file=True)
+    zero: str = setting(
+        "",
+        "lerobot | so100_old (before May 2025, LeRobot pull request 777: turns shoulder_lift and elbow_flex)",
+        choices=(LEROBOTS_ZERO, OLD_ZERO),
+    )
     gripper_unit: str = setting(
         "percent",
         "percent (0..100) | unit (0..1) | radians | percent_as_radians (100 is 1.745) | none",
         choices=GRIPPER_UNITS,
     )
     calibration_path: str = setting(
-        "", "LeRobot's calibration file of the arm; joint_unit=normalized needs it", file=True
+        "", "LeRobot's calibration file of the arm; joint_unit=normalized needs it, or ranges_deg", file=True
+    )
+    ranges_deg: list[float] = setting(
+        [], "joint_unit=normalized without that file: degrees at 100 of the five joints, half of each calibrated range"
     )
     intervention_column: str = setting("", "column above 0 where a human had taken over from a policy")
     cameras: dict[str, str] = setting({}, "ours: theirs, e.g. {wrist: observation.images.cam}")
-    success_column: str = setting("", "column above 0 where success shows, e.g. next.reward")
+    success_column: str = setting("", "column above 0 where success shows, e.g. next.reward | none")
     success_last_frames: int = setting(0, "so many last frames of every episode show success")
     successful_episodes: list[int] = setting([], "numbers from 0; empty: all")
     task: str = setting("", "name of the task; empty: their own sentence")
+    crop: dict[str, list[int]] = setting(
+        {}, "by our name of a camera, crop.wrist=[top,left,height,width]: what is kept of its pictures, in pixels"
+    )
     image_height: int = setting(0, "size the networks get; 0: as it is")
     image_width: int = setting(0, "size the networks get; 0: as it is")
     locked: dict[str, float] = setting({}, "joints that were held, in degrees, e.g. {wrist_roll: 90}")

@@ -38,8 +38,13 @@ def words_to_overrides(verb: Verb, words: list[str]) -> list[str]:
 
 
 def into_mapping(verb: Verb, word: str) -> str:
-    """Let an override add keys to a setting that is a free mapping: Hydra wants ``++`` for them, even there."""
-    key = word.partition("=")[0]
+    """Let an override add keys to a setting that is a free mapping: Hydra wants ``++`` for them, even there.
+
+    Dimensions of a column, ``state[0:6]``, are quoted: Hydra's grammar has no word that goes on in brackets.
+    """
+    key, _, value = word.partition("=")
+    if re.fullmatch(r"[^\[\]{}'\",]+\[[\d:,]+\].*", value):  # a column's dimensions, `state[0:6]`: no list to Hydra
+        word = f"{key}={_text(value)}"
     return f"++{word}" if any(key == m or key.startswith(f"{m}.") for m in _mappings(verb)) else word
 
 

@@ -14,6 +14,7 @@ from hiltk.config.commands import AdoptedConf
 from hiltk.errors import ConfigError, UserError
 
 SURE, LIKELY, OPEN, OPTIONAL = "sure", "likely", "open", "optional"
+DOUBT = "doubtful"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Guess:
         key: the setting that states it, e.g. ``foreign.joint_unit``.
         value: the answer; None where there is not even a guess.
         evidence: what in the data says so.
-        confidence: `SURE` | `LIKELY` | `OPEN` (must be stated) | `OPTIONAL` (unknown, but nothing needs it yet).
+        confidence: `SURE` | `LIKELY` | `OPEN` (must be stated) | `DOUBT` (the data contradict what would be taken
+            otherwise: must be stated even where nothing is inferred) | `OPTIONAL` (unknown, but nothing needs it yet).
         options: what may be stated, where that can be listed.
     """
 
@@ -48,7 +50,9 @@ class Decision:
 Ask = Callable[[Guess], Any]
 # What is typed where there is nothing to choose from.
 KINDS = {
+    "foreign.state": "COLUMN[0:6]",
     "foreign.joints": "[NAME,...]",
+    "foreign.success_column": "COLUMN|none",
     "foreign.calibration_path": "FILE",
     "foreign.action_scale_m": "METRES",
     "foreign.gripper_step": "PERCENT",
@@ -80,20 +84,21 @@ class Decider:
         stated = getattr(self.conf, guess.key.removeprefix("foreign."))
         if stated not in ("", None) and stated != []:
             return self._stated(guess, stated)
-        if self.inferred is not None and (guess.key not in self.inferred or guess.confidence == OPEN):
+        doubtful = guess.confidence == DOUBT
+        if self.inferred is not None and not doubtful and (guess.key not in self.inferred or guess.confidence == OPEN):
             return self._note(guess, stated, "not stated")
-        if guess.confidence != OPEN:
+        if guess.confidence not in (OPEN, DOUBT):
             return self._note(guess, guess.value, guess.confidence)
         if self.ask is None:
             self.questions.append(guess)
-            return self._note(guess, guess.value, OPEN)
+            return self._note(guess, guess.value, guess.confidence)
         return self._note(guess, self.ask(guess), "asked")
 
     def _stated(self, guess: Guess, stated: Any) -> Any:
         if guess.options and stated not in guess.options:
             known = ", ".join(map(str, guess.options))
             raise ConfigError(f"unknown choice '{stated}'", where=guess.key, fix=f"one of: {known}")
-        if guess.confidence in (SURE, LIKELY) and stated != guess.value:
+        if guess.confidence in (SURE, LIKELY, DOUBT) and guess.value is not None and stated != guess.value:
             self.warnings.append(
                 f"{guess.key}={setting(stated)} is stated, but the data say {setting(guess.value)}: {guess.evidence}"
             )
@@ -111,8 +116,10 @@ class Decider:
         """
         if self.questions:
             listing = "\n".join(f"    {_to_type(q)}  ({q.evidence})" for q in self.questions)
+            doubtful = any(q.confidence == DOUBT for q in self.questions)
+            why = "contradict what is usual" if doubtful else "do not determine everything"
             raise UserError(
-                f"the data do not determine everything; state how they were recorded:\n{listing}",
+                f"the data {why}; state how they were recorded:\n{listing}",
                 where=where,
                 fix="add them to the command, e.g. " + " ".join(_example(q) for q in self.questions),
             )

@@ -1,9 +1,11 @@
-"""Evidence of what a dataset's joints, labels, images and statistics mean: one function per question.
+"""Evidence of what a dataset's joints, interventions, images and statistics mean: one function per question.
 
 Every function looks at data and returns a `Guess` or a fact; none of them changes anything.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import numpy as np
 
@@ -12,7 +14,9 @@ from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import JOINTS
 from hiltk.arm.units import ARM_JOINTS
 from hiltk.config.commands import GRIPPER_UNITS, JOINT_UNITS
+from hiltk.data.adopt_arm import BEYOND_DEG, FEW, beyond_limits
 from hiltk.data.adopt_questions import LIKELY, OPEN, OPTIONAL, SURE, Guess
+from hiltk.data.columns import numeric
 from hiltk.data.foreign import LEAST_DEGREES, MOST_NORMALIZED
 from hiltk.data.lerobot_files import LeRobotFiles, read_stats
 from hiltk.errors import UserError
@@ -20,17 +24,23 @@ from hiltk.spec import EE_POSITION, STATE_KEY
 
 LOCKED_SPAN_DEG = 2.0
 EE_NEAR_M = 0.005  # a stored end effector this near to forward kinematics is one
+# Names under which others store joints and actions.
+STATE_NAMES = ("state", "states", "qpos", "joints", "joint_position", "joint_positions")
+ACTION_NAMES = ("action", "actions")
 NARROW = 1e-3  # normalised by a range below this, values explode
 
 
-def guess_joints(names: list[str], size: int) -> Guess:
+def guess_joints(names: list[str], size: int, *, as_chosen: bool = False) -> Guess:
     """Which of the state's dimensions are the six joint positions.
 
     Args:
         names: of the state's dimensions; may be empty.
         size: how many there are.
+        as_chosen: a person chose these dimensions, in this order.
     """
     key = "foreign.joints"
+    if as_chosen and size in (ARM_JOINTS, len(JOINTS)):
+        return Guess(key, [], "the dimensions that foreign.state names, in their order", SURE)
     found = [_named(joint, names) for joint in JOINTS]
     if not found[ARM_JOINTS] and size == ARM_JOINTS:
         found = found[:ARM_JOINTS]  # an arm without a gripper
@@ -43,8 +53,35 @@ def guess_joints(names: list[str], size: int) -> Guess:
         return Guess(key, [], "six dimensions without names of joints, taken in the arm's order", LIKELY)
     if size == 18:
         return Guess(key, [], "18 dimensions as HIL-SERL's recorder lays them out: joints first", LIKELY)
-    known = ", ".join(names) or "no names"
+    if not names and size == ARM_JOINTS:
+        return Guess(key, [], "five dimensions without names, taken as an arm without a gripper", LIKELY)
+    if not names:
+        evidence = f"{size} state dimensions without names: which are the joints, in the arm's order, numbered from 0"
+        return Guess(key, None, evidence, OPEN)
+    known = ", ".join(names)
     return Guess(key, None, f"{size} state dimensions ({known}): six of them by name, in the arm's order", OPEN)
+
+
+def guess_state(files: LeRobotFiles) -> Guess | None:
+    """Which column, and which of its dimensions, holds the joints; None where it is LeRobot's, as it should be."""
+    key, columns = "foreign.state", numeric(files, ARM_JOINTS)
+    if STATE_KEY in columns:
+        size = int(np.prod(files.features[STATE_KEY]["shape"]))
+        guess = guess_joints(files.names(STATE_KEY), size)
+        if guess.value is not None or files.names(STATE_KEY):
+            return None
+        return Guess(key, f"{STATE_KEY}[0:{len(JOINTS)}]", guess.evidence, OPEN)
+    named = [c for c in columns if c.replace("/", ".").split(".")[-1] in STATE_NAMES]
+    seen = f"there is no {STATE_KEY}; columns of at least five numbers: {', '.join(columns) or 'none'}"
+    return Guess(key, named[0] if len(named) == 1 else None, seen, LIKELY if len(named) == 1 else OPEN)
+
+
+def guess_action(files: LeRobotFiles) -> Guess | None:
+    """Which column holds the actions; None where it is LeRobot's, or none looks like it."""
+    named = [c for c in numeric(files, 3) if c.replace("/", ".").split(".")[-1] in ACTION_NAMES]
+    if "action" in files.features or len(named) != 1:
+        return None
+    return Guess("foreign.action", named[0], "there is no column 'action'", LIKELY)
 
 
 def _named(joint: str, names: list[str]) -> list[str]:
@@ -153,20 +190,6 @@ def locked_joints(joints_deg: np.ndarray) -> list[str]:
 # ---------------------------------------------------------------- success, images, statistics
 
 
-def guess_success(files: LeRobotFiles) -> Guess:
-    """The column of success labels."""
-    key = "foreign.success_column"
-    for name, confidence in (("next.success", SURE), ("success", SURE), ("next.reward", LIKELY)):
-        if name not in files.features:
-            continue
-        values = np.asarray(files.column(name), dtype=np.float64)
-        positive = int((values.reshape(len(values), -1)[:, 0] > 0).sum())
-        if positive:
-            return Guess(key, name, f"{name} is above 0 in {positive} of {len(values)} rows", confidence)
-    evidence = "no row is labelled as success: fine for behaviour cloning; else foreign.success_last_frames=N"
-    return Guess(key, "", evidence, OPTIONAL)
-
-
 def guess_interventions(files: LeRobotFiles) -> Guess:
     """The column that marks interventions."""
     key = "foreign.intervention_column"
@@ -227,8 +250,9 @@ def nonsense_statistics(files: LeRobotFiles, column: str, values: np.ndarray) ->
     return found
 
 
-def statistics_facts(files: LeRobotFiles) -> list[str]:
-    columns = [c for c in (STATE_KEY, "action") if c in files.features]
+def statistics_facts(files: LeRobotFiles, but: Collection[str] = ()) -> list[str]:
+    """What cannot be true of the statistics of state and action, ``but`` for columns that have another name there."""
+    columns = [c for c in (STATE_KEY, "action") if c in files.features and c not in but]
     found = [f"{c}: {t}" for c in columns for t in nonsense_statistics(files, c, _matrix(files, c))]
     return [*found[:4], *([f"and {len(found) - 4} more"] if len(found) > 4 else [])]
 
@@ -242,10 +266,9 @@ def arm_facts(files: LeRobotFiles, joints: np.ndarray, kin: Kinematics) -> list[
     found = []
     if locked := locked_joints(joints):
         found.append(("locked joints", f"{', '.join(locked)} stay within {LOCKED_SPAN_DEG:g} deg in the whole dataset"))
-    low, high = kin.limits_deg[: joints.shape[1]].T
-    outside = (joints < low - 5) | (joints > high + 5)
-    if (share := outside.any(1).mean()) > 0.01:
-        found.append(("joint limits", f"{share:.0%} of rows lie more than 5 deg outside this arm model's limits"))
+    if (share := beyond_limits(joints[:, :ARM_JOINTS], kin)) > FEW:
+        text = f"{share:.0%} of rows lie more than {BEYOND_DEG:g} deg outside this arm model's limits"
+        found.append(("joint limits", text))
     stored = stored_ee(files, files.column(STATE_KEY))
     if stored is not None:
         gap = float(np.median(np.linalg.norm(stored - kin.forward(joints)[0], axis=1)))

@@ -25,11 +25,11 @@ from hiltk.data.adopt_actions import (
     rotate,
 )
 from hiltk.data.adopt_questions import SURE, Decider, Guess
-from hiltk.data.foreign import joint_columns, read_joints
+from hiltk.data.foreign import joint_columns, nameless, read_joints
 from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.lerobot_io import ACTION
 from hiltk.data.recording import Recording
-from hiltk.data.repair import Rebuilt, end_effector, rebuild, rebuild_commanded
+from hiltk.data.repair import Rebuilt, end_effector, last_rows, rebuild, rebuild_commanded
 from hiltk.data.servo import EXPLAINS, Servo, estimated_goals, fit_servo, replayed
 from hiltk.data.timeline import Timeline
 from hiltk.errors import ConfigError, UserError
@@ -215,6 +215,31 @@ def kept_actions(foreign: Foreign, own: Kept) -> Actions:
     chosen = np.where(broken[episode][:, None], fresh.actions, kept).astype(np.float32)
     clipped = fresh.clipped & broken[episode][:, None]
     return Actions(replace(fresh, actions=chosen, clipped=clipped), spec, broken)
+
+
+def stored_actions(files: LeRobotFiles, recording: Recording, output: Output) -> Actions:
+    """The actions as they are, of an arm without a model: neither their units nor their range is known.
+
+    Raises:
+        UserError: there are none, or the frames are no longer those they were stored for.
+    """
+    if ACTION not in files.features:
+        raise UserError("the dataset has no actions to keep", where=f"foreign.kinematics=none; {files.path}")
+    if output.method is Semantics.commanded or recording.frames.fps != files.fps:
+        raise ConfigError(
+            "stored actions cannot be kept with method=commanded, or at another frame rate",
+            where=f"foreign.kinematics=none, method={output.method.name}",
+            fix="leave out method and foreign.fps",
+        )
+    frames = recording.frames
+    stored = files.column(ACTION).astype(np.float64)
+    stored = stored.reshape(len(stored), -1)[frames.rows]
+    valid = frames.known & ~last_rows(frames.episode) & np.isfinite(stored).all(1)
+    kept = np.where(valid[:, None], stored, 0.0).astype(np.float32)
+    spec = ActionSpec(nameless(files, ACTION), 0.0, "", gripper=GripperFormat.none, gripper_step=0.0)
+    nowhere = np.zeros((len(kept), 3))
+    rebuilt = Rebuilt(kept, valid, np.zeros(kept.shape, bool), nowhere)
+    return Actions(rebuilt, spec, np.zeros(len(frames.bounds), bool))
 
 
 # ---------------------------------------------------------------- rebuilt

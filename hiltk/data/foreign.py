@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from hiltk.arm.calibration import Calibration
+from hiltk.arm.calibration import Calibration, from_old_zero
 from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import EE_SITE, JOINTS, model_hash
 from hiltk.arm.state import STATE_DIMS, proprioception, state_spec
 from hiltk.arm.units import ARM_JOINTS, to_degrees
-from hiltk.config.commands import GRIPPER_UNITS, JOINT_UNITS, ForeignConf
+from hiltk.config.commands import GRIPPER_UNITS, JOINT_UNITS, NONE, OLD_ZERO, ForeignConf
 from hiltk.config.setting import one_of
 from hiltk.data.episode import Episode, Source
 from hiltk.data.lerobot_files import RECORD_AGAIN, LeRobotFiles
@@ -39,12 +39,15 @@ from hiltk.spec import (
     RewardSpec,
     RobotSpec,
     Spec,
+    StateSpec,
+    is_inside,
 )
 
 # No arm stays within 3.5 degrees of zero in every joint, and none reaches 7 radians (400 degrees).
 MOST_RADIANS = 7.0
 LEAST_DEGREES = 3.5
 MOST_NORMALIZED = 100.01
+RANGES = "degrees at 100 of the five joints, in the arm's order, half of each range that was calibrated"
 
 
 def read_joints(files: LeRobotFiles, conf: ForeignConf, column: str = STATE_KEY, *, finite: bool = True) -> np.ndarray:
@@ -77,15 +80,29 @@ def read_joints(files: LeRobotFiles, conf: ForeignConf, column: str = STATE_KEY,
 
 
 def _arm_degrees(stored: np.ndarray, conf: ForeignConf) -> np.ndarray:
+    """Arm joints (N, 5) as stored in degrees, counted from LeRobot's zero.
+
+    Raises:
+        UserError: ±100 of a range that nobody states.
+    """
     if conf.joint_unit == "normalized":
-        if not conf.calibration_path:
-            raise UserError(
-                "joints in ±100 of a calibrated range are no angles without that calibration",
-                where="foreign.joint_unit=normalized",
-                fix="foreign.calibration_path=<the arm's file under ~/.cache/huggingface/lerobot/calibration/robots>",
-            )
-        return Calibration.load(conf.calibration_path).to_degrees(stored)
-    return np.rad2deg(stored) if conf.joint_unit == "radians" else stored
+        degrees = _calibrated(stored, conf)
+    else:
+        degrees = np.rad2deg(stored) if conf.joint_unit == "radians" else stored
+    return from_old_zero(degrees) if conf.zero == OLD_ZERO else degrees
+
+
+def _calibrated(stored: np.ndarray, conf: ForeignConf) -> np.ndarray:
+    if conf.ranges_deg:
+        return stored / 100 * np.array(conf.ranges_deg)
+    if not conf.calibration_path:
+        raise UserError(
+            "joints in ±100 of a calibrated range are no angles without that calibration",
+            where="foreign.joint_unit=normalized",
+            fix="foreign.calibration_path=<the arm's file under ~/.cache/huggingface/lerobot/calibration/robots>, or "
+            f"foreign.ranges_deg=[...]: {RANGES}",
+        )
+    return Calibration.load(conf.calibration_path).to_degrees(stored)
 
 
 def joint_columns(
@@ -100,15 +117,19 @@ def joint_columns(
             where=str(files.path),
             fix=f"the measured position of every joint is needed{fix}",
         )
-    if not joints or (column != STATE_KEY and not set(joints) & set(names)):
+    numbered = all(name.isdigit() for name in joints)
+    if not joints or (column != STATE_KEY and not set(joints) & set(names) and not (numbered and size > count)):
         return list(range(count))
     if len(joints) != count:
         raise ConfigError(f"{len(joints)} joints are named, the arm has {count}", where="foreign.joints")
     for name in joints:
-        if name not in names:
+        if name not in names and not (name.isdigit() and int(name) < size):
             there = ", ".join(names) or "no names"
-            raise UserError(f"{column} has no '{name}'", where=f"{files.path} has: {there}", fix=nearest(name, names))
-    return [names.index(name) for name in joints]
+            by_number = f"or by number, from 0 to {size - 1}"
+            raise UserError(
+                f"{column} has no '{name}'", where=f"{files.path} has: {there}", fix=nearest(name, names) or by_number
+            )
+    return [names.index(name) if name in names else int(name) for name in joints]
 
 
 def _check_unit(arm: np.ndarray, unit: str, files: LeRobotFiles, column: str) -> None:
@@ -152,6 +173,7 @@ def find_cameras(files: LeRobotFiles, conf: ForeignConf) -> list[ForeignCamera]:
     """The cameras to take over, in the order of the config; all of them, by their own names, where it names none.
 
     Raises:
+        ConfigError: a crop of no camera, or outside of its pictures.
         UserError: a camera does not exist.
     """
     last = {key: key.removeprefix(IMAGE_PREFIX).replace(".", "_") for key in files.cameras}
@@ -170,14 +192,26 @@ def find_cameras(files: LeRobotFiles, conf: ForeignConf) -> list[ForeignCamera]:
                 where=f"{files.path}; its cameras: {there}",
                 fix=nearest(key, files.cameras) or "set foreign.cameras={ours: theirs}",
             )
+    for name in conf.crop:
+        if name not in wanted:
+            known = f"the cameras are: {', '.join(wanted)}"
+            raise ConfigError(
+                "there is no such camera", where=f"foreign.crop.{name}", fix=nearest(name, wanted) or known
+            )
     return [ForeignCamera(key, _image_spec(files, name, key, conf)) for name, key in wanted.items()]
 
 
 def _image_spec(files: LeRobotFiles, name: str, key: str, conf: ForeignConf) -> ImageSpec:
-    height, width = files.size(key)
-    return ImageSpec(
-        name, conf.image_height or height, conf.image_width or width, native_height=height, native_width=width
-    )
+    native = files.size(key)
+    crop = list(conf.crop.get(name, []))
+    height, width = crop[2:] if len(crop) == 4 else native
+    image = ImageSpec(name, conf.image_height or height, conf.image_width or width, *native, crop)
+    if crop and not is_inside(image):
+        raise ConfigError(
+            f"[top,left,height,width] is not inside the camera's {native[0]} x {native[1]} pixels (height x width)",
+            where=f"foreign.crop.{name}={crop}",
+        )
+    return image
 
 
 def foreign_spec(files: LeRobotFiles, conf: ForeignConf, action: ActionSpec, model_path: str) -> Spec:
@@ -188,7 +222,7 @@ def foreign_spec(files: LeRobotFiles, conf: ForeignConf, action: ActionSpec, mod
     calibration = Calibration.load(conf.calibration_path) if conf.calibration_path else None
     joints = [Dimension(n, u, float(low), float(high)) for n, u, (low, high) in zip(JOINTS, units, limits, strict=True)]
     return Spec(
-        task=conf.task or (sentences[0] if len(sentences := sorted(set(files.episode_tasks()))) == 1 else ""),
+        task=conf.task or _one_task(files),
         fps=files.fps,
         state=state_spec(with_gripper=with_gripper),
         action=action,
@@ -203,6 +237,32 @@ def foreign_spec(files: LeRobotFiles, conf: ForeignConf, action: ActionSpec, mod
             calibration_hash=calibration.hash if calibration else "",
         ),
     )
+
+
+def _one_task(files: LeRobotFiles) -> str:
+    """What all episodes say they show; empty where they differ."""
+    sentences = sorted(set(files.episode_tasks()))
+    return sentences[0] if len(sentences) == 1 else ""
+
+
+def as_stored_spec(files: LeRobotFiles, conf: ForeignConf, action: ActionSpec) -> Spec:
+    """The spec of a dataset whose arm has no model: what the numbers of state and actions mean, nobody says."""
+    return Spec(
+        task=conf.task or _one_task(files),
+        fps=files.fps,
+        state=StateSpec(nameless(files, STATE_KEY)),
+        action=action,
+        images=[camera.image for camera in find_cameras(files, conf)],
+        robot=RobotSpec(name=files.robot_type),
+    )
+
+
+def nameless(files: LeRobotFiles, column: str) -> list[Dimension]:
+    """The dimensions of a column as it is stored: names where there are some, neither units nor ranges."""
+    names, size = files.names(column), int(np.prod(files.features[column]["shape"]))
+    if len(set(names)) != size:
+        names = [f"{column.split('.')[-1]}.{number}" for number in range(size)]
+    return [Dimension(name) for name in names]
 
 
 def start_joints(joints: np.ndarray, starts: np.ndarray) -> list[float]:
@@ -229,7 +289,8 @@ def write_converted(
     time are those of the numbers. Otherwise every frame is decoded and written again.
 
     Args:
-        joints_deg: (M, 6) per frame, and so are ``rebuilt`` and the episodes of ``frames``.
+        joints_deg: (M, 6) per frame, and so are ``rebuilt`` and the episodes of ``frames``; or the state as stored
+            (M, D), with ``foreign.kinematics=none``.
         frames: which rows become frames; None: all.
 
     Raises:
@@ -253,7 +314,7 @@ def write_converted(
 
 
 def _is_resized(image: ImageSpec) -> bool:
-    return (image.height, image.width) != (image.native_height, image.native_width)
+    return bool(image.crop) or (image.height, image.width) != (image.native_height, image.native_width)
 
 
 def _keeps_video(files: LeRobotFiles, cameras: list[ForeignCamera]) -> bool:
@@ -297,7 +358,10 @@ def foreign_episodes(
         first, last = files.bounds[number]
         wanted = frames.rows[start:stop] - first
         observations = {key: _taken(stream, last - first, wanted) for key, stream in streams.items()}
-        observations[STATE_KEY] = _states(kin, joints_deg[start:stop], frames.steps[start:stop], spec)
+        state = joints_deg[start:stop]
+        if conf.kinematics != NONE:
+            state = _states(kin, state, frames.steps[start:stop], spec)
+        observations[STATE_KEY] = state.astype(np.float32)
         yield split_at_success(
             observations,
             rebuilt.actions[start : stop - 1],

@@ -58,6 +58,7 @@ class LeRobotFiles:
         total_episodes: how many the metadata announce.
         features: LeRobot's feature table, by column name: ``dtype``, ``shape``, ``names``.
         times_s: (N,) time of every row since its episode's start in the video, seconds.
+        robot_type: what LeRobot calls the robot that recorded it; empty where nobody says.
 
     Args:
         gaps: accept episodes in which rows are missing or stored twice, as their ``frame_index`` tells.
@@ -72,6 +73,7 @@ class LeRobotFiles:
         self.fps: float = info["fps"]
         self.total_episodes: int = info["total_episodes"]
         self.features: dict[str, dict[str, Any]] = info["features"]
+        self.robot_type = str(info.get("robot_type") or "")
         self._video_path = info.get("video_path") or ""
         self.data_files = tables(self.path / "data")
         if not info["total_episodes"] or not self.data_files:

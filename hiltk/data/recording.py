@@ -12,9 +12,10 @@ from hiltk.config.commands import ForeignConf
 from hiltk.data.adopt_state import locked_joints
 from hiltk.data.foreign import read_joints, start_joints
 from hiltk.data.lerobot_files import LeRobotFiles
+from hiltk.data.lerobot_io import require_finite
 from hiltk.data.repair import frozen_steps
 from hiltk.data.timeline import Timeline, timeline
-from hiltk.spec import RobotSpec
+from hiltk.spec import STATE_KEY, RobotSpec
 
 LOCK_TOLERANCE_DEG = 2.0  # of a locked joint's mean, and of its spread half of that
 
@@ -34,6 +35,18 @@ class Recording:
     joints_deg: np.ndarray
     frozen: np.ndarray
     locked: dict[str, float]
+
+    @staticmethod
+    def as_stored(files: LeRobotFiles, conf: ForeignConf) -> Recording:
+        """The state as it is, in place of joints: of an arm without a model.
+
+        Raises:
+            UserError: a number is not finite.
+        """
+        frames, state = timeline(files, conf.fps), files.column(STATE_KEY).astype(np.float64)
+        require_finite(state, files.names(STATE_KEY), column=STATE_KEY, where=str(files.path))
+        state = frames.numbers(state.reshape(len(state), -1))
+        return Recording(frames, state, np.zeros(len(state), bool), {})
 
     @property
     def known(self) -> np.ndarray:

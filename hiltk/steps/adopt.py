@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -19,7 +20,15 @@ from hiltk.data.adopt_questions import Ask, Decider, Guess, setting
 from hiltk.data.foreign_files import open_foreign
 from hiltk.data.lerobot_io import SPEC_FILE
 from hiltk.errors import ConfigError, UserError
-from hiltk.steps.adopting import check_numbers, numbered_as, print_adopted, print_adoption, wanted, write_adopted
+from hiltk.steps.adopting import (
+    arm_model,
+    check_numbers,
+    numbered_as,
+    print_adopted,
+    print_adoption,
+    wanted,
+    write_adopted,
+)
 
 
 def run(cfg: AdoptConf) -> Artifact:
@@ -31,6 +40,7 @@ def run(cfg: AdoptConf) -> Artifact:
             or a step that reads the result would refuse it.
     """
     expand(cfg.checks.ignore, "checks.ignore")
+    cfg = replace(cfg, model_path=arm_model(cfg))
     check_numbers(cfg)
     check_conventions(cfg.foreign, cfg.method)
     source = resolve(cfg.dataset, "datasets", cfg.root)

@@ -14,7 +14,7 @@ from hiltk.artifacts.store import Artifact
 from hiltk.artifacts.writing import Draft
 from hiltk.config.commands import AdoptConf, FixActionsConf, ForeignConf
 from hiltk.data.adopt import Adoption
-from hiltk.data.adopt_questions import OPEN, Decider, setting
+from hiltk.data.adopt_questions import DOUBT, OPEN, Decider, setting
 from hiltk.data.converted import Output
 from hiltk.data.foreign import write_converted
 from hiltk.data.foreign_files import Opened, here
@@ -34,6 +34,18 @@ from hiltk.spec import Spec
 def wanted(cfg: AdoptConf | FixActionsConf) -> Output:
     """What rebuilt actions are to be."""
     return Output(cfg.action_scale_m, cfg.gripper, cfg.gripper_step, cfg.gripper_threshold, cfg.method)
+
+
+def arm_model(cfg: AdoptConf | FixActionsConf) -> str:
+    """The file of the arm's model, under either of its names.
+
+    Raises:
+        ConfigError: they differ.
+    """
+    both = {path for path in (cfg.model_path, cfg.foreign.model_path) if path}
+    if len(both) > 1:
+        raise ConfigError("the arm has one model", where="model_path and foreign.model_path", fix="keep one")
+    return next(iter(both), "")
 
 
 def check_numbers(cfg: AdoptConf | FixActionsConf) -> None:
@@ -68,7 +80,7 @@ def print_adoption(decider: Decider, adoption: Adoption | None, opened: Opened, 
     console.print(about, style="bold", markup=False, soft_wrap=True)
     for made in decider.made:
         value = "?" if made.value is None else setting(made.value)
-        style = "yellow" if made.how == OPEN else "bold"
+        style = "yellow" if made.how in (OPEN, DOUBT) else "bold"
         console.print(f"  {made.key}={value}  ({made.how})", style=style, markup=False, soft_wrap=True)
         console.print(Padding(escape(made.evidence), (0, 0, 0, 6)))
     for name, text in [*opened.notes, *(adoption.facts if adoption else [])]:
@@ -92,8 +104,8 @@ def write_adopted(
     Returns:
         What was rebuilt; None where all actions were kept.
     """
-    files, recording, actions = opened.files, made.recording, made.actions
-    spec = made.spec(files, model_path)
+    files, recording, actions = made.files, made.recording, made.actions
+    spec = made.spec(model_path)
     draft.spec = write_converted(
         files, made.conf, spec, recording.joints_deg, actions.rebuilt, kin, draft.path, recording.frames
     )

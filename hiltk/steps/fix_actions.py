@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from rich.console import Console
 
@@ -21,7 +21,15 @@ from hiltk.data.lerobot_io import SPEC_FILE, dataset_spec
 from hiltk.errors import ConfigError
 from hiltk.reports.repair_report import action_numbers, make_report, print_report, write_report
 from hiltk.spec import GripperFormat, Semantics, Spec
-from hiltk.steps.adopting import check_numbers, numbered_as, print_adopted, print_adoption, wanted, write_adopted
+from hiltk.steps.adopting import (
+    arm_model,
+    check_numbers,
+    numbered_as,
+    print_adopted,
+    print_adoption,
+    wanted,
+    write_adopted,
+)
 
 
 def run(cfg: FixActionsConf) -> Artifact:
@@ -35,6 +43,7 @@ def run(cfg: FixActionsConf) -> Artifact:
         UserError: the dataset cannot be used, or there is nothing to fix.
     """
     expand(cfg.checks.ignore, "checks.ignore")
+    cfg = replace(cfg, model_path=arm_model(cfg))
     check_numbers(cfg)
     source = resolve(cfg.dataset, "datasets", cfg.root)
     return _fix(cfg, source) if (source.path / SPEC_FILE).is_file() else _adopt(cfg, source)
@@ -55,6 +64,8 @@ def _adopt(cfg: FixActionsConf, source: Artifact) -> Artifact:
             soft_wrap=True,
         )
         print_adoption(decider, adoption, opened, source)
+        decider.require_settled(str(source.path))
+        assert adoption is not None, "only open questions leave an adoption undone"
         with create("datasets", cfg.name, root=cfg.root, step="fix-actions", cfg=cfg, inputs=[source], seed=0) as draft:
             report = write_adopted(draft, opened, decider, adoption, source, cfg.model_path, kin)
             _check(cfg, draft)
