@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from hiltk.arm.units import ARM_JOINTS
-from hiltk.checks.rule import rule
-from hiltk.checks.subject import DatasetSubject
+from hiltk.checks.rule import Reads, rule
+from hiltk.checks.subject import DatasetSubject, Subjects
 from hiltk.data.repair import (
     BROKEN_SHARE,
     COASTS_S,  # noqa: F401 (named in an explanation)
@@ -284,6 +284,28 @@ def below_servo_resolution(d: DatasetSubject) -> Iterator[Finding]:
             fix="raise env.action_scale_m (fix-actions: action_scale_m), or record at a lower fps",
             evidence={"least_joint_step_deg": least},
         )
+
+
+@rule("ACT009", covers=("A8",), steps=LEARNS_ACTIONS, reads=Reads.together)
+def unknown_actions(all_: Subjects) -> Iterator[Finding]:
+    """Nobody says what range the actions of a dataset have.
+
+    Symptom:  a cloned policy gives the same command everywhere: a network of -1 to 1 learns from joint angles of 90.
+    Cause:    joints and actions of an arm without a model were taken over as they are stored.
+    Detected: - the spec gives an action dimension no range [actions_as_somebody_stored_them]
+    Fix:      adopt again with the arm's model (foreign.model_path); train-classifier, inspect and curation need none.
+    Source:   datasets of other arms, adopted with foreign.kinematics=none.
+    """
+    for d in all_.datasets:
+        unknown = [dim.name for dim in d.spec.action.dims if not dim.low < dim.high] if d.spec else []
+        if unknown:
+            yield Finding(
+                f"nobody says what range {len(unknown)} of its action dimensions have: {', '.join(unknown[:6])}",
+                where=f"robot {d.spec.robot.name or 'unknown'}, kinematics unknown" if d.spec else "",
+                fix="adopt it again with the arm's model (foreign.model_path); classifiers can use it as it is",
+                evidence={"dimensions": len(unknown)},
+                subject=d.name,
+            )
 
 
 @rule("ACT007", covers=("C12",), steps=LEARNS_ACTIONS, severity=Severity.warning)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hiltk.checks.rule import RULES
 from hiltk.limits import ACTION_SIZE, ALPHA_GONE, EARLY, FALLEN, POSITIVE, TAKEN_OVER
 
-_COUNTS = {"A": 7, "B": 5, "C": 14, "D": 12, "E": 12, "F": 10, "G": 7, "S": 14}
+_COUNTS = {"A": 8, "B": 5, "C": 14, "D": 12, "E": 13, "F": 10, "G": 7, "S": 14}
 IDS = [f"{letter}{n}" for letter, count in _COUNTS.items() for n in range(1, count + 1)]
 
 

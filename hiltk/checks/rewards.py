@@ -35,6 +35,7 @@ TOLERANCE = 1e-4
 SAMPLE = 60  # frames of each class that a classifier is tried on
 LEAST_SAMPLE = 10
 EPISODES_JUDGED = 200
+MUCH_AFTER_END, MOST_AFTER_END = 0.5, 0.9  # of a dataset's steps, after the ends of their episodes
 RESETS = 3  # of an environment, in each stratum
 REWARD_COLUMNS = ("next.reward", "next.done", "success")
 
@@ -490,3 +491,31 @@ def _done_at_reset(env: HilEnv) -> list[str]:
     tries = [(stratum, seed) for stratum in env.strata or ("",) for seed in range(RESETS)] if env.has_predicate else []
     infos = [env.reset(seed=seed, options={"stratum": stratum} if stratum else {})[1] for stratum, seed in tries]
     return [stratum for (stratum, _), info in zip(tries, infos, strict=True) if info.get("success_now")]
+
+
+@rule("REW011", covers=("E13",), steps=("bc-pretrain", "train"))
+def ends_at_once(d: DatasetSubject) -> Iterator[Finding]:
+    """Most of what was recorded lies after the end of its episode.
+
+    Symptom:  120 rows of demonstrations became 4 transitions, and nobody said so.
+    Cause:    a graded reward or a progress was taken for success, which then showed from the first frame on; labels of
+              whole episodes; a recorder that went on long after success.
+    Detected: steps after the first end of each episode, over the whole dataset.
+              - over {MUCH_AFTER_END:%} of them are a warning [ends_half_way]
+              - over {MOST_AFTER_END:%} of them [ends_in_the_first_frames]
+    Fix:      another foreign.success_column, or none; hiltk label; record shorter tails.
+    Source:   lerobot's datasets with dense rewards.
+    """
+    if d.spec is None or not d.has("next.done"):
+        return
+    steps = ~last_rows(d.episode)
+    lost = float((steps & ~played(d)).sum() / max(1, steps.sum()))
+    if lost > MUCH_AFTER_END:
+        yield Finding(
+            f"{lost:.0%} of {steps.sum()} steps lie after the end of their episode; nothing learns actions from them",
+            where="columns success and next.done",
+            fix="see what counts as success (hiltk inspect, hiltk label); made elsewhere: adopt it again with another "
+            "foreign.success_column, or none",
+            severity=Severity.error if lost > MOST_AFTER_END else Severity.warning,
+            evidence={"after_end": lost},
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -21,12 +20,12 @@ from hiltk.data.foreign_files import open_foreign
 from hiltk.data.lerobot_io import SPEC_FILE
 from hiltk.errors import ConfigError, UserError
 from hiltk.steps.adopting import (
-    arm_model,
     check_numbers,
     numbered_as,
     print_adopted,
     print_adoption,
     wanted,
+    with_arm_model,
     write_adopted,
 )
 
@@ -40,7 +39,7 @@ def run(cfg: AdoptConf) -> Artifact:
             or a step that reads the result would refuse it.
     """
     expand(cfg.checks.ignore, "checks.ignore")
-    cfg = replace(cfg, model_path=arm_model(cfg))
+    cfg = with_arm_model(cfg)
     check_numbers(cfg)
     check_conventions(cfg.foreign, cfg.method)
     source = resolve(cfg.dataset, "datasets", cfg.root)

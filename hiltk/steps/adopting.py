@@ -20,6 +20,7 @@ from hiltk.data.foreign import write_converted
 from hiltk.data.foreign_files import Opened, here
 from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.errors import ConfigError
+from hiltk.reports.adoption_account import adoption_account, print_account
 from hiltk.reports.repair_report import (
     RepairReport,
     action_numbers,
@@ -36,8 +37,8 @@ def wanted(cfg: AdoptConf | FixActionsConf) -> Output:
     return Output(cfg.action_scale_m, cfg.gripper, cfg.gripper_step, cfg.gripper_threshold, cfg.method)
 
 
-def arm_model(cfg: AdoptConf | FixActionsConf) -> str:
-    """The file of the arm's model, under either of its names.
+def with_arm_model[T: (AdoptConf, FixActionsConf)](cfg: T) -> T:
+    """The settings with the arm's model under both of its names.
 
     Raises:
         ConfigError: they differ.
@@ -45,7 +46,8 @@ def arm_model(cfg: AdoptConf | FixActionsConf) -> str:
     both = {path for path in (cfg.model_path, cfg.foreign.model_path) if path}
     if len(both) > 1:
         raise ConfigError("the arm has one model", where="model_path and foreign.model_path", fix="keep one")
-    return next(iter(both), "")
+    path = next(iter(both), "")
+    return replace(cfg, model_path=path, foreign=replace(cfg.foreign, model_path=path))
 
 
 def check_numbers(cfg: AdoptConf | FixActionsConf) -> None:
@@ -124,6 +126,8 @@ def write_adopted(
         "before": action_numbers(files),
         "after": action_numbers(LeRobotFiles(draft.path)),
     }
+    left_out = [f"{what}: {why}" for what, why in opened.notes if "left out" in why] + made.recording.frames.notes
+    print_account(adoption_account(source.path, draft.path, draft.spec, left_out), Console())
     if not actions.replaced.any():
         return None
     report = _report(made, draft.spec)

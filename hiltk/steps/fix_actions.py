@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from rich.console import Console
 
@@ -22,12 +22,12 @@ from hiltk.errors import ConfigError
 from hiltk.reports.repair_report import action_numbers, make_report, print_report, write_report
 from hiltk.spec import GripperFormat, Semantics, Spec
 from hiltk.steps.adopting import (
-    arm_model,
     check_numbers,
     numbered_as,
     print_adopted,
     print_adoption,
     wanted,
+    with_arm_model,
     write_adopted,
 )
 
@@ -43,7 +43,6 @@ def run(cfg: FixActionsConf) -> Artifact:
         UserError: the dataset cannot be used, or there is nothing to fix.
     """
     expand(cfg.checks.ignore, "checks.ignore")
-    cfg = replace(cfg, model_path=arm_model(cfg))
     check_numbers(cfg)
     source = resolve(cfg.dataset, "datasets", cfg.root)
     return _fix(cfg, source) if (source.path / SPEC_FILE).is_file() else _adopt(cfg, source)
@@ -51,6 +50,7 @@ def run(cfg: FixActionsConf) -> Artifact:
 
 def _adopt(cfg: FixActionsConf, source: Artifact) -> Artifact:
     """Nothing is inferred here but where the joints lie, and all actions are rebuilt."""
+    cfg = with_arm_model(cfg)
     check_conventions(cfg.foreign, cfg.method)
     with open_foreign(source.path, cfg.foreign.cameras, cfg.foreign.task) as opened:
         kin = Kinematics(cfg.model_path)

@@ -37,7 +37,7 @@ def test_by_hand(files: LeRobotFiles, text: str, expected: np.ndarray) -> None:
     np.testing.assert_array_equal(chosen.column("observation.state"), expected)
     assert chosen.features["observation.state"]["shape"] == [expected.shape[1]]
     np.testing.assert_array_equal(chosen.column("arm"), WIDE)  # what is not chosen stays
-    assert chosen.bounds == files.bounds and "observation.state" in numeric(chosen, 3)
+    assert chosen.bounds == files.bounds and "observation.state" in numeric(chosen)
 
 
 @pytest.mark.parametrize(

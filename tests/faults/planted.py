@@ -381,6 +381,21 @@ def a_label_at_the_first_frame(g: Good) -> None:
     g["success"][g.data.bounds[0][0]] = True
 
 
+def end_at(g: Good, share: float) -> None:
+    for start, stop in g.data.bounds:
+        g["next.done"][start + int(share * (stop - start)) :] = True
+
+
+@fault("REW011", warning)
+def ends_half_way(g: Good) -> None:
+    end_at(g, 0.3)
+
+
+@fault("REW011", error)
+def ends_in_the_first_frames(g: Good) -> None:
+    end_at(g, 0.0)
+
+
 @fault("REW006", also="REW009")
 def labels_one_late(g: Good) -> None:
     g["success"][1:] = g["success"][:-1].copy()
@@ -491,6 +506,13 @@ def one_session_in_radians_without_a_spec(b: Bench) -> Subjects:
 @fault("KIN003")
 def jaws_beyond_their_range(g: Good) -> None:
     g.state[:, g.dims("gripper.pos")] += 70.0
+
+
+@together("ACT009")
+def actions_as_somebody_stored_them(b: Bench) -> Subjects:
+    good = b.good()
+    good.spec.action.dims[0].low = good.spec.action.dims[0].high = 0.0
+    return gather([Artifact("datasets", "broken", "", good.write(), origin="broken")])
 
 
 @together("KIN004")
