@@ -35,7 +35,7 @@ TOLERANCE = 1e-4
 SAMPLE = 60  # frames of each class that a classifier is tried on
 LEAST_SAMPLE = 10
 EPISODES_JUDGED = 200
-MUCH_AFTER_END, MOST_AFTER_END = 0.5, 0.9  # of a dataset's steps, after the ends of their episodes
+MOST_AFTER_END = 0.9  # of a dataset's steps, after the ends of their episodes
 RESETS = 3  # of an environment, in each stratum
 REWARD_COLUMNS = ("next.reward", "next.done", "success")
 
@@ -500,9 +500,8 @@ def ends_at_once(d: DatasetSubject) -> Iterator[Finding]:
     Symptom:  120 rows of demonstrations became 4 transitions, and nobody said so.
     Cause:    a graded reward or a progress was taken for success, which then showed from the first frame on; labels of
               whole episodes; a recorder that went on long after success.
-    Detected: steps after the first end of each episode, over the whole dataset.
-              - over {MUCH_AFTER_END:%} of them are a warning [ends_half_way]
-              - over {MOST_AFTER_END:%} of them [ends_in_the_first_frames]
+    Detected: - over {MOST_AFTER_END:%} of the steps, over the whole dataset, come after the first end of their episode;
+                short episodes with long tails reach two thirds [ends_in_the_first_frames]
     Fix:      another foreign.success_column, or none; hiltk label; record shorter tails.
     Source:   lerobot's datasets with dense rewards.
     """
@@ -510,12 +509,11 @@ def ends_at_once(d: DatasetSubject) -> Iterator[Finding]:
         return
     steps = ~last_rows(d.episode)
     lost = float((steps & ~played(d)).sum() / max(1, steps.sum()))
-    if lost > MUCH_AFTER_END:
+    if lost > MOST_AFTER_END:
         yield Finding(
             f"{lost:.0%} of {steps.sum()} steps lie after the end of their episode; nothing learns actions from them",
             where="columns success and next.done",
             fix="see what counts as success (hiltk inspect, hiltk label); made elsewhere: adopt it again with another "
             "foreign.success_column, or none",
-            severity=Severity.error if lost > MOST_AFTER_END else Severity.warning,
             evidence={"after_end": lost},
         )

@@ -381,19 +381,10 @@ def a_label_at_the_first_frame(g: Good) -> None:
     g["success"][g.data.bounds[0][0]] = True
 
 
-def end_at(g: Good, share: float) -> None:
-    for start, stop in g.data.bounds:
-        g["next.done"][start + int(share * (stop - start)) :] = True
-
-
-@fault("REW011", warning)
-def ends_half_way(g: Good) -> None:
-    end_at(g, 0.3)
-
-
 @fault("REW011", error)
 def ends_in_the_first_frames(g: Good) -> None:
-    end_at(g, 0.0)
+    for start, stop in g.data.bounds:
+        g["next.done"][start:stop] = True
 
 
 @fault("REW006", also="REW009")

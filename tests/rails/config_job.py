@@ -48,7 +48,10 @@ ADDED: dict[str, dict[str, Any]] = {
 # The same by option of the group ``env``.
 ADDED_TO_ENV: dict[str, dict[str, Any]] = {"so101_sim": {"env.ee_frame": "base"}}
 Config = dict[str, Any]
-for _verb in ("adopt", "fix-actions"):  # what others' datasets are: columns, arm, zero, ranges, what is kept of pictures
+for _verb in (
+    "adopt",
+    "fix-actions",
+):  # what others' datasets are: columns, arm, zero, ranges, what is kept of pictures
     ADDED.setdefault(_verb, {}).update({
         "foreign.state": "", "foreign.action": "", "foreign.kinematics": "", "foreign.model_path": "",
         "foreign.zero": "", "foreign.ranges_deg": [], "foreign.crop": {},
