@@ -126,7 +126,9 @@ def write_adopted(
         "before": action_numbers(files),
         "after": action_numbers(LeRobotFiles(draft.path)),
     }
-    left_out = [f"{what}: {why}" for what, why in opened.notes if "left out" in why] + made.recording.frames.notes
+    left_out = [
+        f"{what}: {why.removeprefix('left out: ')}" for what, why in opened.notes if "left out" in why
+    ] + made.recording.frames.notes
     print_account(adoption_account(source.path, draft.path, draft.spec, left_out), Console())
     if not actions.replaced.any():
         return None
