@@ -29,7 +29,7 @@ from hiltk.learning.effort import behind
 from hiltk.learning.metrics import CsvLog
 from hiltk.limits import longest_hold
 from hiltk.spec import Spec
-from hiltk.steps.common import load_datasets, set_up_torch, split_by_episode, warm_start
+from hiltk.steps.common import load_datasets, say_how_long, set_up_torch, split_by_episode, warm_start
 
 REPORT_EVERY = 50
 FIX = "lower lr, or see whether the datasets hold numbers that are not finite"
@@ -52,6 +52,7 @@ def run(cfg: BcConf) -> Artifact:
     store = store_episodes([episodes[i] for i in train])
     tests = _held_out_batches(store_episodes([episodes[i] for i in held_out]), cfg, policy) if held_out else []
     attach([(store, store.size)], policy.torso.encoder, cfg.encoder, np.random.default_rng([cfg.seed, 1]))
+    say_how_long(policy, store, cfg.batch_size, cfg.steps)
     with create(
         "policies",
         cfg.name,

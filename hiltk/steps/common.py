@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,10 +18,14 @@ from hiltk.config.commands import ComputeConf
 from hiltk.data.decoded import cached_episodes
 from hiltk.data.episode import Episode
 from hiltk.data.lerobot_io import dataset_spec
+from hiltk.data.replay import FrameStore, to_batch
 from hiltk.data.statistics import vector_stats
 from hiltk.errors import UserError
+from hiltk.orchestration.progress import roughly
 from hiltk.spec import JOINT_PARTS, STATE_KEY, Spec, require_compatible
 from hiltk.steps.checks import check_process
+
+LARGE = 128 * 128  # pixels: more are rarely worth their time
 
 
 def set_up_torch(conf: ComputeConf) -> torch.device:
@@ -41,6 +46,34 @@ def set_up_torch(conf: ComputeConf) -> torch.device:
     device = torch_device(conf.device)
     require_device(device)
     return device
+
+
+def say_how_long(policy: Policy, store: FrameStore, batch_size: int, updates: int) -> None:
+    """Before training on large pictures, say about how long it takes, measured on one batch, and how to have smaller.
+
+    Leaves the policy and all random numbers as they are.
+    """
+    image = max(policy.spec.images, key=lambda image: image.height * image.width, default=None)
+    rows = store.transitions()[:batch_size]
+    if image is None or image.height * image.width <= LARGE or not len(rows):
+        return
+    data = store.gather(rows, stack=policy.frame_stack, following=False)
+    seen = to_batch(data, 0, np.random.default_rng(0)).observation
+    with torch.random.fork_rng(devices=[]):
+        started = time.perf_counter()
+        features = policy.torso({key: value.to(policy.device) for key, value in seen.items()})
+        if features.requires_grad:
+            features.sum().backward()
+        seconds = (time.perf_counter() - started) * batch_size / len(rows)
+    policy.zero_grad(set_to_none=True)
+    Console().print(
+        f"pictures of {image.height} x {image.width}: one update takes {seconds:.1f} s here or more, "
+        f"{updates} of them {roughly(seconds * updates)}. Smaller pictures take less: foreign.image_height=64 "
+        "foreign.image_width=64 of adopt, env.image_height=64 env.image_width=64 in simulation",
+        style="yellow",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def load_datasets(

@@ -54,7 +54,7 @@ from hiltk.spec import (
     Stats,
     require_compatible,
 )
-from hiltk.steps.common import load_datasets, set_up_torch, warm_start
+from hiltk.steps.common import load_datasets, say_how_long, set_up_torch, warm_start
 
 
 def run(cfg: TrainConf) -> Artifact:
@@ -101,6 +101,7 @@ def _run(cfg: TrainConf, env: SuccessRule, device: torch.device) -> Artifact:
         )  # fmt: skip
         rng = np.random.default_rng(cfg.seed)
         attach([(memory, memory.size), (online, min(online.size, most))], policy.torso.encoder, cfg.encoder, rng)
+        say_how_long(policy, memory, cfg.batch_size, round(cfg.episodes * horizon * cfg.utd))
         trainer = Trainer(
             env=env,
             human=human,
