@@ -129,7 +129,9 @@ def write_adopted(
     left_out = [
         f"{what}: {why.removeprefix('left out: ')}" for what, why in opened.notes if "left out" in why
     ] + made.recording.frames.notes
-    print_account(adoption_account(source.path, draft.path, draft.spec, left_out), Console())
+    account = adoption_account(source.path, draft.path, draft.spec, left_out)
+    draft.notes["account"] = asdict(account)
+    print_account(account, Console())
     if not actions.replaced.any():
         return None
     report = _report(made, draft.spec)
