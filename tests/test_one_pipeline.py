@@ -22,6 +22,7 @@ ALLOWED = {
     "checks/images.py": "numbers about brightness and sharpness",
     "checks/subject.py": "numbers about brightness, colour and likeness",
     "data/survey.py": "numbers about brightness",
+    "data/copies.py": "numbers about likeness",
     "rewards/views.py": "numbers about light, colour and likeness",
     "diagnostics/evidence.py": "numbers about brightness",
 }
@@ -65,7 +66,10 @@ def test_no_other_code_touches_images() -> None:
 
 
 def test_states_are_normalised_in_one_place() -> None:
-    """By the policy's own statistics, inside the policy (`hiltk.agents.networks.StateNormalizer`); failure S1."""
+    """By the policy's own statistics, inside the policy (`hiltk.agents.networks.StateNormalizer`); failure S1.
+
+    Rules say how far data would lie from a network's mean; those numbers reach no network.
+    """
     found = set()
     for file in ROOT.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -73,4 +77,4 @@ def test_states_are_normalised_in_one_place() -> None:
             by = (node.right if isinstance(node, ast.BinOp) else node.value) if divides else None
             if isinstance(by, ast.Attribute) and by.attr == "std":
                 found.add(str(file.relative_to(ROOT)))
-    assert found == {"agents/networks.py"}
+    assert found == {"agents/networks.py", "checks/learning.py"}

@@ -12,7 +12,7 @@ from hiltk.data.consistency import require_consistent
 from hiltk.data.keep_episodes import keep_episodes, numbering
 from hiltk.data.lerobot_files import LeRobotFiles
 from hiltk.data.lerobot_tools import is_older, to_v3
-from hiltk.errors import UserError, listed
+from hiltk.errors import ConfigError, UserError, listed
 
 
 @dataclass
@@ -80,14 +80,15 @@ def here(opened: Opened, numbers: list[int], where: str) -> list[int]:
     """Episode numbers of the original as they are in what was opened.
 
     Raises:
-        UserError: one was left out, or never was.
+        ConfigError: there never was such an episode.
+        UserError: it was left out.
     """
     for number in numbers:
+        told = f"{where}; there are {len(opened.episodes)}"
+        if number in _left_out(opened):
+            raise UserError(f"there is no episode {number} left", where=told)
         if number not in opened.episodes:
-            raise UserError(
-                f"there is no episode {number}" + " left" * (number in _left_out(opened)),
-                where=f"{where}; there are {len(opened.episodes)}",
-            )
+            raise ConfigError(f"there is no episode {number}", where=told)
     return [opened.episodes.index(number) for number in numbers]
 
 

@@ -69,7 +69,8 @@ def numbered_as[T: ForeignConf](conf: T, opened: Opened) -> T:
     """The settings, episodes numbered as in what was opened instead of as in the original.
 
     Raises:
-        UserError: an episode was left out, or never was.
+        ConfigError: there never was such an episode.
+        UserError: it was left out.
     """
     chosen = here(opened, conf.successful_episodes, "foreign.successful_episodes")
     return replace(conf, successful_episodes=chosen)

@@ -56,7 +56,7 @@ def test_selecting_and_ignoring(broken: Path) -> None:
     assert {f.code for f in examine(all_, select=["ACT"]).errors} == {"ACT001"}
     report = examine(all_, select=["ACT"], ignore=["ACT001"])
     assert report.findings == [] and report.ignored == ["ACT001"]
-    assert report.summary == "7 rules, 0 errors, 0 warnings"
+    assert report.summary == "8 rules, 0 errors, 0 warnings"
 
 
 def test_findings_carry_rule_and_artifact(broken: Path) -> None:
@@ -112,7 +112,7 @@ def test_findings_by_artifact(broken: Path, dataset_dir: Callable[..., Path]) ->
     show.print_report(report, Console(file=out, width=200))
     text = out.getvalue()
     assert f"{sound}  passes" in text and text.index("passes") < text.index("ACT001")
-    assert "10 rules, 1 error, 0 warnings" in text
+    assert "11 rules, 1 error, 0 warnings" in text
     data = show.as_data(report)
     assert [f["code"] for f in data["findings"]] == ["ACT001"] and data["errors"] == 1
 

@@ -171,8 +171,8 @@ MUTANTS = [
     _m("held-out episodes of the classifier are trained on",
        "Split(np.setdiff1d(np.arange(len(episodes)), held_out), held_out)",
        "Split(np.arange(len(episodes)), held_out)", "rewards/test_frames.py"),
-    _m("held-out episodes of cloning are trained on", "sorted(order[cut:]), sorted(order[:cut])",
-       "sorted(order), sorted(order[:cut])", "steps/test_common.py"),
+    _m("held-out episodes of cloning are trained on", "return np.flatnonzero(~held).tolist(), np",
+       "return list(range(count)), np", "steps/test_common.py"),
     # ------------------------------------------------------------ evaluation
     _m("another interval than Wilson's",
        'binomtest(int(count), int(n)).proportion_ci(confidence_level=CONFIDENCE, method="wilson")',
@@ -200,7 +200,7 @@ MUTANTS = [
     _m("Q may leave its bounds", "not limits.beyond(v, low, high) <= limits.Q_BEYOND.alarm",
        "not limits.beyond(v, low, high) <= 9.0", GUARDS),
     _m("saturation is never seen", "min(values) < limits.SATURATED.alarm", "min(values) < 1.01", GUARDS),
-    _m("help that stays as much passes", "now < limits.STILL_HELPED or now < then", "True", GUARDS),
+    _m("help that stays as much passes", "late < max(early, limits.STILL_HELPED)", "True", GUARDS),
     _m("long takeovers pass", "min(values) <= limits.TAKEN_OVER.alarm", "min(values) <= 0.95", GUARDS),
     # ------------------------------------------------------------ checks
     _m("turned actions pass", "LEAST_FIT, MOST_YAW_DEG = 0.7, 45.0", "LEAST_FIT, MOST_YAW_DEG = -1.0, 200.0",

@@ -258,7 +258,7 @@ def test_policy_of_another_contract_is_refused(
         ({"videos": -1}, "videos must be at least 0"),
         ({"threads": 0}, "threads=0"),
         ({"seed": -2}, "seed=-2"),
-        ({"device": "tpu"}, "unknown device 'tpu'"),
+        ({"device": "tpu"}, "'tpu' is no device of torch"),
     ],
 )
 def test_config_mistakes(options: dict[str, Any], message: str, save_policy: Any, conf: Any) -> None:
