@@ -13,6 +13,7 @@ ROOT = Path(hiltk.__file__).parent
 ORDER = [
     "errors",
     "interrupts",
+    "console",
     "formats",
     "findings",
     "limits",

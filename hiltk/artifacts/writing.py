@@ -18,11 +18,11 @@ from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
-from rich.console import Console
 
 from hiltk.artifacts import fingerprint, provenance
 from hiltk.artifacts.replacing import disk_is_full, remove, replacing, sweep
 from hiltk.artifacts.store import KINDS, SINGULAR, UNFINISHED, Artifact, check_name, spec_file, versions
+from hiltk.console import say
 from hiltk.errors import HiltkError, UserError
 from hiltk.spec import Spec
 
@@ -184,12 +184,8 @@ def _only_writer(folder: Path, what: str) -> Iterator[None]:
 def _sweep(folder: Path) -> None:
     """Remove drafts of dead processes: whoever holds the lock knows that no other writer lives."""
     for stale in folder.glob(f"{_DRAFT}*"):
-        _say(f"what an earlier run of '{folder.name}' wrote, before it was killed, is removed; this one starts anew")
+        say(f"what an earlier run of '{folder.name}' wrote, before it was killed, is removed; this one starts anew")
         shutil.rmtree(stale, ignore_errors=True)
-
-
-def _say(text: str) -> None:
-    Console().print(text, highlight=False, soft_wrap=True)
 
 
 def _open_draft(kind: str, name: str, folder: Path, *, resumable: bool, resume: bool) -> Draft:
@@ -202,7 +198,7 @@ def _open_draft(kind: str, name: str, folder: Path, *, resumable: bool, resume: 
         aside = folder / _ABANDONED
         shutil.rmtree(aside, ignore_errors=True)
         path.rename(aside)
-        _say(
+        say(
             f"starts anew; an interrupted run of '{name}', from which resume=true goes on, lies in {aside} until the "
             "next one is put there"
         )

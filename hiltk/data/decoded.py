@@ -23,10 +23,10 @@ import av
 import cv2
 import numpy as np
 from filelock import FileLock, Timeout
-from rich.console import Console
 from tqdm import tqdm
 
 from hiltk.artifacts.fingerprint import fingerprint
+from hiltk.console import say
 from hiltk.data.episode import Episode
 from hiltk.data.lerobot_files import too_few
 from hiltk.data.lerobot_io import DatasetReader
@@ -83,10 +83,10 @@ def _mapped(reader: DatasetReader, cache: Path, name: str) -> dict[str, np.ndarr
         found = {key: _open(where, _shapes(reader)[key]) for key, where in folders.items()}
         if all(frames is not None for frames in found.values()):
             size = human_size(sum(_bytes(shape) for shape in _shapes(reader).values()))
-            _say(f"{name}: {size} of frames were decoded earlier ({folder})")
+            say(f"{name}: {size} of frames were decoded earlier ({folder})")
         return {key: _camera(reader, key, folders[key], name) if v is None else v for key, v in found.items()}
     except OSError as error:
-        _say(f"the frames of {name} are decoded into memory: {cache} cannot be used ({error.strerror or error})")
+        say(f"the frames of {name} are decoded into memory: {cache} cannot be used ({error.strerror or error})")
         return None
 
 
@@ -105,7 +105,7 @@ def _camera(reader: DatasetReader, key: str, folder: Path, name: str) -> np.ndar
         if (frames := _open(folder, shape)) is not None:
             return frames
         if folder.exists():
-            _say(f"{what}: the decoded frames in {folder} are damaged, and decoded again")
+            say(f"{what}: the decoded frames in {folder} are damaged, and decoded again")
         bar = tqdm(reader.frames(key), f"decoding {what}", shape[0], unit=" frames", mininterval=0.5)
         _decode(bar, shape, folder)
     return _map(folder)
@@ -176,13 +176,9 @@ def _only_writer(folder: Path, what: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        _say(f"{what}: another process is decoding; waiting for it")
+        say(f"{what}: another process is decoding; waiting for it")
         lock.acquire()
     try:
         yield
     finally:
         lock.release()
-
-
-def _say(text: str) -> None:
-    Console().print(text, highlight=False, markup=False, soft_wrap=True)

@@ -17,6 +17,7 @@ from hiltk.artifacts.writing import create
 from hiltk.checks.engine import Report, expand
 from hiltk.checks.gate import examine_written, notes, refuse
 from hiltk.config.commands import Fault, RecordConf
+from hiltk.console import say
 from hiltk.data.episode import Episode, Source
 from hiltk.data.journal import EpisodeJournal
 from hiltk.data.lerobot_io import DatasetWriter
@@ -82,7 +83,7 @@ class Kept:
             self._write(episode, after, success=so_far["success"])
             self.tally.attempts, self.tally.drift = so_far["attempts"], so_far["drift"]
         if self.tally.kept:
-            _say(f"goes on after {self.tally.kept} finished episodes")
+            say(f"goes on after {self.tally.kept} finished episodes")
 
 
 def run(cfg: RecordConf) -> Artifact:
@@ -107,7 +108,7 @@ def run(cfg: RecordConf) -> Artifact:
     _print(artifact, tally)
     refuse(checked, "record", fix=f"what was recorded is kept as {artifact.ref}")
     if interrupted:
-        _say(f"{tally.kept} of {cfg.episodes} episodes are in {artifact.ref}; resume=true goes on from there")
+        say(f"{tally.kept} of {cfg.episodes} episodes are in {artifact.ref}; resume=true goes on from there")
         raise interrupted
     return artifact
 
@@ -264,10 +265,6 @@ def _notes(cfg: RecordConf, tally: Recorded, *, interrupted: bool) -> dict[str, 
         "interrupted": interrupted,
         "strata": dict(sorted(tally.strata.items())),
     } | ({"drift": tally.drift} if tally.drift else {})
-
-
-def _say(text: str) -> None:
-    Console().print(text, highlight=False, soft_wrap=True)
 
 
 def _print(artifact: Artifact, tally: Recorded) -> None:

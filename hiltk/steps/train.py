@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 
 from hiltk.agents.compute import check_compute, compile_torsos
 from hiltk.agents.encoders import ENCODERS
@@ -24,6 +23,7 @@ from hiltk.artifacts.writing import create, write_spec
 from hiltk.checks.gate import gate
 from hiltk.config.commands import TrainConf
 from hiltk.config.groups import Schedule
+from hiltk.console import say
 from hiltk.data.episode import Episode
 from hiltk.data.frames import Frames
 from hiltk.data.replay import (
@@ -129,7 +129,7 @@ def _run(cfg: TrainConf, env: SuccessRule, device: torch.device) -> Artifact:
         draft.notes = _summary(rows, cfg) | checked | trainer.best.note() | effort.note()
         online.trim()
     _report(draft.notes)
-    _say(str(effort))
+    say(str(effort))
     return draft.done
 
 
@@ -176,7 +176,7 @@ def _ring_size(spec: Spec, cfg: TrainConf, horizon: int, checkpoints: int) -> tu
     rows = min(capacity + 1 + slack, cfg.episodes * (horizon + 1))
     size, free = rows * row_bytes, free_disk(Path(cfg.root))
     said = f"up to {rows:,} frames, {human_size(size)} on disk, and {human_size(checkpoints)} of checkpoints"
-    _say(f"replay: {said} ({human_size(free)} free)")
+    say(f"replay: {said} ({human_size(free)} free)")
     if size + checkpoints > free + (_written(cfg) if cfg.resume else 0):
         raise UserError(
             f"the replay store can grow to {human_size(size)}, checkpoints to {human_size(checkpoints)}, "
@@ -249,7 +249,7 @@ def _judged(demos: list[Episode], env: SuccessRule, cfg: TrainConf, device: torc
             classifier = SuccessClassifier.load(resolve(cfg.reward.classifier, "classifiers", cfg.root).path).to(device)
     found = judge_demonstrations(demos, env.rule, classifier, closed=env.has_own_reward)
     if demos:
-        _say(f"demonstrations: {found.satisfied.sum()} of {len(demos)} satisfy this run's reward rule")
+        say(f"demonstrations: {found.satisfied.sum()} of {len(demos)} satisfy this run's reward rule")
     return found
 
 
@@ -261,7 +261,7 @@ def _demo_store(demos: list[Episode], spec: Spec) -> FrameStore:
     store = store_episodes([_seen(episode, list(wanted)) for episode in demos])
     mapped = sum(frames.mapped_bytes for frames in store.frames.values() if isinstance(frames, Frames))
     cached = f", and {human_size(mapped)} of frames mapped from the cache" if mapped else ""
-    _say(f"demonstrations: {store.end:,} frames, {human_size(store.nbytes() - mapped)} of memory{cached}")
+    say(f"demonstrations: {store.end:,} frames, {human_size(store.nbytes() - mapped)} of memory{cached}")
     return store
 
 
@@ -289,16 +289,12 @@ def _report(notes: dict[str, Any]) -> None:
         notes["intervention_rate_last_20"],
         notes["left_alone"],
     )
-    _say(
+    say(
         f"trained {notes['episodes']} episodes, {notes['env_steps']:.0f} steps in {notes['wall_s']:.0f} s; "
         f"interventions {first:.0%} of steps at first, {last:.0%} at the end; success in {by_itself['success']} of the "
         f"last {by_itself['of_last']} episodes left alone"
     )
     if notes["ended_by"] == "until":
-        _say("ended before its last episode: success exceeds until.rate")
+        say("ended before its last episode: success exceeds until.rate")
     if words := chosen(notes):
-        _say(f"kept {words}")
-
-
-def _say(text: str) -> None:
-    Console().print(text, highlight=False, soft_wrap=True)
+        say(f"kept {words}")
