@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from hiltk.artifacts.store import Artifact
@@ -53,21 +53,6 @@ class Report:
         )
 
 
-@dataclass(frozen=True)
-class Blind:
-    """A rule that could not look: a file that it reads is damaged, or contradicts the metadata."""
-
-    code: str
-    subject: str
-    error: UserError
-
-    def finding(self) -> Finding:
-        """What is said where no rule found out why; with a cause known, that is enough."""
-        e = self.error
-        found = Finding(f"{self.code} cannot look: {e.what}", where=e.where, fix=e.fix, subject=self.subject)
-        return replace(found, code="RUN008", severity=Severity.error)
-
-
 def gather(artifacts: Sequence[Artifact]) -> Subjects:
     """Subjects of artifacts of any kind.
 
@@ -109,7 +94,7 @@ def examine(all_: Subjects, *, step: str = "", select: Sequence[str] = (), ignor
     rules = [r for r in of_step(step) if (not selected or r.code in selected) and r.code not in ignored]
     run: list[Rule] = []
     findings: list[Finding] = []
-    blind: dict[str, Blind] = {}
+    blind: dict[str, Finding] = {}
     for rule in rules:
         subjects = _subjects(rule, all_)
         run += [rule] if subjects else []
@@ -117,11 +102,24 @@ def examine(all_: Subjects, *, step: str = "", select: Sequence[str] = (), ignor
             try:
                 findings += rule.apply(subject)
             except UserError as error:  # one that cannot look must not silence the others
-                blind[str(error)] = blind.get(str(error)) or Blind(rule.code, getattr(subject, "name", ""), error)
-    findings += [b.finding() for b in blind.values() if not any(f.severity is Severity.error for f in findings)]
+                blind.setdefault(str(error), _blind(rule, subject, error))
+    if not any(f.severity is Severity.error for f in findings):  # with a cause known, that is enough
+        findings += blind.values()
     names = [one.name for one in all_.all()]
     findings.sort(key=lambda f: (names.index(f.subject) if f.subject in names else len(names), f.code))
     return Report(run, findings, sorted(ignored), names, time.perf_counter() - started)
+
+
+def _blind(rule: Rule, subject: object, error: UserError) -> Finding:
+    """A rule that cannot look: a file that it reads is damaged, or contradicts the metadata."""
+    return Finding(
+        f"{rule.code} cannot look: {error.what}",
+        where=error.where,
+        fix=error.fix,
+        code="RUN008",
+        severity=Severity.error,
+        subject=getattr(subject, "name", ""),
+    )
 
 
 def _subjects(rule: Rule, all_: Subjects) -> list[object]:

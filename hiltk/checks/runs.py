@@ -16,6 +16,7 @@ from hiltk.data.copies import recordings
 from hiltk.data.lerobot_files import read_stats
 from hiltk.data.lerobot_io import read_columns, require_finite, require_whole
 from hiltk.data.statistics import floors
+from hiltk.data.timeline import BESIDE
 from hiltk.errors import UserError
 from hiltk.findings import Finding, Severity
 from hiltk.limits import COPIED, COPY_DEG, COPY_GREY, COPY_STD  # noqa: F401 (the explanation names them)
@@ -284,6 +285,6 @@ def slow_loop(d: DatasetSubject) -> Iterator[Finding]:
 def _late(times: np.ndarray) -> np.ndarray:
     """Which frames of an episode come late, (T,) bool, by their times in periods (T,)."""
     behind = times - np.arange(len(times))
-    usual = median_filter(behind, 9, mode="nearest")
+    usual = median_filter(behind, BESIDE, mode="nearest")
     later = (behind - usual >= 0.5) | (np.diff(usual, prepend=usual[:1]) >= 0.5)
     return later & (np.diff(times, prepend=times[:1]) > GAP)

@@ -21,7 +21,7 @@ from hiltk.arm.units import ARM_JOINTS, to_degrees
 from hiltk.config.commands import GRIPPER_UNITS, JOINT_UNITS, NONE, OLD_ZERO, ForeignConf
 from hiltk.config.setting import one_of
 from hiltk.data.episode import Episode, Source
-from hiltk.data.lerobot_files import RECORD_AGAIN, LeRobotFiles
+from hiltk.data.lerobot_files import NO_COLOURS, RECORD_AGAIN, LeRobotFiles
 from hiltk.data.lerobot_io import DatasetWriter, episode_rows, require_finite
 from hiltk.data.repair import Rebuilt
 from hiltk.data.resources import require_memory
@@ -183,7 +183,7 @@ def find_cameras(files: LeRobotFiles, conf: ForeignConf) -> list[ForeignCamera]:
             there = ", ".join(files.cameras) or "none"
             if key in files.depth_cameras:
                 raise UserError(
-                    f"'{key}' is a depth map, or of one channel; pictures need three",
+                    f"'{key}' is {NO_COLOURS}; pictures need three",
                     where=f"foreign.cameras; cameras with colours: {there}",
                     fix="leave it out",
                 )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hiltk.data.consistency import require_consistent
 from hiltk.data.keep_episodes import keep_episodes, numbering
-from hiltk.data.lerobot_files import LeRobotFiles
+from hiltk.data.lerobot_files import NO_COLOURS, LeRobotFiles
 from hiltk.data.lerobot_tools import is_older, to_v3
 from hiltk.errors import ConfigError, UserError, listed
 
@@ -68,7 +68,7 @@ def open_foreign(path: Path, cameras: dict[str, str] | None = None, task: str = 
             files = LeRobotFiles(scratch / "chosen", gaps=True)
         elif len(set(said)) > 1 and not task:
             notes.append(("tasks", f"{len(set(said))} sentences, kept with each episode; foreign.task= takes one"))
-        notes += [(key, "left out: a depth map, or of one channel; pictures need three") for key in files.depth_cameras]
+        notes += [(key, f"left out: {NO_COLOURS}; pictures need three") for key in files.depth_cameras]
         notes += [("clock", text) for text in files.set_clocks()]
         used = [key for key in files.cameras if not cameras or key in cameras.values()]
         notes += [("size", text + "; taken from the pictures") for text in files.correct_sizes(used)]

@@ -18,10 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from hiltk.data.columns import numeric
 from hiltk.data.lerobot_files import LeRobotFiles, damaged, read_info, read_stats, tables
 from hiltk.data.statistics import column_stats
-
-NUMBERS = ("float32", "float64", "int32", "int64", "bool")
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def keep_episodes(path: Path, kept: Sequence[int], target: Path, *, link: bool =
     info |= {"total_episodes": len(kept), "total_frames": int(stops[-1]), "splits": {"train": f"0:{len(kept)}"}}
     (target / "meta" / "info.json").write_text(json.dumps(info, indent=4))
     files = LeRobotFiles(target, gaps=True)
-    numbers = {k: files.column(k) for k, f in files.features.items() if f["dtype"] in NUMBERS}
+    numbers = {name: files.column(name) for name in numeric(files)}
     stats = read_stats(path) | {name: column_stats(values) for name, values in numbers.items()}
     (target / "meta" / "stats.json").write_text(json.dumps(stats, indent=4))
 

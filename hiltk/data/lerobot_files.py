@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from hiltk.errors import UserError
 
 CAMERA_TYPES = ("image", "video")
+NO_COLOURS = "a depth map, or of one channel"  # what is said of a camera that hiltk cannot use
 RECORD_AGAIN = "record or download it again; `lerobot-edit-dataset` can drop single episodes"
 
 

@@ -13,7 +13,7 @@ from hiltk.data.consistency import require_consistent
 from hiltk.data.curate import succeeded
 from hiltk.data.dataset import Dataset, open_dataset
 from hiltk.data.episode import Source
-from hiltk.data.lerobot_files import LeRobotFiles
+from hiltk.data.lerobot_files import NO_COLOURS, LeRobotFiles
 from hiltk.data.lerobot_io import ACTION, SPEC_FILE
 from hiltk.data.statistics import STD_FLOOR, floors
 from hiltk.errors import UserError, listed
@@ -153,7 +153,7 @@ def _foreign(path: Path, name: str) -> Contents:
 def _shown_cameras(files: LeRobotFiles) -> tuple[list[str], list[str]]:
     """The cameras whose first and last picture can be read, and what is to be said of the others."""
     cameras = []
-    notes = [f"{key} is a depth map, or of one channel: hiltk leaves it out." for key in files.depth_cameras]
+    notes = [f"{key} is {NO_COLOURS}: hiltk leaves it out." for key in files.depth_cameras]
     for key in files.cameras:
         try:
             notes += [f"{text}." for text in files.correct_sizes([key])]

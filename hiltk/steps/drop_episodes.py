@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from rich.console import Console
 
@@ -47,10 +49,7 @@ def run(cfg: DropConf) -> Artifact:
     )
     dropped = np.flatnonzero(out).tolist()
     kept = [e for e in range(len(dataset.bounds)) if e not in set(dropped)]
-    if not dropped:
-        raise UserError("nothing to drop: no episode meets the conditions", where=source.ref)
-    if not kept:
-        raise UserError("no episode would be left", where=source.ref, fix="narrow the conditions")
+    _require_some(dropped, kept, source.ref)
     with create("datasets", cfg.name, root=cfg.root, step="drop-episodes", cfg=cfg, inputs=[source], seed=0) as draft:
         draft.spec = select_episodes(dataset, kept, draft.path, reencode=cfg.reencode)
         before, after = summarise(dataset).to_dict(), summarise(open_dataset(draft.path)).to_dict()
@@ -58,6 +57,13 @@ def run(cfg: DropConf) -> Artifact:
         examine_change("drop-episodes", cfg, draft, [source])
     print_change(f"{draft.done.ref}: {len(dropped)} episodes dropped", before, after, Console())
     return draft.done
+
+
+def _require_some(dropped: Collection[int], kept: Collection[int], where: str) -> None:
+    if not dropped:
+        raise UserError("nothing to drop: no episode meets the conditions", where=where)
+    if not kept:
+        raise UserError("no episode would be left", where=where, fix="narrow the conditions")
 
 
 def _of_any(cfg: DropConf, source: Artifact) -> Artifact:
@@ -77,10 +83,7 @@ def _of_any(cfg: DropConf, source: Artifact) -> Artifact:
         dropped |= {number} if beyond or below else set()
     kept = [n for n in sorted(found.rows) if n not in dropped and n in found.described]
     dropped &= set(found.rows)
-    if not dropped:
-        raise UserError("nothing to drop: no episode meets the conditions", where=source.ref)
-    if not kept:
-        raise UserError("no episode would be left", where=source.ref, fix="narrow the conditions")
+    _require_some(dropped, kept, source.ref)
     with create("datasets", cfg.name, root=cfg.root, step="drop-episodes", cfg=cfg, inputs=[source], seed=0) as draft:
         keep_episodes(source.path, kept, draft.path)
         before = {"episodes": len(found.rows), "frames": sum(found.rows.values())}
