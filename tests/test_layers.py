@@ -29,6 +29,8 @@ ORDER = [
     "data",
     "agents",
     "rewards",
+    "sim",
+    "robots",
     "envs",
     "humans",
     "evaluation",

@@ -14,7 +14,7 @@ ROOT = Path(hiltk.__file__).parent
 # Who else may change a picture's size or scale, and why what comes out reaches no network.
 ALLOWED = {
     "observation.py": "the pipeline",
-    "envs/renderers.py": "a simulated camera: what a driver delivers, before the pipeline",
+    "sim/renderers.py": "a simulated camera: what a driver delivers, before the pipeline",
     "rewards/augment.py": "augmentation while the classifier trains",
     "rewards/versions.py": "the same augmentation of held-out frames, whose floats become bytes again",
     "evaluation/videos.py": "films for people",

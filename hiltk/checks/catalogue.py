@@ -108,7 +108,7 @@ CONSTRUCTION = (
         "crop, size and colours travel with the classifier; an environment that differs is refused",
     ),
     Cover(("D9",), "hiltk.data.replay.FrameStore.gather", "frames are stored singly and stacked when sampled"),
-    Cover(("D11",), "hiltk.envs.scene.build_scene", "field of view is MuJoCo's fovy, vertical, in one model"),
+    Cover(("D11",), "hiltk.sim.scene.build_scene", "field of view is MuJoCo's fovy, vertical, in one model"),
     Cover(("D12",), "hiltk.spec.ImageSpec", "policies see camera frames only; there is no segmentation to mislabel"),
     Cover(("E3",), "hiltk.rewards.frames.split_episodes", "whole episodes are held out, never frames"),
     Cover(

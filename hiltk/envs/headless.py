@@ -15,8 +15,8 @@ import mujoco
 import numpy as np
 
 from hiltk.config.groups import So101SimConf
-from hiltk.envs.renderers import FrameRenderer, make_renderer
 from hiltk.errors import UserError
+from hiltk.sim.renderers import FrameRenderer, make_renderer
 
 
 class HeadlessRenderer:

@@ -14,12 +14,12 @@ from hiltk.arm.model import EE_SITE, JOINTS, model_hash
 from hiltk.arm.state import STATE_DIMS, action_spec, proprioception, state_spec
 from hiltk.arm.units import to_degrees, to_radians
 from hiltk.config.groups import JitterConf, So101SimConf, TaskConf
-from hiltk.envs.appearance import Appearance
 from hiltk.envs.base import Info, RawObservation, SceneEnv
-from hiltk.envs.renderers import FrameRenderer, make_renderer
-from hiltk.envs.scene import CUBE_HALF_M, build_scene
 from hiltk.envs.tasks import TASKS, Situation, Spawn, check_task, sample_spawn, strata_within, stratum_of
 from hiltk.errors import ConfigError, UserError
+from hiltk.sim.appearance import Appearance
+from hiltk.sim.renderers import FrameRenderer, make_renderer
+from hiltk.sim.scene import CUBE_HALF_M, build_scene
 from hiltk.spec import (
     IMAGE_PREFIX,
     STATE_KEY,

@@ -23,9 +23,9 @@ import numpy as np
 from hiltk.arm.kinematics import Kinematics
 from hiltk.config.groups import GymnasiumConf, HumanConf, Renderer, So101SimConf, TaskConf
 from hiltk.envs.gymnasium_env import GymnasiumEnv
-from hiltk.envs.renderers import VISIBLE_GROUPS, gl_works
 from hiltk.envs.so101_sim import WRIST_ROLL_DEG, So101SimEnv
 from hiltk.humans.scripted import ScriptedExpert
+from hiltk.sim.renderers import VISIBLE_GROUPS, gl_works
 
 CASES: list[tuple[str, list[str], int, Renderer]] = [
     ("state only", [], 64, Renderer.cpu),

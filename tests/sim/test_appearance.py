@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from hiltk.config.groups import JitterConf, So101SimConf, TaskConf
-from hiltk.envs import appearance
-from hiltk.envs.appearance import Appearance
-from hiltk.envs.scene import Scene, build_scene
 from hiltk.envs.so101_sim import So101SimEnv
+from hiltk.sim import appearance
+from hiltk.sim.appearance import Appearance
+from hiltk.sim.scene import Scene, build_scene
 
 
 @pytest.fixture

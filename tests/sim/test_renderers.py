@@ -11,10 +11,10 @@ import pytest
 
 from hiltk.arm.units import to_radians
 from hiltk.config.groups import Renderer, So101SimConf
-from hiltk.envs import renderers
-from hiltk.envs.renderers import CpuRenderer, GlRenderer, gl_backend, gl_works, make_renderer
-from hiltk.envs.scene import Scene, build_scene
 from hiltk.errors import UserError
+from hiltk.sim import renderers
+from hiltk.sim.renderers import CpuRenderer, GlRenderer, gl_backend, gl_works, make_renderer
+from hiltk.sim.scene import Scene, build_scene
 
 ROOM = """
 <mujoco>

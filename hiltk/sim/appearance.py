@@ -6,8 +6,8 @@ import mujoco
 import numpy as np
 
 from hiltk.config.groups import JitterConf
-from hiltk.envs.renderers import VISIBLE_GROUPS
-from hiltk.envs.scene import Scene
+from hiltk.sim.renderers import VISIBLE_GROUPS
+from hiltk.sim.scene import Scene
 
 # Changes at strength 1.
 LIGHT_FACTOR = 0.5  # brightness of each lamp: times 0.5 to 1.5, each with its own tint

@@ -11,8 +11,8 @@ import pytest
 
 from hiltk.arm.model import JOINTS
 from hiltk.config.groups import So101SimConf
-from hiltk.envs.scene import Scene, build_scene
 from hiltk.errors import ConfigError
+from hiltk.sim.scene import Scene, build_scene
 
 
 @pytest.fixture(scope="module")
