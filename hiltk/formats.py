@@ -88,6 +88,7 @@ RUN = Format("run.yaml")
 POLICY = Format("the policy's config")
 CLASSIFIER = Format("the classifier's config")
 CHECKPOINT = Format("the checkpoint")
+ARM = Format("this arm's file", key="version")
 # Of version 1 were whole episodes; a classifier that has those has none (None of `Statistics.load`).
 STATISTICS = Format(
     "the classifier's statistics of its training images", since=("0.1.0", "0.1.0"), oldest=2, key="version"

@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import EE_SITE, JOINTS, model_hash
+from hiltk.arm.poses import READY_DEG, START_OPENING, WRIST_ROLL_DEG
 from hiltk.arm.state import STATE_DIMS, action_spec, proprioception, state_spec
 from hiltk.arm.units import to_degrees, to_radians
 from hiltk.config.groups import JitterConf, So101SimConf, TaskConf
@@ -33,10 +34,6 @@ from hiltk.spec import (
     Spec,
 )
 
-WRIST_ROLL_DEG = 90.0  # actions do not turn the wrist; at 90 the jaws close sideways as seen from the base
-START_OPENING = 40.0  # of 0..100
-# Where IK starts from on the way to the reset pose; any reachable, downward pose would do.
-READY_DEG = np.array([0.0, -30.0, 30.0, 80.0, WRIST_ROLL_DEG, START_OPENING])
 MAX_LEAD_M = 0.01  # how far the commanded target may run ahead of what the joints can reach
 _Warning = mujoco.mjtWarning
 _BLOWN_UP = [int(w) for w in (_Warning.mjWARN_BADQPOS, _Warning.mjWARN_BADQVEL, _Warning.mjWARN_BADQACC)]

@@ -1,6 +1,6 @@
 """What *my* arm is: ``arms/NAME.yaml``, the one place that names its port, calibration, cameras and limits.
 
-``env=so101 env.arm=NAME`` is its only mention in any command. The file is written by `hiltk arm init` and edited by hand.
+``env=so101 env.arm=NAME`` is its only mention in any command. `hiltk arm init` writes the file, people edit it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from hiltk.arm.model import JOINTS
+from hiltk.config.setting import setting
+from hiltk.formats import ARM
+from hiltk.robots.arm_yaml import NOT_STORED
 
-FOLDER = "arms"
 EMULATED_PORT = "emulated"
 
 
@@ -22,112 +24,101 @@ EMULATED_PORT = "emulated"
 class JointCalibration:
     """One motor as LeRobot's calibration file describes it, in the servo's ticks (4096 a turn)."""
 
-    id: int = 0
-    drive_mode: int = 0
-    homing_offset: int = 0
-    range_min: int = 0
-    range_max: int = 4095
+    id: int = setting(0, "of the servo on the bus")
+    drive_mode: int = setting(0, "1: turned round")
+    homing_offset: int = setting(0, "that the servo takes from what its encoder says")
+    range_min: int = setting(0, "one end of the joint")
+    range_max: int = setting(4095, "the other; the middle between them is 0 degrees")
 
 
 @dataclass
 class CameraFile:
-    """One camera.
+    """One camera."""
 
-    Attributes:
-        type: LeRobot's registered name of its driver: opencv, intelrealsense, a plugin's; ``emulated`` in rehearsals.
-        id: stable: /dev/v4l/by-id/..., a serial number; of an emulated one the simulated camera (wrist, front).
-        width, height: pixels of a frame as the driver gives it.
-        fps: frames per second asked of the camera.
-        fourcc: pixel format asked of it, e.g. MJPG.
-        exposure: in the driver's own unit; None: automatic.
-        crop: [top, left, height, width] in the driver's pixels; empty: the whole frame.
-        options: more of the driver's own settings, by its names.
-    """
-
-    type: str = "opencv"
-    id: str = ""
-    width: int = 640
-    height: int = 480
-    fps: int = 30
-    fourcc: str = "MJPG"
-    exposure: float | None = None
-    crop: list[int] = field(default_factory=list)
-    options: dict[str, Any] = field(default_factory=dict)
+    type: str = setting(
+        "opencv", "LeRobot's registered name of its driver: opencv, intelrealsense, a plugin's; emulated in rehearsals"
+    )
+    id: str = setting(
+        "",
+        "which one: /dev/v4l/by-id/... (two of one model: /dev/v4l/by-path/...), a serial number; on macOS its unique "
+        "id; of an emulated one the simulated camera, wrist or front. `hiltk doctor` lists them",
+    )
+    width: int = setting(640, "pixels of a frame as the driver gives it")
+    height: int = setting(480)
+    fps: int = setting(30, "frames per second asked of the camera; it has to give exactly these")
+    fourcc: str = setting(
+        "MJPG", "pixel format asked of it; MJPG: three cameras fit one USB bus; empty: the driver's own choice"
+    )
+    exposure: float | None = setting(
+        None, "in the driver's own unit, fixed; null: automatic, which changes pictures, and the rate in a dim room"
+    )
+    crop: list[int] = setting([], "[top, left, height, width] in the driver's pixels; []: the whole frame")
+    options: dict[str, Any] = setting({}, "more of the driver's own settings, by LeRobot's names")
 
 
 @dataclass
 class SafetyFile:
-    """Limits that hold whatever asks the arm to move. Units are in the names.
+    """Limits that hold whatever asks the arm to move."""
 
-    Attributes:
-        joint_margin_deg: kept from either end of a joint's calibrated range.
-        arm_speed_deg_s, wrist_speed_deg_s: of the first three joints and the two of the wrist.
-        gripper_speed_s: of 0..100 per second.
-        lag_deg, lag_s: a joint this far behind its command for so long has met an obstacle.
-        temperature_warn_c, temperature_stop_c: of the hottest servo.
-        voltage_drop: share below the voltage seen at the start that is warned of.
-        gripper_torque: of 1000, the gripper's Torque_Limit.
-    """
-
-    joint_margin_deg: float = 2.0
-    arm_speed_deg_s: float = 90.0
-    wrist_speed_deg_s: float = 180.0
-    gripper_speed_s: float = 200.0
-    lag_deg: float = 20.0
-    lag_s: float = 0.5
-    temperature_warn_c: float = 55.0
-    temperature_stop_c: float = 65.0
-    voltage_drop: float = 0.1
-    gripper_torque: int = 500
+    joint_margin_deg: float = setting(2.0, "kept from either end of a joint's calibrated range")
+    arm_speed_deg_s: float = setting(90.0, "fastest motion of shoulder and elbow")
+    wrist_speed_deg_s: float = setting(180.0, "of the two joints of the wrist")
+    gripper_speed_s: float = setting(200.0, "of the gripper, of 0..100 a second")
+    lag_deg: float = setting(20.0, "a joint this far behind its command ...")
+    lag_s: float = setting(0.5, "... for so long has met an obstacle: the arm stops")
+    temperature_warn_c: float = setting(55.0, "of the hottest servo")
+    temperature_stop_c: float = setting(65.0, "the arm parks")
+    voltage_drop: float = setting(0.1, "share below the voltage at the start that is warned of")
+    gripper_torque: int = setting(500, "of 1000: the gripper's Torque_Limit; more burns it when it holds for long")
 
 
 @dataclass
 class EmulatedFile:
-    """How an arm without hardware behaves (``port: emulated``).
+    """How an arm without hardware behaves (``port: emulated``)."""
 
-    Attributes:
-        time: real: a second is a second; fast: simulated time moves only when somebody waits for it.
-        seed: of the noise of sag, backlash and faults.
-        faults: name to value, as `hiltk.robots.emulated` knows them.
-    """
-
-    time: str = "real"
-    seed: int = 0
-    faults: dict[str, Any] = field(default_factory=dict)
+    time: str = setting(
+        "real", "a second is a second; fast: time moves only when somebody waits for it", choices=("real", "fast")
+    )
+    seed: int = setting(0, "of the noise of sag, backlash and faults")
+    faults: dict[str, Any] = setting({}, "faults to rehearse, by name, with their values")
 
 
 @dataclass
 class ArmFile:
-    """``arms/NAME.yaml``. Joints are LeRobot's: degrees, gripper 0 (closed) to 100 (open) last; positions in the base frame.
+    """``arms/NAME.yaml``.
+
+    Joints are LeRobot's: degrees, gripper 0 (closed) to 100 (open) last; positions are in the base frame. What a field
+    means, with its unit, stands in its declaration; the file repeats it as comments.
 
     Attributes:
-        name: the file's.
-        robot: LeRobot's registered name of the driver.
-        port: stable: /dev/serial/by-id/... or /dev/cu.usbmodem...; ``emulated``: no hardware.
-        model_path: MJCF or URDF; empty: the built-in SO-101.
-        calibration: by joint.
-        workspace_low_m, workspace_high_m: box of the end effector, metres. There is no default.
-        reset_ee_m, reset_noise_m: where episodes start, and how far around it (uniform, plus or minus).
-        park_deg: (6,) joints in which the arm rests without torque.
-        gripper_max: widest opening used, of 0..100.
-        cameras: by name, as observations call them.
+        name: the file's, without its suffix; it is not written into it.
     """
 
-    name: str = ""
-    version: int = 1
-    robot: str = "so101_follower"
-    port: str = ""
-    model_path: str = ""
-    calibration: dict[str, JointCalibration] = field(default_factory=dict)
-    workspace_low_m: list[float] = field(default_factory=list)
-    workspace_high_m: list[float] = field(default_factory=list)
-    reset_ee_m: list[float] = field(default_factory=list)
-    reset_noise_m: list[float] = field(default_factory=lambda: [0.02, 0.02, 0.01])
-    park_deg: list[float] = field(default_factory=list)
-    gripper_max: float = 50.0
-    cameras: dict[str, CameraFile] = field(default_factory=dict)
-    safety: SafetyFile = field(default_factory=SafetyFile)
-    emulated: EmulatedFile = field(default_factory=EmulatedFile)
+    name: str = field(default="", metadata=NOT_STORED)
+    version: int = setting(ARM.version, "of this kind of file")
+    robot: str = setting("so101_follower", "LeRobot's registered name of the driver")
+    port: str = setting(
+        "",
+        "one that stays the same: /dev/serial/by-id/..., on macOS /dev/cu.usbmodem...; emulated: no hardware. "
+        "`hiltk doctor` lists them",
+    )
+    model_path: str = setting("", "MJCF or URDF of the arm; empty: the built-in SO-101")
+    calibration: dict[str, JointCalibration] = setting(
+        {}, "by joint, in the servo's ticks (4096 a turn), as LeRobot's own file; from `hiltk arm calibrate --write`"
+    )
+    workspace_low_m: list[float] = setting(
+        [], "box in which the end effector may be: x forward, y left, z up from the base, metres. There is no default"
+    )
+    workspace_high_m: list[float] = setting([])
+    reset_ee_m: list[float] = setting([], "where episodes start, inside the box")
+    reset_noise_m: list[float] = setting([0.02, 0.02, 0.01], "how far around it, plus or minus")
+    park_deg: list[float] = setting(
+        [], "pose in which the arm rests without torque: degrees of the joints in the order above, gripper 0..100"
+    )
+    gripper_max: float = setting(50.0, "widest opening used, of 0..100")
+    cameras: dict[str, CameraFile] = setting({}, "by name, as datasets and policies call them")
+    safety: SafetyFile = setting(SafetyFile(), "limits that hold whatever asks the arm to move")
+    emulated: EmulatedFile = setting(EmulatedFile(), "how an arm without hardware behaves (port: emulated)")
 
     @property
     def is_emulated(self) -> bool:
@@ -140,10 +131,13 @@ class ArmFile:
 
     @property
     def hash(self) -> str:
-        """Sixteen hex digits of all that changes what is recorded: not of ports and device names, nor of faults."""
+        """Sixteen hex digits of all that changes what is recorded: not of names, ports and files' places, nor of
+        faults and what is only warned of."""
         plain = asdict(self)
-        for key in ("port", "emulated", "version"):
+        for key in ("name", "version", "port", "model_path", "emulated"):
             plain.pop(key)
+        for key in ("temperature_warn_c", "temperature_stop_c", "voltage_drop"):
+            plain["safety"].pop(key)
         for camera in plain["cameras"].values():
             camera.pop("id")
         return _digest(plain)

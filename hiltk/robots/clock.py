@@ -1,4 +1,4 @@
-"""The time an arm lives in: the wall clock, or that of an emulated arm, whose seconds pass only while somebody waits."""
+"""The time an arm lives in: the wall clock, or an emulated arm's, whose seconds pass only while somebody waits."""
 
 from __future__ import annotations
 

@@ -21,9 +21,10 @@ import mujoco
 import numpy as np
 
 from hiltk.arm.kinematics import Kinematics
+from hiltk.arm.poses import WRIST_ROLL_DEG
 from hiltk.config.groups import GymnasiumConf, HumanConf, Renderer, So101SimConf, TaskConf
 from hiltk.envs.gymnasium_env import GymnasiumEnv
-from hiltk.envs.so101_sim import WRIST_ROLL_DEG, So101SimEnv
+from hiltk.envs.so101_sim import So101SimEnv
 from hiltk.humans.scripted import ScriptedExpert
 from hiltk.sim.renderers import VISIBLE_GROUPS, gl_works
 

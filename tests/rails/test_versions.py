@@ -21,10 +21,11 @@ from hiltk.agents.make import load_policy
 from hiltk.agents.policy import Policy
 from hiltk.artifacts.store import Artifact
 from hiltk.errors import UserError
-from hiltk.formats import CHECKPOINT, CLASSIFIER, POLICY, RUN, SPEC, STATISTICS, Format
+from hiltk.formats import ARM, CHECKPOINT, CLASSIFIER, POLICY, RUN, SPEC, STATISTICS, Format
 from hiltk.learning import checkpoint
 from hiltk.rewards.classifier import SuccessClassifier
 from hiltk.rewards.training_images import Statistics
+from hiltk.robots.arm_store import load_arm_file
 from hiltk.spec import STATE_KEY, Spec
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -37,6 +38,7 @@ FILES: dict[str, tuple[Format, str, str, Callable[[Path], Any]]] = {
     "classifier": (CLASSIFIER, "classifier-{}", "classifier.yaml", SuccessClassifier.load),
     "statistics": (STATISTICS, "statistics-{}", "drift.json", Statistics.load),
     "checkpoint": (CHECKPOINT, "checkpoint-{}", "checkpoint.pt", checkpoint.load),
+    "arm": (ARM, "arm-{}", "desk.yaml", lambda folder: load_arm_file(str(folder / "desk.yaml"))),
 }
 EVERY = [
     (name, version) for name, (format, *_) in FILES.items() for version in range(format.oldest, format.version + 1)
