@@ -86,8 +86,9 @@ class StateSpec:
 class ActionSpec:
     """What the numbers sent to the robot mean.
 
-    Translation dimensions are end-effector deltas in [-1, 1] times ``scale_m``, in ``frame``; the last
-    dimension is the gripper in ``gripper`` format, ``gripper_step`` units (of 0..100) per step at full action.
+    Translation dimensions are end-effector deltas in [-1, 1] times ``scale_m``, in ``frame``; those of joints, changes
+    times ``scale_deg``. The last dimension is the gripper in ``gripper`` format, ``gripper_step`` units (of 0..100) per
+    step at full action.
     """
 
     dims: list[Dimension] = field(default_factory=list)
@@ -96,6 +97,7 @@ class ActionSpec:
     semantics: Semantics = Semantics.commanded
     gripper: GripperFormat = GripperFormat.continuous
     gripper_step: float = 15.0
+    scale_deg: float = 0.0
 
     @property
     def names(self) -> list[str]:
@@ -363,6 +365,7 @@ def _dimension_mistakes(path: str, dims: list[Dimension]) -> list[str]:
 def _action_mistakes(action: ActionSpec) -> list[str]:
     found = _one_of("action.frame", action.frame, ("", EeFrame.base.value))
     found += _positive("action.scale_m", action.scale_m, least=None if action.frame else 0.0)
+    found += _positive("action.scale_deg", action.scale_deg, least=0.0)
     has_gripper = action.gripper is not GripperFormat.none
     found += _positive("action.gripper_step", action.gripper_step, least=None if has_gripper else 0.0)
     return found
@@ -510,6 +513,7 @@ JOINT_PARTS = (
     "state.dims",
     "action.dims",
     "action.scale_m",
+    "action.scale_deg",
     "action.frame",
     "action.gripper",
     "action.gripper_step",

@@ -145,6 +145,60 @@ def proprioception(
     return state.reshape(*joints.shape[:-1], len(STATE_DIMS)).astype(np.float32)
 
 
+class StateReader:
+    """The state of each step of an episode from its measured joints, as `proprioception` has it.
+
+    Args:
+        kin: the arm's kinematics.
+        fps: steps per second.
+        ee_frame: of the end-effector pose.
+    """
+
+    def __init__(self, kin: Kinematics, fps: float, ee_frame: EeFrame) -> None:
+        self._kin, self._fps, self._ee_frame = kin, fps, ee_frame
+        self.begin()
+
+    def begin(self) -> None:
+        """An episode starts: its first step has no velocity, and its pose is what others may be relative to."""
+        self._previous: np.ndarray | None = None
+        self._start: np.ndarray | None = None
+
+    def __call__(self, joints_deg: np.ndarray, elapsed_s: float | None = None) -> np.ndarray:
+        """The state (18,) float32 of the next step.
+
+        Args:
+            joints_deg: (6,) measured, degrees, gripper 0..100.
+            elapsed_s: since the last step; None: one period.
+        """
+        if self._start is None:
+            self._start = joints_deg
+        start = self._start if self._ee_frame is EeFrame.reset else None
+        rate = 1 / elapsed_s if elapsed_s else self._fps
+        state = proprioception(self._kin, joints_deg, self._previous, rate, start)
+        self._previous = joints_deg
+        return state
+
+
+def joint_dims(limits_deg: np.ndarray) -> list[Dimension]:
+    """The joints of a robot's spec, with their limits (6, 2): degrees, the gripper's of 0..100."""
+    units = ["deg"] * ARM_JOINTS + ["percent"]
+    return [
+        Dimension(name=name, unit=unit, low=float(low), high=float(high))
+        for name, unit, (low, high) in zip(JOINTS, units, np.asarray(limits_deg, dtype=float), strict=True)
+    ]
+
+
+def joint_action_spec(scale_deg: float, gripper: GripperFormat, gripper_step: float) -> ActionSpec:
+    """The action of an SO-101 that is driven joint by joint: change of each, and the gripper as in `action_spec`.
+
+    Args:
+        scale_deg: degrees per step at full action.
+    """
+    names = [f"delta_{joint}" for joint in JOINTS[:ARM_JOINTS]] + ["gripper"] * (gripper is not GripperFormat.none)
+    dims = [Dimension(name, "1", -1.0, 1.0) for name in names]
+    return ActionSpec(dims, 0.0, "", Semantics.commanded, gripper, gripper_step, scale_deg)
+
+
 def action_spec(
     scale_m: float, gripper: GripperFormat, gripper_step: float, semantics: Semantics = Semantics.commanded
 ) -> ActionSpec:

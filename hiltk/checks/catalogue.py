@@ -62,18 +62,18 @@ CONSTRUCTION = (
     Cover(("A2",), "hiltk.learning.loop.Trainer._step", "what is stored is the action that the environment executed"),
     Cover(
         ("A6",),
-        "hiltk.envs.so101_sim.So101SimEnv._checked",
+        "hiltk.arm.control.Control.checked",
         "an environment takes (A,) finite numbers in [-1, 1] and refuses anything else; no leader arm is driven yet",
     ),
     Cover(("B2",), "hiltk.spec.GripperFormat", "the format is stated in the spec, never inferred from a value"),
     Cover(
         ("B4",),
-        "hiltk.envs.so101_sim.So101SimEnv._command",
+        "hiltk.arm.control.Control.command",
         "the gripper moves by at most gripper_step per step, within 0 and gripper_max",
     ),
     Cover(
         ("B5",),
-        "hiltk.envs.so101_sim.So101SimEnv._command",
+        "hiltk.arm.control.Control.command",
         "inverse kinematics starts from the last command, not from joints re-read while the jaws close",
     ),
     Cover(("C2",), "hiltk.arm.kinematics.Kinematics.inverse", "joints are solved and clipped within their limits"),

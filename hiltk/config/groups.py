@@ -39,34 +39,67 @@ class JitterConf:
     camera: float = setting(0.0, "of the cameras' poses, 0 to 1")
 
 
+class Actions(Enum):
+    ee = "ee"
+    joints = "joints"
+
+
 @dataclass
-class So101SimConf(EnvConf):
+class ArmConf(EnvConf):
+    """An SO-101, simulated or on a desk: what it sees and what actions do."""
+
+    cameras: list[str] = setting(["wrist"], "which of its cameras: wrist, front")
+    image_height: int = setting(64, "pixels")
+    image_width: int = setting(64, "pixels")
+    actions: Actions = setting(Actions.ee, "what they move: ee: the end effector, gripper pointing down | joints")
+    action_scale_m: float = setting(0.02, "metres per step at full action, with actions=ee")
+    joint_step_deg: float = setting(5.0, "degrees per step at full action, with actions=joints")
+    gripper: GripperFormat = setting(GripperFormat.continuous, "what the last action dimension means")
+    gripper_step: float = setting(15.0, "of 0..100 per step at full action")
+    ee_frame: EeFrame = setting(
+        EeFrame.base, "of the end-effector pose in the state; reset: relative to the pose at the episode's start"
+    )
+
+
+@dataclass
+class So101SimConf(ArmConf):
     """The simulated SO-101 (``env=so101_sim``)."""
 
     name: str = "so101_sim"
-    cameras: list[str] = setting(["wrist"], "of: wrist, front")
-    image_height: int = setting(64, "pixels")
-    image_width: int = setting(64, "pixels")
     renderer: Renderer = setting(
         Renderer.auto,
         "cpu: ray casting with MuJoCo, needs no OpenGL, the same pictures everywhere; gl: MuJoCo's OpenGL renderer; "
         "auto: cpu up to 128 x 128 rays a frame, above gl where it works",
     )
     supersample: int = setting(1, "rays per pixel and axis of the cpu renderer")
-    action_scale_m: float = setting(0.02, "metres per step at full action")
-    gripper: GripperFormat = setting(GripperFormat.continuous, "what the last action dimension means")
-    gripper_step: float = setting(15.0, "of 0..100 per step at full action")
     gripper_max: float = setting(50.0, "widest opening used, of 0..100")
     workspace_low_m: list[float] = setting([0.12, -0.16, 0.008], "lower bounds of the end effector, base frame")
     workspace_high_m: list[float] = setting([0.36, 0.16, 0.22], "upper bounds of the end effector, base frame")
     reset_ee_m: list[float] = setting([0.20, 0.0, 0.09], "where episodes start")
     reset_noise_m: list[float] = setting([0.02, 0.02, 0.01], "uniform, plus or minus")
-    ee_frame: EeFrame = setting(
-        EeFrame.base, "of the end-effector pose in the state; reset: relative to the pose at the episode's start"
-    )
     physics_timestep_s: float = setting(0.005, "of the simulation")
     model_path: str = setting("", "MJCF or URDF of the arm; empty: the built-in one", file=True)
     jitter: JitterConf = setting(JitterConf(), "change of appearance per episode")
+
+
+class SceneReset(Enum):
+    key = "key"
+    timed = "timed"
+    none = "none"
+
+
+@dataclass
+class So101Conf(ArmConf):
+    """The SO-101 on the desk (``env=so101 env.arm=NAME``); what it is stands in ``arms/NAME.yaml``."""
+
+    name: str = "so101"
+    arm: str = setting(REQUIRED, "which arm: arms/NAME.yaml, as `hiltk arm init` wrote it, or a file", file=True)
+    scene_reset: SceneReset = setting(
+        SceneReset.key,
+        "before an episode, with a place for the cube proposed; key: waits until you press a key; timed: waits "
+        "`scene_reset_s`; none: goes on at once. An emulated arm's cube puts itself there",
+    )
+    scene_reset_s: float = setting(5.0, "with scene_reset=timed, seconds")
 
 
 @dataclass

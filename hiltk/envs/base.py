@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 import numpy as np
 
+from hiltk.arm.control import Control
 from hiltk.config.groups import EnvConf, JitterConf, TaskConf
 from hiltk.envs.tasks import Situation
 from hiltk.spec import Spec
@@ -64,6 +65,15 @@ class HilEnv(gym.Env[RawObservation, np.ndarray]):
         """
 
     @classmethod
+    def of(cls, conf: Any) -> type[HilEnv]:
+        """The class that these options ask for: itself, unless they say more than the name does.
+
+        Raises:
+            UserError: what they point to cannot be read.
+        """
+        return cls
+
+    @classmethod
     def film_conf(cls, conf: Any) -> EnvConf | None:
         """The same environment seen by more and sharper cameras, for films; None where cameras cannot be chosen."""
         return None
@@ -77,6 +87,7 @@ class SceneEnv(HilEnv):
     Attributes:
         task: success predicate, time limit and spawn area.
         situation: what the task's predicate judges, now.
+        control: what actions do to the arm.
         closing_in: whether the last step brought the tcp nearer to the cube.
     """
 
@@ -85,6 +96,7 @@ class SceneEnv(HilEnv):
     task: TaskConf
     situation: Situation
     closing_in: bool
+    control: Control
 
     @classmethod
     def jittered(cls, conf: Any, jitter: JitterConf) -> EnvConf:

@@ -112,7 +112,7 @@ def env_class(env: EnvConf) -> type[HilEnv]:
     row = ENVS[env.name]
     if not isinstance(env, row.conf):
         raise ConfigError(f"'{env.name}' needs its own options", where="env", fix=f"select the group: env={env.name}")
-    return row.env
+    return row.env.of(env)
 
 
 def scene_class(env: EnvConf, why: str = "only the simulated arm knows where its cube is") -> type[SceneEnv]:

@@ -9,10 +9,11 @@ import mujoco
 import numpy as np
 from gymnasium import spaces
 
+from hiltk.arm.control import Control
 from hiltk.arm.kinematics import Kinematics
-from hiltk.arm.model import EE_SITE, JOINTS, model_hash
-from hiltk.arm.poses import READY_DEG, START_OPENING, WRIST_ROLL_DEG
-from hiltk.arm.state import STATE_DIMS, action_spec, proprioception, state_spec
+from hiltk.arm.model import EE_SITE, model_hash
+from hiltk.arm.poses import READY_DEG
+from hiltk.arm.state import STATE_DIMS, StateReader, joint_dims, state_spec
 from hiltk.arm.units import to_degrees, to_radians
 from hiltk.config.groups import JitterConf, So101SimConf, TaskConf
 from hiltk.envs.base import Info, RawObservation, SceneEnv
@@ -24,22 +25,17 @@ from hiltk.sim.scene import CUBE_HALF_M, build_scene
 from hiltk.spec import (
     IMAGE_PREFIX,
     STATE_KEY,
-    Dimension,
-    EeFrame,
     GripperFormat,
     ImageSpec,
     RewardSpec,
     RobotSpec,
-    Semantics,
     Spec,
 )
 
-MAX_LEAD_M = 0.01  # how far the commanded target may run ahead of what the joints can reach
 _Warning = mujoco.mjtWarning
 _BLOWN_UP = [int(w) for w in (_Warning.mjWARN_BADQPOS, _Warning.mjWARN_BADQVEL, _Warning.mjWARN_BADQACC)]
 FILM_CAMERAS = ["wrist", "front"]
 FILM_PX = 128  # smallest height of a film camera's images
-ACTION_SLACK = 1e-3  # rounding beyond [-1, 1] that is clipped without complaint
 
 
 class So101SimEnv(SceneEnv):
@@ -72,8 +68,10 @@ class So101SimEnv(SceneEnv):
         super().reset(seed=seed)
         self._substeps = max(1, round(1 / conf.fps / conf.physics_timestep_s))
         self.max_steps = max(1, round(task.time_limit_s * conf.fps))
-        self._low, self._high = (np.array(conf.workspace_low_m), np.array(conf.workspace_high_m))
-        self._ready = self._solve(READY_DEG, np.array(conf.reset_ee_m), tries=10)
+        workspace = np.array([conf.workspace_low_m, conf.workspace_high_m])
+        self.control = Control(conf, self.kinematics, workspace, conf.gripper_max)
+        self._state = StateReader(self.kinematics, conf.fps, conf.ee_frame)
+        self._ready = self.control.solve(READY_DEG, np.array(conf.reset_ee_m), tries=10)
         self._appearance = Appearance(self.scene, conf.jitter)
         self._renderer: FrameRenderer | None = None
         if conf.cameras:
@@ -84,7 +82,6 @@ class So101SimEnv(SceneEnv):
         self.action_space = spaces.Box(-1, 1, (self._action_size,), np.float32)
         self.observation_space = self._make_space()
         self._started = False
-        self._previous_deg: np.ndarray | None = None
 
     # ------------------------------------------------------------------ Gymnasium
 
@@ -110,7 +107,7 @@ class So101SimEnv(SceneEnv):
         mujoco.mj_forward(self.scene.model, self.data)
         self._steps, self._started = 0, True
         self._stratum = stratum_of(self.task, spawn)
-        self._previous_deg = None
+        self._state.begin()
         self.situation = self._situate()
         self.closing_in = False
         return self._observe(), self._info(np.zeros(self._action_size, np.float32))
@@ -124,9 +121,8 @@ class So101SimEnv(SceneEnv):
         """
         if not self._started:
             raise UserError("step() was called before reset()", where="So101SimEnv")
-        action = self._checked(action)
-        self._previous_deg = self.joints_deg()
-        self._command(action)
+        action = self.control.checked(action)
+        self.data.ctrl[self.scene.actuators] = to_radians(self.control.command(action))
         self._simulate()
         self._steps += 1
         before = self.situation.tcp_distance_m
@@ -177,17 +173,15 @@ class So101SimEnv(SceneEnv):
 
     def pending_motion(self) -> np.ndarray:
         """How far the end effector still has to go to where it was last commanded to be (3,), metres, base frame."""
-        return self._target - self.data.site_xpos[self.scene.ee]
+        return self.control.target - self.data.site_xpos[self.scene.ee]
 
     # ------------------------------------------------------------------ reset
 
     def _place(self, spawn: Spawn, rng: np.random.Generator) -> None:
         """Set arm and cube at rest, the end effector within the reset noise of its reset position."""
         noise = rng.uniform(-1, 1, 3) * self.conf.reset_noise_m
-        self._target = np.clip(np.array(self.conf.reset_ee_m) + noise, self._low, self._high)
-        self._commanded = self._at_rest(self._solve(self._ready, self._target, tries=3))
+        radians = to_radians(self.control.start(self._ready, np.array(self.conf.reset_ee_m) + noise))
         mujoco.mj_resetData(self.scene.model, self.data)
-        radians = to_radians(self._commanded)
         self.data.qpos[self.scene.joint_qpos] = radians
         self.data.ctrl[self.scene.actuators] = radians
         half = np.deg2rad(spawn.yaw_deg) / 2
@@ -195,56 +189,13 @@ class So101SimEnv(SceneEnv):
         self.data.qpos[cube : cube + 3] = spawn.x_m, spawn.y_m, CUBE_HALF_M
         self.data.qpos[cube + 3 : cube + 7] = np.cos(half), 0, 0, np.sin(half)
 
-    def _at_rest(self, joints_deg: np.ndarray) -> np.ndarray:
-        """The joints (6,) with the gripper as open as an episode starts."""
-        return np.r_[joints_deg[:5], min(START_OPENING, self.conf.gripper_max)]
-
     def _look(self, rng: np.random.Generator) -> None:
         jitter = self.conf.jitter
         if self._renderer is not None and (jitter.lighting or jitter.color or jitter.camera):
             self._appearance.apply(rng)
             self._renderer.refresh()
 
-    def _solve(self, start_deg: np.ndarray, position: np.ndarray, tries: int) -> np.ndarray:
-        joints = np.array(start_deg, dtype=np.float64)
-        for _ in range(tries):
-            joints = self.kinematics.inverse(joints, position, WRIST_ROLL_DEG)
-        return joints
-
     # ------------------------------------------------------------------ step
-
-    def _checked(self, action: np.ndarray) -> np.ndarray:
-        """The action as float32 inside [-1, 1]; what is wrong with it is refused, never guessed."""
-        given = np.asarray(action)
-        names = self.io_spec.action.names
-        if given.shape != (self._action_size,):
-            raise UserError(f"the action has shape {given.shape}, expected ({len(names)},)", where=", ".join(names))
-        given = given.astype(np.float32)
-        if not np.isfinite(given).all():
-            raise UserError("the action is not finite", where=_named(names, given))
-        if np.abs(given).max() > 1 + ACTION_SLACK:
-            raise UserError("the action leaves [-1, 1]", where=_named(names, given))
-        if self.conf.gripper is GripperFormat.discrete3 and given[-1] not in (-1, 0, 1):
-            raise UserError(
-                "a discrete gripper takes exactly -1, 0 or 1",
-                where=_named(names, given),
-                fix="use env.gripper=continuous, or a policy and data made for discrete3",
-            )
-        return np.clip(given, -1, 1)
-
-    def _command(self, action: np.ndarray) -> None:
-        """Move the commanded target, solve for joints and hand them to the servos."""
-        target = np.clip(self._target + action[:3] * self.conf.action_scale_m, self._low, self._high)
-        joints = self.kinematics.inverse(self._commanded, target, WRIST_ROLL_DEG)
-        reached = self.kinematics.forward(joints)[0]
-        # Without this the target would wind up in places the arm cannot reach and the way back would lag.
-        lead = np.clip(target - reached, -MAX_LEAD_M, MAX_LEAD_M)
-        self._target = np.clip(reached + lead, self._low, self._high)
-        if self.conf.gripper is not GripperFormat.none:
-            opening = self._commanded[5] + float(action[3]) * self.conf.gripper_step
-            joints[5] = min(max(opening, 0.0), self.conf.gripper_max)
-        self._commanded = joints
-        self.data.ctrl[self.scene.actuators] = to_radians(joints)
 
     def _simulate(self) -> None:
         """Advance by one control period.
@@ -275,12 +226,7 @@ class So101SimEnv(SceneEnv):
         )
 
     def _observe(self) -> RawObservation:
-        joints = self.joints_deg()
-        if self._previous_deg is None:
-            self._start_deg = joints
-        start = self._start_deg if self.conf.ee_frame is EeFrame.reset else None
-        state = proprioception(self.kinematics, joints, self._previous_deg, self.conf.fps, start)
-        observation: RawObservation = {STATE_KEY: state}
+        observation: RawObservation = {STATE_KEY: self._state(self.joints_deg())}
         if self._renderer is not None:
             for name in self.conf.cameras:
                 observation[IMAGE_PREFIX + name] = self._renderer.render(self.data, self.scene.cameras[name])
@@ -305,41 +251,31 @@ class So101SimEnv(SceneEnv):
             task=self.task.name,
             fps=conf.fps,
             state=state_spec(ee_frame=conf.ee_frame),
-            action=action_spec(conf.action_scale_m, conf.gripper, conf.gripper_step, Semantics.commanded),
+            action=self.control.spec,
             images=images,
             reward=RewardSpec(hold_steps=self.task.hold_steps),
             robot=self._robot_spec(),
         )
 
     def _robot_spec(self) -> RobotSpec:
-        units = ["deg"] * 5 + ["percent"]
-        limits = np.asarray(self.kinematics.limits_deg, dtype=float)
-        joints = [
-            Dimension(name=name, unit=unit, low=float(low), high=float(high))
-            for name, unit, (low, high) in zip(JOINTS, units, limits, strict=True)
-        ]
         return RobotSpec(
             name=f"so101_sim ({self.renderer_name} renderer)" if self.conf.cameras else "so101_sim",
             model_hash=model_hash(self.conf.model_path),
             ee_site=EE_SITE,
-            joints=joints,
-            locked=[JOINTS[4]],
+            joints=joint_dims(self.kinematics.limits_deg),
+            locked=self.control.locked,
             calibration_id="simulated",
             workspace_low_m=list(self.conf.workspace_low_m),
             workspace_high_m=list(self.conf.workspace_high_m),
             reset_ee_m=list(self.conf.reset_ee_m),
             reset_noise_m=list(self.conf.reset_noise_m),
-            reset_joints=[round(float(angle), 4) for angle in self._at_rest(self._ready)],
+            reset_joints=[round(float(angle), 4) for angle in self.control.at_rest(self._ready)],
         )
 
     def _make_space(self) -> spaces.Dict:
         size = (self.conf.image_height, self.conf.image_width, 3)
         images = {IMAGE_PREFIX + name: spaces.Box(0, 255, size, np.uint8) for name in self.conf.cameras}
         return spaces.Dict({STATE_KEY: spaces.Box(-np.inf, np.inf, (len(STATE_DIMS),), np.float32), **images})
-
-
-def _named(names: list[str], values: np.ndarray) -> str:
-    return ", ".join(f"{name}={value:.4g}" for name, value in zip(names, values, strict=True))
 
 
 def _check_conf(conf: So101SimConf, task: TaskConf) -> None:

@@ -73,11 +73,11 @@ class ScriptedExpert:
         """The next action (A,) float32; the observation is not needed, the expert sees the simulator's state."""
         self.phase = self._next_phase()
         motion = self._motion()
-        scale = self._env.io_spec.action.scale_m
+        scale = self._env.control.conf.action_scale_m
         action = np.append(np.clip(motion / scale, -1, 1) * self._conf.skill, self._gripper())
         careful = 0.3 if self.phase in (Phase.descend, Phase.close) else 1.0
         action += self._rng.normal(size=4) * self._conf.noise * careful * [1, 1, 1, 0.3]
-        return self._fitted(np.clip(action, -1, 1)).astype(np.float32)
+        return self._env.control.from_ee(self._fitted(np.clip(action, -1, 1)).astype(np.float32))
 
     # ------------------------------------------------------------------ where to go
 

@@ -29,8 +29,11 @@ class Wanderer:
     def __init__(self, env: HilEnv, conf: HumanConf) -> None:
         self._spec, self._conf = env.io_spec, conf
         names = self._spec.state.names
-        if not self._spec.robot.workspace_low_m or not {*EE_POSITION} <= {*names}:
-            raise ConfigError("a wandering human needs an arm with a workspace", where="human=wandering")
+        if not self._spec.robot.workspace_low_m or not {*EE_POSITION} <= {*names} or not self._spec.action.ee_deltas:
+            raise ConfigError(
+                "a wandering human needs an arm with a workspace that moves by end-effector deltas",
+                where="human=wandering",
+            )
         self._kin = Kinematics()
         self._low = np.array(self._spec.robot.workspace_low_m)
         self._high = np.array(self._spec.robot.workspace_high_m)

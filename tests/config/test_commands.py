@@ -35,7 +35,7 @@ NAMES_ARTIFACTS = {
     "report": {"artifacts": ""},
 }
 # By hand, from the code: what is opened as a file or folder.
-NAMES_FILES = {"model_path", "calibration_path", "file", "weights"}
+NAMES_FILES = {"arm", "model_path", "calibration_path", "file", "weights"}
 
 
 def test_every_key_that_names_artifacts_is_known_as_one() -> None:

@@ -46,7 +46,9 @@ ADDED: dict[str, dict[str, Any]] = {
     **{verb.name: {"checks.ignore": []} for verb in VERBS.values() if verb.gate == "change"},
 }
 # The same by option of the group ``env``.
-ADDED_TO_ENV: dict[str, dict[str, Any]] = {"so101_sim": {"env.ee_frame": "base"}}
+ADDED_TO_ENV: dict[str, dict[str, Any]] = {
+    "so101_sim": {"env.ee_frame": "base", "env.actions": "ee", "env.joint_step_deg": 5.0}
+}
 Config = dict[str, Any]
 for _verb in (
     "adopt",
