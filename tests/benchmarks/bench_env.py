@@ -20,7 +20,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import mujoco
 import numpy as np
 
-from hiltk.arm.control import WRIST_ROLL_DEG
 from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.poses import WRIST_ROLL_DEG
 from hiltk.config.groups import GymnasiumConf, HumanConf, Renderer, So101SimConf, TaskConf
