@@ -21,7 +21,7 @@ from hiltk.envs.tasks import TASKS, Situation, Spawn, check_task, sample_spawn, 
 from hiltk.errors import ConfigError, UserError
 from hiltk.sim.appearance import Appearance
 from hiltk.sim.renderers import FrameRenderer, make_renderer
-from hiltk.sim.scene import CUBE_HALF_M, build_scene
+from hiltk.sim.scene import CUBE_HALF_M, blown_up, build_scene, jaw_axis, jaws_touching, place_cube
 from hiltk.spec import (
     IMAGE_PREFIX,
     STATE_KEY,
@@ -32,8 +32,6 @@ from hiltk.spec import (
     Spec,
 )
 
-_Warning = mujoco.mjtWarning
-_BLOWN_UP = [int(w) for w in (_Warning.mjWARN_BADQPOS, _Warning.mjWARN_BADQVEL, _Warning.mjWARN_BADQACC)]
 FILM_CAMERAS = ["wrist", "front"]
 FILM_PX = 128  # smallest height of a film camera's images
 
@@ -169,7 +167,7 @@ class So101SimEnv(SceneEnv):
 
     def jaw_axis(self) -> np.ndarray:
         """Unit vector (3,) from the fixed towards the moving jaw, base frame."""
-        return self.data.xmat[self.scene.gripper_body].reshape(3, 3)[:, 0].copy()
+        return jaw_axis(self.scene, self.data)
 
     def pending_motion(self) -> np.ndarray:
         """How far the end effector still has to go to where it was last commanded to be (3,), metres, base frame."""
@@ -184,10 +182,7 @@ class So101SimEnv(SceneEnv):
         mujoco.mj_resetData(self.scene.model, self.data)
         self.data.qpos[self.scene.joint_qpos] = radians
         self.data.ctrl[self.scene.actuators] = radians
-        half = np.deg2rad(spawn.yaw_deg) / 2
-        cube = self.scene.cube_qpos
-        self.data.qpos[cube : cube + 3] = spawn.x_m, spawn.y_m, CUBE_HALF_M
-        self.data.qpos[cube + 3 : cube + 7] = np.cos(half), 0, 0, np.sin(half)
+        place_cube(self.scene, self.data, spawn.x_m, spawn.y_m, spawn.yaw_deg)
 
     def _look(self, rng: np.random.Generator) -> None:
         jitter = self.conf.jitter
@@ -204,7 +199,7 @@ class So101SimEnv(SceneEnv):
             UserError: the simulation blew up; MuJoCo then starts over on its own, which would corrupt the episode.
         """
         mujoco.mj_step(self.scene.model, self.data, self._substeps)
-        if self.data.warning.number[_BLOWN_UP].any():
+        if blown_up(self.data):
             raise UserError(
                 "the physics became unstable",
                 where=f"env.physics_timestep_s={self.conf.physics_timestep_s}, step {self._steps}",
@@ -215,14 +210,12 @@ class So101SimEnv(SceneEnv):
 
     def _situate(self) -> Situation:
         cube = self.data.xpos[self.scene.cube_body]
-        pairs = self.data.contact.geom
-        # A pair's other geom: its sum minus the cube.
-        touching = self.scene.jaw[pairs[(pairs == self.scene.cube_geom).any(axis=1)].sum(axis=1) - self.scene.cube_geom]
+        fixed_jaw, moving_jaw = jaws_touching(self.scene, self.data)
         return Situation(
             tcp_distance_m=float(np.linalg.norm(self.data.site_xpos[self.scene.tcp] - cube)),
             lifted_m=float(cube[2]) - CUBE_HALF_M,
-            fixed_jaw=bool((touching == 1).any()),
-            moving_jaw=bool((touching == 2).any()),
+            fixed_jaw=fixed_jaw,
+            moving_jaw=moving_jaw,
         )
 
     def _observe(self) -> RawObservation:

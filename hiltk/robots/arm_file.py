@@ -79,8 +79,9 @@ class EmulatedFile:
     time: str = setting(
         "real", "a second is a second; fast: time moves only when somebody waits for it", choices=("real", "fast")
     )
-    seed: int = setting(0, "of the noise of sag, backlash and faults")
-    faults: dict[str, Any] = setting({}, "faults to rehearse, by name, with their values")
+    seed: int = setting(0, "of which answers a fault hits that hits a share of them")
+    usb_ms: float = setting(1.0, "milliseconds an answer takes through the adapter, in real time")
+    faults: dict[str, Any] = setting({}, "faults to rehearse, by name, with their values, e.g. {backlash: 0.5}")
 
 
 @dataclass

@@ -21,6 +21,8 @@ CHECKER_M = 0.05
 SKY_RGB = [0.33, 0.36, 0.40]
 # A stronger grip pops a 20 g cube out of tilted jaws; the servo's own limit is 2.94 Nm.
 GRIPPER_TORQUE_NM = 1.2
+_Warning = mujoco.mjtWarning
+_BLOWN_UP = [int(w) for w in (_Warning.mjWARN_BADQPOS, _Warning.mjWARN_BADQVEL, _Warning.mjWARN_BADQACC)]
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,32 @@ def build_scene(conf: So101SimConf) -> Scene:
     except ValueError as error:
         raise UserError(f"the scene does not compile: {error}", where=f"env.model_path={conf.model_path}") from error
     return _index(model)
+
+
+def place_cube(scene: Scene, data: mujoco.MjData, x_m: float, y_m: float, yaw_deg: float) -> None:
+    """Lay the cube on the table, at rest."""
+    half, start = np.deg2rad(yaw_deg) / 2, scene.cube_qpos
+    data.qpos[start : start + 7] = x_m, y_m, CUBE_HALF_M, np.cos(half), 0, 0, np.sin(half)
+    speed = scene.model.jnt_dofadr[scene.model.body_jntadr[scene.cube_body]]
+    data.qvel[speed : speed + 6] = 0
+
+
+def jaws_touching(scene: Scene, data: mujoco.MjData) -> tuple[bool, bool]:
+    """Whether the fixed and the moving jaw touch the cube, as of the last collision detection."""
+    pairs = data.contact.geom
+    # A pair's other geom: its sum minus the cube.
+    touching = scene.jaw[pairs[(pairs == scene.cube_geom).any(axis=1)].sum(axis=1) - scene.cube_geom]
+    return bool((touching == 1).any()), bool((touching == 2).any())
+
+
+def jaw_axis(scene: Scene, data: mujoco.MjData) -> np.ndarray:
+    """Unit vector (3,) from the fixed towards the moving jaw, base frame."""
+    return data.xmat[scene.gripper_body].reshape(3, 3)[:, 0].copy()
+
+
+def blown_up(data: mujoco.MjData) -> bool:
+    """Whether the simulation became unstable; MuJoCo then starts over on its own."""
+    return bool(data.warning.number[_BLOWN_UP].any())
 
 
 def _prepare_arm(spec: mujoco.MjSpec) -> None:
