@@ -139,3 +139,15 @@ COPIED, COPY_DEG, COPY_STD, COPY_GREY = 0.8, 0.1, 0.005, 1.6
 # differs (and asks for three standard deviations besides); `diagnose run` compares all frames, whose content differs.
 LIGHT_OF_FIRST_FRAMES = 0.15
 LIGHT = Limit(sound=0.25, alarm=0.25, spoilt=0.8)
+
+# ---------------------------------------------------------------- the arm on the desk
+
+# What a person sets for an arm stands in its file (`hiltk.robots.arm_file.SafetyFile`); these are of the STS3215 and of
+# how it is watched, taken from its tables and from what users report, never measured on a servo of ours.
+START_C = 50.0  # hottest servo with which a session may begin
+LOW_V = 4.5  # supply below which a servo is not driven: the weakest kit's 5 V, less what cables and motion take
+UNEVEN_V = 1.0  # between servos of one chain: a bad cable or plug
+DRIVEN = 0.95  # of full drive: a servo that gives this much for `STRAINED_S` holds more than it can
+STRAINED_S = 2.0
+STALL_MA = 1200.0  # with which a joint that does not move pushes against something
+BUS_ERRORS = 1e-3  # share of the reads in which an answer was lost or corrupt

@@ -1,0 +1,687 @@
+"""The process that owns an arm's bus and outlives whoever commands it, and the client that talks to it.
+
+A servo holds its last goal for ever, and gets hot doing so; nothing in it notices that the program which sent the goal
+is gone. So a process of its own (``python -m hiltk.robots.keeper``) has the bus, the limits and the way to the park
+pose. It is started in a session of its own, which neither Ctrl-C in a terminal nor kill -9 of a command reaches:
+
+- no goal for three periods: the last one stands; for two seconds: the arm parks and its torque goes off;
+- `ArmClient.hold` says that silence is meant, between episodes or while a learner updates: then ten minutes;
+- the connection ends, however: the arm parks, torque goes off servo by servo, the port is closed, the process ends.
+
+Where parking fails, torque stays on in the joints that answer: a person has to support the arm before it goes off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hiltk.arm.model import JOINTS
+from hiltk.errors import UserError
+from hiltk.findings import Finding, Severity
+from hiltk.robots.arm_file import ArmFile, CameraFile, EmulatedFile, JointCalibration, SafetyFile
+from hiltk.robots.bus import Bus, BusError, Reading, make_bus
+from hiltk.robots.clock import Clock, WallClock
+from hiltk.robots.safety import ArmStopped, Safety, require_workspace
+
+HOLD_PERIODS = 3  # without a goal: the last one stands, and the log says so
+PARK_S = 2.0  # without a goal: the arm parks
+IDLE_S = 600.0  # the same where silence was announced by `hold`
+LOOK_S = 1.0  # how often servos are looked at while nobody asks
+REALTIME_PRIORITY = 10
+
+_POLL_S = 0.05
+_ANSWER_S = 180.0  # a client waits no longer for an answer; a slow ramp of all joints takes a tenth of that
+_PARK_TRIES, _PORT_BACK_S = 3, 10.0
+_NUMBERS = ("joints_deg", "speed_deg_s", "load", "voltage_v", "temperature_c", "current_ma", "status", "moving")
+
+
+# ---------------------------------------------------------------- the keeper
+
+
+class _Gone(Exception):
+    """The client is gone, or this process was told to end."""
+
+
+class _Stop(Exception):
+    """The client says stop while something else goes on."""
+
+
+@dataclass
+class Job:
+    """What a keeper is told when it starts, as JSON.
+
+    Attributes:
+        arm: the arm's file.
+        path: where that file is, beside which an emulated arm keeps its state.
+        fps: rate of the commands.
+        log: file for a row per reading; empty: none.
+    """
+
+    arm: ArmFile
+    path: str
+    fps: float
+    log: str = ""
+
+
+class Keeper:
+    """Serves one client until it leaves.
+
+    Args:
+        job: which arm.
+        bus, clock: its servos and its time.
+        connection: to the client.
+        is_orphan: says that the client's process is gone, even where a child of it holds the connection open.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        bus: Bus,
+        clock: Clock,
+        connection: Connection,
+        is_orphan: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.job, self.arm, self.bus, self.clock = job, job.arm, bus, clock
+        self.connection, self.is_orphan = connection, is_orphan
+        self.ending = False  # set from outside: by a signal
+        self.client_left = False
+        self.parked_alone = False
+        self._waiting: deque[dict[str, Any]] = deque()
+        self._rows = _Rows(job.log)
+        self.safety = Safety(job.arm, bus, clock, job.fps, self._rows.add)
+        self._findings: list[Finding] = []
+        self._asked_s = self._looked_s = 0.0
+        self._idle = True  # silence is meant: before the first goal, and after `hold`
+        self._held = False  # said already that the last goal stands
+
+    def serve(self) -> None:
+        """Until the client leaves; the arm is then parked or, where that fails, held."""
+        try:
+            self.bus.open()
+            reading = self.safety.begin()
+        except Exception as error:
+            self.bus.close()
+            self._answer({"id": 0, **_error_words(error)})
+            self._rows.close()
+            self.connection.close()
+            return
+        self._asked_s = self._looked_s = self.clock.now()
+        self._answer({"id": 0, "reading": _reading_words(reading)})
+        try:
+            while True:
+                self._serve_one()
+        except _Gone:
+            pass
+        except Exception as error:  # whatever it is, the arm must not be left standing
+            say(f"the keeper failed: {error!r}")
+        self.leave()
+        self.connection.close()
+
+    def _serve_one(self) -> None:
+        message = self._next()
+        if message is None:
+            self._watch()
+            return
+        do, values = message["do"], message.get("values", [])
+        if do == "stop":
+            self._stopped()
+            return
+        answer: dict[str, Any] = {"id": message["id"]}
+        try:
+            answer |= self._do(do, values)
+        except _Stop:
+            self._stopped()
+            assert self.safety.stopped is not None
+            answer |= _error_words(self.safety.stopped)
+        except _Gone:
+            raise
+        except Exception as error:
+            if isinstance(error, ArmStopped):
+                say(str(error))
+                if not error.goes_on:
+                    self._findings += self._rest(f"{error.what}")
+            answer |= _error_words(error)
+        self._answer(answer)
+        if do == "close":
+            raise _Gone
+
+    def _do(self, do: str, values: list[float]) -> dict[str, Any]:
+        safety = self.safety
+        self._looked_s = self.clock.now()
+        if do == "observe":
+            return {"reading": _reading_words(safety.observe())}
+        self._asked_s, self._held = self._looked_s, False
+        if do == "command":
+            self._require_awake()
+            sent = safety.command(values)
+            self._idle = False
+            return {"sent": sent.tolist()}
+        if do in ("move_to", "park"):
+            reading = safety.move_to(self.arm.park_deg if do == "park" else values, self._poll)
+            self._asked_s, self._idle, self.parked_alone = self.clock.now(), True, False
+            return {"reading": _reading_words(reading)}
+        if do == "hold":
+            self._idle = True
+            return {}
+        if do == "relax":
+            return {"left": safety.release()}
+        if do == "close":
+            self._findings += self.leave()
+            return {}
+        raise UserError(f"the keeper knows no '{do}'")
+
+    def _require_awake(self) -> None:
+        if self.parked_alone:
+            raise ArmStopped(
+                f"there was no command for {PARK_S:g} s, so the arm has parked",
+                code="silence",
+                where=f"arm '{self.arm.name}'",
+                fix="hold() says that a break is meant; move_to begins again",
+            )
+
+    # ------------------------------------------------------------------ listening
+
+    def _next(self, wait_s: float = _POLL_S) -> dict[str, Any] | None:
+        """The next message; None where there is none for a moment.
+
+        Raises:
+            _Gone: there will be none.
+        """
+        if self._waiting:
+            return self._waiting.popleft()
+        if self.ending or self.is_orphan():
+            raise _Gone
+        try:
+            if not self.connection.poll(wait_s):
+                return None
+            return dict(json.loads(self.connection.recv_bytes()))
+        except (EOFError, OSError, ValueError) as error:
+            self.client_left = True
+            raise _Gone from error
+
+    def _poll(self) -> None:
+        """Listen while the arm moves: what a client asks waits, unless it says stop or leaves."""
+        while (message := self._fresh()) is not None:
+            if message["do"] == "stop":
+                raise _Stop
+            self._waiting.append(message)
+
+    def _fresh(self) -> dict[str, Any] | None:
+        waiting, self._waiting = self._waiting, deque()
+        try:
+            return self._next(0.0)
+        finally:
+            self._waiting = waiting
+
+    def _poll_leaving(self) -> None:
+        """The same on the way out, where a client that leaves changes nothing any more."""
+        try:
+            if not self.client_left:
+                self._poll()
+        except _Gone:
+            self.client_left = True
+
+    def _answer(self, answer: dict[str, Any]) -> None:
+        found, self._findings = self._findings + self.safety.findings(), []
+        for finding in found:
+            say(f"{finding.code}: {finding.what}")
+        if found:
+            answer["findings"] = [_finding_words(finding) for finding in found]
+        try:
+            self.connection.send_bytes(json.dumps(answer).encode())
+        except OSError:
+            self.client_left = True  # seen at the next read
+
+    # ------------------------------------------------------------------ silence
+
+    def _watch(self) -> None:
+        """What happens while nobody asks for anything."""
+        now = self.clock.now()
+        silent = now - self._asked_s
+        if self.safety.goal is None:
+            return
+        if not self._idle and not self._held and silent > HOLD_PERIODS / self.job.fps:
+            self._held = True
+            say(f"no command for {silent:.2f} s: the last goal stands")
+        stopped = self.safety.stopped is not None and self.safety.stopped.code == "stopped"
+        if silent > (IDLE_S if self._idle else PARK_S) and not stopped:
+            self._findings += self._rest(f"no command for {silent:.1f} s")
+            self.parked_alone = True
+        elif now - self._looked_s >= LOOK_S:
+            self._looked_s = now
+            try:
+                self.safety.observe()
+            except ArmStopped as error:
+                say(str(error))
+                if not error.goes_on:
+                    self._findings += self._rest(error.what)
+
+    def _stopped(self) -> None:
+        say("stop: the arm holds where it is")
+        self.safety.stop()
+        self._idle = True
+        self._asked_s = self.clock.now()
+
+    # ------------------------------------------------------------------ the way to rest
+
+    def leave(self) -> list[Finding]:
+        """Park, torque off servo by servo, port closed; what is left to a person, where anything is."""
+        safety = self.safety
+        if not self.bus.is_open and safety.goal is None:
+            return []
+        left = self._rest("the command has ended") if safety.goal is not None else []
+        safety.goal = None
+        self.bus.close()
+        self._rows.close()
+        return left
+
+    def _rest(self, why: str) -> list[Finding]:
+        """Park and let go; torque stays on where the park pose was not reached."""
+        safety = self.safety
+        if safety.stopped is not None and safety.stopped.code == "stopped":  # whoever said so saw why
+            return [self._still_holding("it was stopped")]
+        say(f"parking: {why}")
+        safety.leaving = True
+        failure: Exception | None = None
+        for _ in range(_PARK_TRIES):
+            try:
+                self._find_servos()
+                safety.park(self._poll_leaving)
+                failure = None
+                break
+            except _Stop:
+                self._stopped()
+                return [self._still_holding("parking was stopped")]
+            except ArmStopped as error:
+                failure = error
+                if error.code not in ("bus", "port"):
+                    break
+            except Exception as error:  # of the driver or the system: another try costs nothing
+                failure = error
+        safety.leaving = False
+        if failure is not None:
+            return [self._still_holding(_what(failure))]
+        holding = safety.release()
+        if holding:
+            return [self._still_holding(f"torque did not go off in {', '.join(holding)}")]
+        say("parked, torque off")
+        return []
+
+    def _find_servos(self) -> None:
+        """Wait a little for a port or a servo that is away; an arm of which a link is unknown is not moved."""
+        until = time.monotonic() + _PORT_BACK_S
+        while True:
+            try:
+                self.bus.read()
+                return
+            except BusError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.2)
+
+    def _still_holding(self, why: str) -> Finding:
+        silent = self.bus.silent()
+        holding = [joint for joint in JOINTS if joint not in silent]
+        warm = ""
+        try:
+            celsius = self.bus.read().temperature_c
+            warm = f", {max(celsius):.0f} C at the hottest"
+        except (UserError, ValueError):
+            pass
+        who = f"{', '.join(holding)} hold{'s' if len(holding) == 1 else ''}{warm}" if holding else "no servo answers"
+        finding = Finding(
+            code="still_holding",
+            what=f"the arm is not parked ({why}): {who}" + (f"; {', '.join(silent)} silent" if silent else ""),
+            where=f"arm '{self.arm.name}'",
+            fix=f"support the arm, then `hiltk arm relax {self.arm.name}`, or switch the servos' supply off",
+            severity=Severity.error,
+        )
+        say(f"{finding.what}\n  fix: {finding.fix}")
+        return finding
+
+
+class _Rows:
+    """A CSV row per reading, where a file was named. A full disk ends the log, never the keeper."""
+
+    def __init__(self, path: str) -> None:
+        self._file: TextIO | None = None
+        if path:
+            self._try(lambda: self._open(path))
+
+    def _open(self, path: str) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(path, "w", newline="", buffering=1)  # noqa: SIM115
+        kinds = ("goal_deg", *_NUMBERS)
+        csv.writer(self._file).writerow(["stamp_s", *(f"{kind}.{joint}" for kind in kinds for joint in JOINTS)])
+
+    def add(self, reading: Reading, goal: np.ndarray) -> None:
+        if self._file is not None:
+            numbers = np.concatenate([goal, *(getattr(reading, name) for name in _NUMBERS)])
+            row = [f"{reading.stamp_s:.4f}", *(f"{number:.5g}" for number in numbers)]
+            self._try(lambda: csv.writer(self._file).writerow(row) if self._file else None)
+
+    def close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            self._try(file.close)
+
+    def _try(self, write: Callable[[], Any]) -> None:
+        try:
+            write()
+        except OSError as error:
+            self._file = None
+            say(f"no log of the servos from here on: {error}")
+
+
+def say(text: str) -> None:
+    """A line of the keeper's own log; nobody may be there to read it."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Body of the process: ``python -m hiltk.robots.keeper FD``, with the job on that connection."""
+    connection = Connection(int(sys.argv[1]))
+    parent = os.getppid()
+    job = _job_of(json.loads(connection.recv_bytes()))
+    arm = job.arm
+    emulated = None
+    if arm.is_emulated:
+        from hiltk.robots.emulated.client import start_emulator
+
+        emulated = start_emulator(arm, Path(job.path))
+    clock: Clock = emulated.clock if emulated is not None else WallClock()
+    fast = emulated is not None and arm.emulated.time == "fast"
+    bus = make_bus(arm, lambda: emulated.port if emulated else arm.port, clock, wire_time=not arm.is_emulated)
+    keeper = Keeper(job, bus, clock, connection, is_orphan=lambda: os.getppid() != parent)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: setattr(keeper, "ending", True))
+    say(f"keeper {os.getpid()} of arm '{arm.name}' for process {parent}; {_scheduling(fast)}")
+    keeper.serve()
+    if emulated is not None:
+        emulated.close()
+
+
+def _scheduling(fast: bool) -> str:
+    """Ask for real-time scheduling; reads that wait make it safe. Says what came of it."""
+    if fast:
+        return "simulated time, normal scheduling"
+    if not hasattr(os, "sched_setscheduler"):
+        return "normal scheduling (no SCHED_FIFO on this system)"
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(REALTIME_PRIORITY))
+        return f"SCHED_FIFO {REALTIME_PRIORITY}"
+    except OSError:
+        return "normal scheduling (SCHED_FIFO is not allowed: `rtprio` in /etc/security/limits.conf)"
+
+
+# ---------------------------------------------------------------- the client
+
+
+class ArmClient:
+    """The arm as a program drives it. Joints are LeRobot's (6,): degrees, gripper 0..100 last.
+
+    Attributes:
+        clock: the arm's.
+        findings: what the keeper had to say so far, each once.
+
+    Args:
+        arm: its file, and ``path`` where that lies.
+        emulator: of an emulated arm the caller's own `EmulatedArm`; None: one is started or joined.
+        fps: rate of the commands: what a joint may move in one, and what counts as silence.
+        log: CSV file for a row per reading; its folder is made.
+        start: starts a keeper and gives the connection to it.
+
+    Raises:
+        UserError: the arm cannot be driven: port, servos, calibration, temperature, voltage, missing limits.
+    """
+
+    def __init__(
+        self,
+        arm: ArmFile,
+        path: Path,
+        emulator: Any = None,
+        *,
+        fps: float = 10.0,
+        log: Path | None = None,
+        start: Callable[[Job], Connection] | None = None,
+    ) -> None:
+        require_workspace(arm)
+        self.arm, self.path, self._log = arm, path, log
+        self.findings: list[Finding] = []
+        self._own_emulator = None
+        if arm.is_emulated and emulator is None:
+            from hiltk.robots.emulated.client import start_emulator
+
+            emulator = self._own_emulator = start_emulator(arm, path)
+        self.clock: Clock = emulator.clock if emulator is not None else WallClock()
+        self._asking, self._sending = threading.Lock(), threading.Lock()
+        self._count = 0
+        self._closed = False
+        job = Job(arm, str(path.absolute()), fps, str(log.absolute()) if log else "")
+        self._connection = (start or start_keeper)(job)
+        try:
+            self.start = self._reading(self._receive(0))
+        except BaseException:
+            self._connection.close()
+            if self._own_emulator is not None:
+                self._own_emulator.close()
+            raise
+
+    def observe(self) -> Reading:
+        """Joints and servos now; ``fresh`` is False where this read failed and the last one is repeated."""
+        return self._reading(self._ask("observe"))
+
+    def command(self, joints_deg: ArrayLike) -> np.ndarray:
+        """Send a goal for this tick, after `observe`; what was really sent (6,), within limits and speeds."""
+        return np.array(self._ask("command", joints_deg)["sent"])
+
+    def move_to(self, joints_deg: ArrayLike) -> Reading:
+        """Go to a pose at capped speed, verified; torque comes on where it is off, and silence is allowed after it."""
+        return self._reading(self._ask("move_to", joints_deg))
+
+    def park(self) -> Reading:
+        """Go to the park pose; torque stays on."""
+        return self._reading(self._ask("park"))
+
+    def hold(self) -> None:
+        """Say that no goals come for a while, and that this is meant: ten minutes instead of two seconds."""
+        self._ask("hold")
+
+    def stop(self) -> None:
+        """Freeze the arm now, whatever else is going on, and from whatever thread; torque stays on.
+
+        What waits for the arm ends with `ArmStopped`, as does every command until `move_to` or `park`.
+        """
+        self._send({"id": -1, "do": "stop"})
+
+    def relax(self) -> list[str]:
+        """Torque off at once: the arm must be parked or supported. The joints that did not confirm it."""
+        return list(self._ask("relax")["left"])
+
+    def log(self) -> Path | None:
+        """Where the rows of this run's readings are; None: nowhere."""
+        return self._log
+
+    def close(self) -> list[Finding]:
+        """Park, torque off, end; after `stop` the arm is left holding. What is left to a person to do, mostly nothing.
+
+        Never raises: it stands in ``finally``.
+        """
+        if self._closed:
+            return []
+        self._closed = True
+        before = len(self.findings)
+        try:
+            self._ask("close")
+        except (UserError, OSError) as error:
+            self.findings.append(
+                Finding(
+                    code="still_holding",
+                    what=f"nobody knows whether the arm has parked: {_what(error)}",
+                    where=f"arm '{self.arm.name}'",
+                    fix=f"support it, then `hiltk arm relax {self.arm.name}`",
+                    severity=Severity.error,
+                )
+            )
+        self._connection.close()
+        if self._own_emulator is not None:
+            self._own_emulator.close()
+        return [finding for finding in self.findings[before:] if finding.severity is Severity.error]
+
+    def __enter__(self) -> ArmClient:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------ talking
+
+    def _ask(self, do: str, values: ArrayLike = ()) -> dict[str, Any]:
+        with self._asking:
+            self._count += 1
+            plain = [float(value) for value in np.ravel(np.asarray(values, dtype=np.float64))]
+            self._send({"id": self._count, "do": do, "values": plain})
+            return self._receive(self._count)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        with self._sending:
+            try:
+                self._connection.send_bytes(json.dumps(message).encode())
+            except OSError as error:
+                raise self._lost() from error
+
+    def _receive(self, number: int) -> dict[str, Any]:
+        """The answer with this number; answers that an interrupted call no longer waited for are passed over."""
+        while True:
+            try:
+                if not self._connection.poll(_ANSWER_S):
+                    raise self._lost()
+                answer = dict(json.loads(self._connection.recv_bytes()))
+            except (EOFError, OSError) as error:
+                raise self._lost() from error
+            self.findings += [_finding_of(words) for words in answer.get("findings", [])]
+            if answer["id"] == number:
+                if "error" in answer:
+                    raise _error_of(answer["error"])
+                return answer
+
+    def _lost(self) -> ArmStopped:
+        return ArmStopped(
+            "the process that keeps the arm is gone or does not answer; the servos hold their last goal",
+            code="keeper",
+            goes_on=False,
+            where=f"arm '{self.arm.name}', {log_of(self.path)}",
+            fix=f"support the arm, then `hiltk arm relax {self.arm.name}`",
+        )
+
+    def _reading(self, answer: dict[str, Any]) -> Reading:
+        words = answer["reading"]
+        arrays = {name: np.array(words[name], dtype=np.float64) for name in _NUMBERS}
+        arrays["status"], arrays["moving"] = arrays["status"].astype(int), arrays["moving"].astype(bool)
+        return Reading(**arrays, stamp_s=words["stamp_s"], fresh=words["fresh"])
+
+
+def start_keeper(job: Job) -> Connection:
+    """A keeper in a process and a session of its own; the connection to it."""
+    ours, theirs = socket.socketpair()
+    log = log_of(Path(job.path))
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with theirs, log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hiltk.robots.keeper", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    threading.Thread(target=process.wait, daemon=True).start()  # takes its exit status, so that no zombie is left
+    connection = Connection(ours.detach())
+    connection.send_bytes(json.dumps(asdict(job)).encode())
+    return connection
+
+
+def log_of(path: Path) -> Path:
+    """The keeper's own log, beside the arm's file."""
+    return path.with_name(f".{path.stem}.keeper.log")
+
+
+def relax(arm: ArmFile, port: str) -> list[str]:
+    """Torque off without a keeper and without asking how the servos are; the joints that did not confirm it.
+
+    Raises:
+        UserError: the port cannot be opened.
+    """
+    bus = make_bus(arm, lambda: port, WallClock(), wire_time=False)
+    bus.open(checks=False)
+    try:
+        return bus.relax()
+    finally:
+        bus.close()
+
+
+# ---------------------------------------------------------------- words
+
+
+def _job_of(plain: Mapping[str, Any]) -> Job:
+    arm = dict(plain["arm"])
+    arm["calibration"] = {joint: JointCalibration(**one) for joint, one in arm["calibration"].items()}
+    arm["cameras"] = {name: CameraFile(**one) for name, one in arm["cameras"].items()}
+    arm["safety"], arm["emulated"] = SafetyFile(**arm["safety"]), EmulatedFile(**arm["emulated"])
+    return Job(**{**plain, "arm": ArmFile(**arm)})
+
+
+def _reading_words(reading: Reading) -> dict[str, Any]:
+    numbers = {name: getattr(reading, name).tolist() for name in _NUMBERS}
+    return {**numbers, "stamp_s": reading.stamp_s, "fresh": reading.fresh}
+
+
+def _finding_words(finding: Finding) -> dict[str, Any]:
+    severity = finding.severity.value if finding.severity else None
+    return {**asdict(finding), "severity": severity, "evidence": dict(finding.evidence)}
+
+
+def _finding_of(words: dict[str, Any]) -> Finding:
+    return Finding(**{**words, "severity": Severity(words["severity"]) if words["severity"] else None})
+
+
+def _error_words(error: Exception) -> dict[str, Any]:
+    if isinstance(error, UserError):
+        words: dict[str, Any] = {"what": error.what, "where": error.where, "fix": error.fix}
+        if isinstance(error, ArmStopped):
+            words |= {"code": error.code, "goes_on": error.goes_on}
+        return {"error": words}
+    return {"error": {"what": f"the keeper failed: {error!r}", "where": "its log", "fix": ""}}
+
+
+def _error_of(words: dict[str, Any]) -> UserError:
+    if "code" in words:
+        return ArmStopped(**words)
+    return UserError(words["what"], where=words["where"], fix=words["fix"])
+
+
+def _what(error: Exception) -> str:
+    return error.what if isinstance(error, UserError) else repr(error)
+
+
+if __name__ == "__main__":
+    main()
