@@ -410,7 +410,7 @@ def main() -> None:
         emulated = start_emulator(arm, Path(job.path))
     clock: Clock = emulated.clock if emulated is not None else WallClock()
     fast = emulated is not None and arm.emulated.time == "fast"
-    bus = make_bus(arm, lambda: emulated.port if emulated else arm.port, clock, wire_time=not arm.is_emulated)
+    bus = make_bus(arm, lambda: emulated.port if emulated else arm.port, clock, wire_time=not fast)
     keeper = Keeper(job, bus, clock, connection, is_orphan=lambda: os.getppid() != parent)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: setattr(keeper, "ending", True))
