@@ -20,7 +20,7 @@ import numpy as np
 from hiltk.config.setting import one_of
 from hiltk.errors import ConfigError
 from hiltk.intervals import Rate, wilson
-from hiltk.spec import SOURCES, TIMEOUTS, RewardSpec, reward_mistakes
+from hiltk.spec import JUDGES, TIMEOUTS, RewardSpec, reward_mistakes
 
 MARGIN = 1e-6  # a reward above an ordinary one by no more is an ordinary one, rounded
 
@@ -223,7 +223,7 @@ def check_rule(rule: RewardSpec) -> None:
     Raises:
         ConfigError: naming the key and the nearest right value.
     """
-    one_of("reward.source", rule.source, SOURCES)
+    one_of("reward.source", rule.source, JUDGES)
     one_of("reward.timeout", rule.timeout, TIMEOUTS)
     for mistake in reward_mistakes(rule):
         key, _, what = mistake.partition(": ")

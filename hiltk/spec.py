@@ -138,7 +138,7 @@ class ImageSpec:
 class RewardSpec:
     """The reward rule: who judges success, for how long it must hold, the rewards, and what a time-out means."""
 
-    source: str = "predicate"  # predicate | classifier | env
+    source: str = "predicate"  # predicate | classifier | env | person
     classifier: str = ""  # fingerprint of the classifier artifact
     threshold: float = 0.5
     hold_steps: int = 2
@@ -311,6 +311,7 @@ _UNITS = ("", "1", "deg", "rad", "percent", "m")
 UNITS = (*_UNITS, *(f"{unit}/s" for unit in _UNITS[2:]))
 FRAMES = ("", *(frame.value for frame in EeFrame))
 SOURCES = ("predicate", "classifier", "env")
+JUDGES = (*SOURCES, "person")  # in an evaluation, a person after each episode
 TIMEOUTS = ("truncated", "terminal")
 
 
@@ -394,7 +395,7 @@ def is_inside(image: ImageSpec) -> bool:
 
 
 def reward_mistakes(reward: RewardSpec) -> list[str]:
-    found = _one_of("reward.source", reward.source, SOURCES) + _one_of("reward.timeout", reward.timeout, TIMEOUTS)
+    found = _one_of("reward.source", reward.source, JUDGES) + _one_of("reward.timeout", reward.timeout, TIMEOUTS)
     if not 0 <= reward.threshold <= 1:
         found.append(f"reward.threshold: {reward.threshold:g} is no probability from 0 to 1")
     found += _positive("reward.hold_steps", reward.hold_steps, least=1.0)

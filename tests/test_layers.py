@@ -14,6 +14,7 @@ ORDER = [
     "errors",
     "interrupts",
     "console",
+    "keys",
     "formats",
     "findings",
     "limits",

@@ -474,6 +474,18 @@ class EvalConf(ComputeConf):
     episodes: int = setting(40, "per stratum")
     stochastic: bool = setting(False, "sample actions instead of taking the mean")
     videos: int = setting(3, "successes and failures filmed, each")
+    judge: str = setting(
+        "auto",
+        "who says whether an episode succeeded; env: the environment; person: you, after each, by key, without being "
+        "told which policy acted; auto: the environment where it can",
+        choices=("auto", "env", "person"),
+    )
+    classifier: str = setting(
+        "",
+        "with a person: a success classifier that ends episodes as in training; its verdict is stored beside yours",
+        reference="classifiers",
+    )
+    resume: bool = setting(False, "with a person: go on with an interrupted evaluation", volatile=True)
     checks: ChecksConf = setting(ChecksConf(), CHECKS, volatile=True)
 
 

@@ -35,6 +35,11 @@ def predicate_judge(observation: Observation, info: Info) -> bool:
     return bool(info["success_now"])
 
 
+def nobody_judge(observation: Observation, info: Info) -> bool:
+    """Never: a person does, after the episode."""
+    return False
+
+
 def classifier_judge(classifier: Classifier) -> Judge:
     """The classifier's probability against its own threshold; the number is left in ``info["success_probability"]``."""
 
@@ -67,7 +72,7 @@ class SuccessRule(HilEnv):
     Args:
         env: gives no reward and does not end by success (or does, see above). What it declares holds here, too.
         spec: the rule; copied into ``io_spec.reward``.
-        judge: whether success shows in an observation; None: by ``spec.source``, the predicate.
+        judge: whether success shows in an observation; None: by ``spec.source``, the predicate, or nobody (person).
         end_on_success: False keeps the episode open after success, for recorders that want more positive frames.
             May be changed between steps.
         true_hold_steps: the task's own hold time in steps; 0: ``spec.hold_steps``.
@@ -98,7 +103,7 @@ class SuccessRule(HilEnv):
             )
         self.env = env
         self.rule = spec
-        self.judge = judge or predicate_judge
+        self.judge = judge or (nobody_judge if spec.source == "person" else predicate_judge)
         self.end_on_success = end_on_success
         self.io_spec = copy.deepcopy(env.io_spec)
         self.io_spec.reward = copy.deepcopy(spec)

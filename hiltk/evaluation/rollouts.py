@@ -45,7 +45,7 @@ class EpisodeResult:
     """How one episode went.
 
     Attributes:
-        success: the environment's own predicate held; a reward classifier has no say here.
+        success: the environment's own predicate held, or a person said so; a reward classifier has no say here.
         steps: control steps until success or the end.
         total_reward: undiscounted sum.
         at_reset: the predicate was true before anything was done, so that success says nothing of the policy.
@@ -83,6 +83,7 @@ def run_episode(
     stratum: str,
     deterministic: bool = True,
     film: OnObservation | None = None,
+    verdict: Callable[[Info], bool] | None = None,
 ) -> EpisodeResult:
     """Let a policy act until success or the end of the episode.
 
@@ -91,6 +92,8 @@ def run_episode(
         seed: of the environment and, for a stochastic policy, of its samples.
         stratum: where to spawn; empty leaves it to the environment.
         film: sees every observation.
+        verdict: says at the end, from the last ``info``, whether it succeeded; None: the environment knows at each
+            step, and its first success ends the episode.
 
     Raises:
         UserError: the policy returned an action that is not finite, or the environment cannot judge success.
@@ -114,7 +117,11 @@ def run_episode(
         observation, reward, terminated, truncated, info = env.step(action)
         actions.append(action)
         total += float(reward)
-        ended, success = terminated or truncated, true_success(info)
+        ended = terminated or truncated
+        if verdict is None:
+            success = true_success(info)
+        elif ended:
+            success = verdict(info)
         if film:
             film(observation, step=len(actions), success=success)
     return EpisodeResult(seed, stratum, success, len(actions), total, at_reset, np.asarray(actions, np.float32))

@@ -21,18 +21,39 @@ from hiltk.checks.gate import gate
 from hiltk.checks.show import print_findings
 from hiltk.config.commands import EvalConf
 from hiltk.config.groups import RewardConf
-from hiltk.envs.base import HilEnv
+from hiltk.console import say
+from hiltk.envs.base import HilEnv, Info
 from hiltk.envs.make import announce_renderer, env_class, make_env
 from hiltk.errors import ConfigError, nearest
 from hiltk.evaluation.filming import examples, film_examples
-from hiltk.evaluation.rollouts import Actor, EpisodeResult, evaluate, require_fit
+from hiltk.evaluation.judged import (
+    CLASSIFIER,
+    ENOUGH,
+    JUDGED,
+    Verdicts,
+    ask,
+    blind_order,
+    confusion,
+    confusion_table,
+)
+from hiltk.evaluation.rollouts import (
+    AT_RESET,
+    EPISODE_COLUMNS,
+    Actor,
+    EpisodeResult,
+    evaluate,
+    require_fit,
+    run_episode,
+)
 from hiltk.evaluation.tables import TOTAL_NOTE, compare_policies, success_table, summarise
 from hiltk.evaluation.videos import Film, write_filmstrip, write_video
+from hiltk.keys import Keys
 from hiltk.learning.best import chosen
 from hiltk.reports.sections import terminal_table
 from hiltk.reports.success import boards
 from hiltk.steps.common import set_up_torch
 
+LIKE = ("policy", "success")  # so many films are kept of each combination
 WHOLE = "all"  # the stratum that is the whole spawn area; it contains the others
 
 
@@ -48,8 +69,8 @@ class Candidate:
 def run(cfg: EvalConf) -> Artifact:
     """Evaluate policies on the same unseen episodes and write tables and films.
 
-    The artifact holds ``episodes.csv``, ``summary.csv``, ``comparison.csv`` (two policies or more), ``videos/`` and
-    ``filmstrip_<policy>.png``.
+    The artifact holds ``episodes.csv``, ``summary.csv``, ``comparison.csv`` (two policies or more), ``confusion.csv``
+    (a person and a classifier), ``videos/`` and ``filmstrip_<policy>.png``.
 
     Raises:
         ConfigError: no policy, an unknown stratum, or counts out of range.
@@ -69,21 +90,31 @@ def run(cfg: EvalConf) -> Artifact:
 
 def _run(cfg: EvalConf, env: HilEnv, candidates: list[Candidate]) -> Artifact:
     artifacts = [candidate.artifact for candidate in candidates]
+    inputs = [*artifacts, *([resolve(cfg.classifier, "classifiers", cfg.root)] if cfg.classifier else [])]
     for candidate in candidates:
         require_fit(candidate.policy.spec, env.io_spec, candidate.artifact.ref, f"the environment '{cfg.env.name}'")
     strata = choose_strata(cfg, env)
-    checked = gate("eval", cfg, artifacts, env=env)
+    checked = gate("eval", cfg, inputs, env=env)
     for candidate in candidates:
         if words := chosen(candidate.artifact.run()):
             Console().print(f"{candidate.label}: {words}", highlight=False, soft_wrap=True)
-    with create("evaluations", cfg.name, root=cfg.root, step="eval", cfg=cfg, inputs=artifacts, seed=cfg.seed) as draft:
+    judged = asks_person(cfg)
+    store = create(
+        "evaluations", cfg.name, root=cfg.root, step="eval", cfg=cfg, inputs=inputs, seed=cfg.seed,
+        resumable=judged, resume=cfg.resume,
+    )  # fmt: skip
+    with store as draft:
         draft.spec = env.io_spec
         draft.notes |= checked
         draft.notes["policies"] = {c.label: _origin(c.artifact) for c in candidates}
-        episodes = _evaluate_all(cfg, env, candidates, strata)
+        evaluate_them = _judge_all if judged else _evaluate_all
+        episodes, films = evaluate_them(cfg, env, candidates, strata, draft.path)
         _write_tables(episodes, draft.path, env.io_spec.fps)
         _print_effort(draft.notes["policies"])
-        _film_all(cfg, env, candidates, episodes, draft.path)
+        if films:
+            _write_all_films(films, draft.path)
+        else:
+            _film_all(cfg, env, candidates, episodes, draft.path)
     _print_seeds(draft.done)
     print_findings(examine(gather([draft.done]), select=["REW009"]).findings, Console())
     return draft.done
@@ -126,18 +157,34 @@ def _check(cfg: EvalConf) -> None:
         raise ConfigError("there is no policy to evaluate", where="policies=[]", fix="hiltk eval policies=[my-policy]")
     if len(set(cfg.policies)) < len(cfg.policies):
         raise ConfigError("a policy is named twice", where=f"policies={cfg.policies}", fix="name each policy once")
-    if not env_class(cfg.env).has_predicate:
+    if cfg.judge == "env" and not env_class(cfg.env).has_predicate:
         raise ConfigError(
             f"env={cfg.env.name} cannot tell success by itself, so there is nothing to evaluate against",
-            where="env",
-            fix="an environment that can, e.g. env=so101_sim",
+            where="judge=env",
+            fix="judge=person, or an environment that can, e.g. env=so101_sim",
+        )
+    if cfg.classifier and not asks_person(cfg):
+        raise ConfigError(
+            f"env={cfg.env.name} knows the truth, a classifier is not asked",
+            where=f"classifier={cfg.classifier}",
+            fix="leave it out, or judge=person",
         )
     for key, least in (("episodes", 1), ("videos", 0)):
         if getattr(cfg, key) < least:
             raise ConfigError(f"{key} must be at least {least}", where=f"{key}={getattr(cfg, key)}")
 
 
+def asks_person(cfg: EvalConf) -> bool:
+    """Whether a person judges the episodes: asked for, or nobody else can."""
+    return cfg.judge == "person" or (cfg.judge == "auto" and not env_class(cfg.env).has_predicate)
+
+
 def _make_env(cfg: EvalConf) -> HilEnv:
+    if asks_person(cfg):
+        reward = RewardConf(source="classifier", classifier=cfg.classifier)
+        return make_env(
+            cfg.env, cfg.task, reward if cfg.classifier else RewardConf(source="person"), seed=cfg.seed, root=cfg.root
+        )
     # Success is the environment's own word: a classifier that errs must not grade its own pupil.
     source = "env" if env_class(cfg.env).has_own_reward else "predicate"
     return make_env(cfg.env, cfg.task, RewardConf(source=source), seed=cfg.seed, root=cfg.root)
@@ -151,7 +198,57 @@ def _origin(artifact: Artifact) -> dict[str, object]:
     return origin | ({"human_s": human["total"]} if "total" in human else {})
 
 
-def _evaluate_all(cfg: EvalConf, env: HilEnv, candidates: list[Candidate], strata: list[str]) -> pd.DataFrame:
+Films = dict[str, list[Film]]  # by policy
+
+
+def _judge_all(
+    cfg: EvalConf, env: HilEnv, candidates: list[Candidate], strata: list[str], folder: Path
+) -> tuple[pd.DataFrame, Films]:
+    """A person judges every episode, blind to who acts; films are of these very episodes, which come only once."""
+    if cfg.episodes < ENOUGH:
+        say(f"{cfg.episodes} episodes in a stratum say little; {ENOUGH} or more are worth an afternoon")
+    classified = [CLASSIFIER] if cfg.classifier else []
+    verdicts = Verdicts(folder / JUDGED, ["policy", *EPISODE_COLUMNS, AT_RESET, *classified])
+    trials = blind_order(len(candidates), strata, cfg.episodes, cfg.seed)
+    if verdicts.rows:
+        say(f"goes on after {len(verdicts.rows)} judged episodes")
+    kept: dict[int, Film] = {}  # by row: a verdict may yet be taken back
+    with Keys() as keys:
+        for count, trial in enumerate(trials[len(verdicts.rows) :], len(verdicts.rows) + 1):
+            candidate, film = candidates[trial.policy], Film(trial.stratum.replace("_", " "), env.io_spec.fps)
+            machine = False
+
+            def verdict(info: Info, count: int = count) -> bool:
+                nonlocal machine
+                machine = bool(info["success"])
+                return ask(keys, verdicts, f"episode {count} of {len(trials)}: did it succeed?")
+
+            result = run_episode(
+                env,
+                candidate.policy,
+                seed=trial.seed,
+                stratum=trial.stratum,
+                deterministic=not cfg.stochastic,
+                film=film if env.io_spec.images else None,
+                verdict=verdict,
+            )
+            own = (result.seed, trial.number, trial.stratum, result.success, result.steps, result.total_reward)
+            row = dict(zip(EPISODE_COLUMNS, own, strict=True))
+            verdicts.add({"policy": candidate.label, **row, AT_RESET: False, **dict.fromkeys(classified, machine)})
+            alike = [r for r in kept if [verdicts.rows[r][k] for k in LIKE] == [verdicts.rows[-1][k] for k in LIKE]]
+            if film.frames and len(alike) < cfg.videos:
+                kept[len(verdicts.rows) - 1] = film
+    films: Films = {candidate.label: [] for candidate in candidates}
+    for row_number, film in kept.items():
+        film.success = bool(verdicts.rows[row_number]["success"])
+        films[str(verdicts.rows[row_number]["policy"])].append(film)
+    return verdicts.frame(), films
+
+
+def _evaluate_all(
+    cfg: EvalConf, env: HilEnv, candidates: list[Candidate], strata: list[str], folder: Path
+) -> tuple[pd.DataFrame, Films]:
+    """The environment judges; it can play an episode again for a film."""
     frames = []
     with tqdm(total=len(candidates) * len(strata) * cfg.episodes, unit="ep", desc="eval", mininterval=0.5) as bar:
         for candidate in candidates:
@@ -163,7 +260,7 @@ def _evaluate_all(cfg: EvalConf, env: HilEnv, candidates: list[Candidate], strat
             frame = evaluate(env, candidate.policy, strata, cfg.episodes, cfg.seed, not cfg.stochastic, progress=count)
             frame.insert(0, "policy", candidate.label)
             frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
+    return pd.concat(frames, ignore_index=True), {}
 
 
 def _write_tables(episodes: pd.DataFrame, folder: Path, fps: float) -> None:
@@ -172,6 +269,10 @@ def _write_tables(episodes: pd.DataFrame, folder: Path, fps: float) -> None:
     summary.to_csv(folder / "summary.csv", index=False)
     if len(comparison):
         comparison.to_csv(folder / "comparison.csv", index=False)
+    if CLASSIFIER in episodes:
+        beside = confusion(episodes)
+        beside.to_csv(folder / "confusion.csv", index=False)
+        Console().print(confusion_table(beside))
     Console().print(success_table(summary, comparison, fps, title="Success on unseen episodes"))
     Console().print(TOTAL_NOTE, highlight=False)
 
@@ -194,6 +295,12 @@ def _film_all(cfg: EvalConf, env: HilEnv, candidates: list[Candidate], episodes:
                 env, film_env, candidate.policy, chosen, label=label, deterministic=not cfg.stochastic
             )
             _write_films(list(tqdm(films, total=len(chosen), desc=f"film {label}")), label, folder)
+
+
+def _write_all_films(films: Films, folder: Path) -> None:
+    (folder / "videos").mkdir(exist_ok=True)
+    for label, own in films.items():
+        _write_films(own, label, folder)
 
 
 def _write_films(films: list[Film], label: str, folder: Path) -> None:

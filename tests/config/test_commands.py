@@ -24,7 +24,7 @@ NAMES_ARTIFACTS = {
     "preview": {"classifier": "classifiers", "dataset": "datasets", "policy": "policies"},
     "bc-pretrain": {"datasets": "datasets", "init": "policies"},
     "train": {"demos": "datasets", "init": "policies", "reward.classifier": "classifiers"},
-    "eval": {"policies": "policies"},
+    "eval": {"policies": "policies", "classifier": "classifiers"},
     "diagnose encoder": {"policies": "policies", "dataset": "datasets", "sets": "datasets"},
     "diagnose buffer": {"policy": "policies", "demos": "datasets"},
     "diagnose run": {"policy": "policies"},

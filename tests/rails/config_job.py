@@ -38,7 +38,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "costs": {"reset_s": 5.0, "label_s": 5.0},
     },
     "record": {"task.pace": "quick", "resume": False},
-    "eval": {"task.pace": "quick"},
+    "eval": {"task.pace": "quick", "judge": "auto", "classifier": "", "resume": False},
     "preview": {"task.pace": "quick"},
     "diagnose encoder": {"task.pace": "quick"},
     "diagnose policy": {"task.pace": "quick"},

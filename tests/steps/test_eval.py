@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -296,3 +298,43 @@ def test_somebody_elses_environment(save_policy: Any, conf: Any) -> None:
     assert episodes.stratum.tolist() == ["all"] and episodes.steps.tolist() == [999]
     assert episodes["return"][0] < 0  # the environment's own reward: the cost of moving
     assert not (done.path / "videos").exists()  # it has no camera
+
+
+def judged(monkeypatch: pytest.MonkeyPatch, *answers: str) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{answer}\n" for answer in answers)))
+
+
+def test_a_person_judges_blind_and_an_interrupted_evaluation_goes_on(
+    save_policy: Any, conf: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_policy("hil")
+    save_policy("bc", seed=1)
+    asked = {"policies": ["hil", "bc"], "judge": "person", "task": TaskConf(time_limit_s=0.4), "strata": ["near"]}
+    judged(monkeypatch, "s", "f")
+    with pytest.raises(UserError, match="nobody is there to answer: episode 3 of 4"):
+        step.run(conf(**asked))
+    judged(monkeypatch, "u", "s", "f")  # the second was a success after all
+    done = step.run(conf(**asked, resume=True))
+    said = capsys.readouterr().out
+    assert "goes on after 2 judged episodes" in said and "counts as a success now" in said
+    assert "hil" not in said.split("goes on after")[1].split("Success on unseen")[0]  # who acts is not told
+    rows = pd.read_csv(done.path / "episodes.csv")
+    assert rows.success.tolist() == [True, True, True, False]
+    assert sorted(rows.policy[:2]) == sorted(rows.policy[2:]) == ["bc", "hil"]
+    assert rows.seed[0] == rows.seed[1] != rows.seed[2]
+    assert done.spec().reward.source == "person"
+    assert len(list((done.path / "videos").glob("*.mp4"))) == 2  # of those after the interruption
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classifier": "cube"}, "knows the truth"),
+    ],
+)
+def test_who_judges_is_checked_before_anything_moves(
+    options: dict[str, Any], message: str, save_policy: Any, conf: Any
+) -> None:
+    save_policy("hil")
+    with pytest.raises(ConfigError, match=message):
+        step.run(conf(policies=["hil"], **options))
