@@ -59,6 +59,14 @@ def settings_of(arm: ArmFile) -> Settings:
     )
 
 
+def _checked(answer: dict[str, Any]) -> dict[str, Any]:
+    """Raises UserError where the answer is that the process could not."""
+    if "error" in answer:
+        what, where, fix = answer["error"]
+        raise UserError(what, where=where, fix=fix)
+    return answer
+
+
 class Connection:
     """One conversation with the emulated arm's process. Thread safe.
 
@@ -84,10 +92,7 @@ class Connection:
                 answer, data = receive(self._stream)
         except (EOFError, OSError, ValueError) as error:
             raise UserError("the emulated arm is gone", where=self.address, fix="run the command again") from error
-        if "error" in answer:
-            what, where, fix = answer["error"]
-            raise UserError(what, where=where, fix=fix)
-        return answer, data
+        return _checked(answer), data
 
     def wait(self) -> None:
         """Until the other side is gone."""
@@ -153,6 +158,11 @@ class EmulatedArm:
         self.port, self.address = port, connection.address
         self.clock: Clock = SimulatedClock(connection) if fast else WallClock()
         self.scene = EmulatedScene(connection)
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        return int(self._connection.ask("settings")[0]["pid"])
 
     def fault(self, name: str, **values: Any) -> None:
         """Something goes wrong from now on: `hiltk.robots.emulated.faults.FAULTS` has the names.
@@ -259,7 +269,7 @@ def _start(folder: Path, state: Path, settings: Settings) -> Connection:
         child.stdin.close()
         ready = child.stdout.readline()
     try:
-        return Connection(json.loads(ready)["address"])
+        return Connection(_checked(json.loads(ready))["address"])
     except (ValueError, OSError) as error:
         child.wait()
         lines = log.read_text().strip().splitlines()

@@ -197,7 +197,8 @@ class Server:
             told = {"number": newest.number, "age": machine.now() - newest.time_s, "shape": newest.image.shape}
             return told, b"" if newest.number == values["known"] else newest.image.tobytes()
         if call == "settings":
-            return {"settings": asdict(machine.settings), "clients": len(self._clients) - 1}, b""
+            told = {"settings": asdict(machine.settings), "clients": len(self._clients) - 1, "pid": os.getpid()}
+            return told, b""
         if call == "stop":
             self._locked = values.get("locked", False)
             self.stop()
@@ -222,6 +223,6 @@ def main(folder: Path, state: Path, settings: Settings) -> None:
     server = Server(machine, folder, state)
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, server.stop)
-    (folder / META).write_text(json.dumps({"address": server.address, "pid": os.getpid()}))
+    (folder / META).write_text(json.dumps({"address": server.address}))
     print(json.dumps({"address": server.address}), flush=True)
     server.run()

@@ -15,8 +15,10 @@ from hiltk.robots.emulated.wire import WorldState
 from hiltk.sim.renderers import FrameRenderer, make_renderer
 from hiltk.sim.scene import blown_up, build_scene, jaw_axis, jaws_touching, place_cube
 
+# With this much load a joint hangs at the end of its play, after this long: at once, the servo would hunt for ever.
+HANGING_NM, HANGING_S = 0.05, 0.1
 STALL_NM = 2.94  # of an STS3215 at full torque; the model's own limits hold beside it
-STUCK_NM = 100.0  # more than any servo has
+STUCK_NM_S = 1000.0  # damping against which no servo gets anywhere
 
 
 class World:
@@ -25,7 +27,7 @@ class World:
     Attributes:
         goal, speed: (6,) where the servos turn to, radians, and how fast at most, radians per second.
         torque: (6,) share of its full torque each may use, 0..1.
-        play: radians between a joint and its encoder, either way.
+        play: radians that a joint hangs off its encoder towards its load.
         changes: counts what happened to the scene apart from time, so that a picture of it can be known to be old.
     """
 
@@ -39,14 +41,14 @@ class World:
         self._limit = model.actuator_forcerange[actuators, 1].copy()
         self._gain = model.actuator_gainprm[actuators, 0].copy()
         self._bias = model.actuator_biasprm[actuators, 1].copy()
-        self._friction = model.dof_frictionloss[self._dofs].copy()
+        self._damping = model.dof_damping[self._dofs].copy()
         self.torque = np.zeros(6)
         self.speed = np.full(6, np.inf)
         self.play, self.changes = 0.0, 0
         if len(joints_deg):
             self.data.qpos[self.scene.joint_qpos] = to_radians(joints_deg)
         self.goal = self.joints()
-        self._setpoint, self._encoder = self.joints(), self.joints()
+        self._setpoint, self._lag = self.joints(), np.zeros(6)
         mujoco.mj_forward(model, self.data)
 
     # ------------------------------------------------------------------ servos
@@ -63,7 +65,7 @@ class World:
 
     def encoders(self) -> np.ndarray:
         """Joints as the servos see them (6,), radians."""
-        return self._encoder.copy() if self.play else self.joints()
+        return self.joints() + self._lag
 
     def speeds(self) -> np.ndarray:
         """(6,) radians per second."""
@@ -91,8 +93,8 @@ class World:
             mujoco.mj_step(self.scene.model, self.data, run)
             count -= run
             if self.play:
-                joints = self.joints()
-                self._encoder = np.clip(self._encoder, joints - self.play, joints + self.play)
+                hangs = self.play * np.clip(self.data.actuator_force[self.scene.actuators] / HANGING_NM, -1, 1)
+                self._lag += (hangs - self._lag) * self.timestep / HANGING_S
         if blown_up(self.data):
             raise UserError("the physics of the emulated arm became unstable", fix="start it again")
         # mj_step leaves positions and contacts one step behind the joints.
@@ -104,8 +106,7 @@ class World:
         towards = np.clip(self.goal, self._setpoint - reach, self._setpoint + reach)
         self._setpoint = np.where(self.torque > 0, towards, self.encoders())
         # The servo closes its loop over the encoder, MuJoCo's over the joint.
-        lag = self._encoder - self.joints() if self.play else 0.0
-        self.data.ctrl[self.scene.actuators] = self._setpoint - lag
+        self.data.ctrl[self.scene.actuators] = self._setpoint - self._lag
 
     # ------------------------------------------------------------------ what is wrong with the arm
 
@@ -117,12 +118,12 @@ class World:
 
     def loosen(self, play: float) -> None:
         """Play between joints and encoders, radians either way."""
-        self.play, self._encoder = play, self.joints()
+        self.play, self._lag = play, np.zeros(6)
 
     def block(self, joints: Sequence[int]) -> None:
         """Joints (by number) that something in the way keeps from turning."""
-        self.scene.model.dof_frictionloss[self._dofs] = self._friction
-        self.scene.model.dof_frictionloss[self._dofs[list(joints)]] = STUCK_NM
+        self.scene.model.dof_damping[self._dofs] = self._damping
+        self.scene.model.dof_damping[self._dofs[list(joints)]] = STUCK_NM_S
 
     # ------------------------------------------------------------------ the person at the desk
 
@@ -135,7 +136,6 @@ class World:
         free = self.torque == 0
         self.data.qpos[self.scene.joint_qpos[free]] = to_radians(joints_deg)[free]
         self.data.qvel[self._dofs[free]] = 0
-        self._encoder = self.joints()
         self._touched()
 
     def _touched(self) -> None:
@@ -168,7 +168,7 @@ class World:
         if len(plain["qpos"]) == len(self.data.qpos):
             self.data.qpos[:] = plain["qpos"]
             self.data.qvel[:] = 0
-            self._setpoint, self._encoder = self.joints(), self.joints()
+            self._setpoint = self.joints()
             self._touched()
 
 
