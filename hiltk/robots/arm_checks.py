@@ -18,7 +18,7 @@ from hiltk.robots.arm_yaml import Mistake
 
 TICKS = 4096  # of a turn
 MAX_OFFSET = 2047  # that the servo can store
-REACH_TOLERANCE_M = 0.005
+REACH_TOLERANCE_M = 0.01
 MODEL_SLACK_DEG = 15.0  # a real joint's swept range and the model's limits are not the same to the degree
 MAX_TEMPERATURE_C = 70.0  # above it the servo switches itself off
 SO_ARMS = ("so101_follower", "so100_follower")

@@ -14,6 +14,7 @@ from hiltk.config.groups import HumanConf, So101SimConf, TaskConf
 from hiltk.envs.so101_sim import So101SimEnv
 from hiltk.errors import UserError
 from hiltk.humans.scripted import ScriptedExpert
+from hiltk.robots.arm_checks import mistakes
 from hiltk.robots.emulated.client import settings_of
 from hiltk.robots.emulated.machine import Machine
 from hiltk.robots.emulated.rehearsal import PARK_DEG, rehearsal_file
@@ -111,6 +112,10 @@ def test_the_calibration_of_the_file_is_that_of_the_servos() -> None:
         assert (servo.id, servo.offset, servo.get(9), servo.get(11)) == (
             joint.id, joint.homing_offset, joint.range_min, joint.range_max,
         )  # fmt: skip
+
+
+def test_the_file_of_a_rehearsal_has_no_mistakes() -> None:
+    assert mistakes(rehearsal_file("desk")) == []
 
 
 def test_a_new_arm_lies_at_rest_near_its_park_pose() -> None:
