@@ -16,9 +16,10 @@ from typer.core import TyperCommand
 
 from hiltk.errors import ConfigError, HiltkError
 from hiltk.interrupts import Interrupts, Terminated, exit_code, leave_dead_streams
-from hiltk.verbs import PREFIXES, ROOT_HELP, STEPS, VERBS, Verb, default_root
+from hiltk.verbs import ARMS, PREFIXES, ROOT_HELP, STEPS, VERBS, Verb, default_root
 
 TRACEBACK = "HILTK_TRACEBACK"
+ARM_HELP = f"An arm's name, {ARMS}/ARM.yaml, or a file; default: the only one there is."
 INTERNAL, UNREAD = 70, 141  # exit codes besides 1 (bad input), 2 (config mistake) and those of signals
 
 app = typer.Typer(
@@ -232,7 +233,7 @@ _prefixes = {name: typer.Typer(no_args_is_help=True, help=about) for name, about
 for _verb in STEPS.values():
     _add(_verb)
 for _name, _prefixed in _prefixes.items():
-    _group = next(verb.group for verb in STEPS.values() if verb.name.startswith(f"{_name} "))
+    _group = next(verb.group for verb in VERBS.values() if verb.name.startswith(f"{_name} "))
     app.add_typer(_prefixed, name=_name, rich_help_panel=_group)
 
 
@@ -242,7 +243,9 @@ for _name, _prefixed in _prefixes.items():
 def _listed(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command under its row of the table."""
     verb = VERBS[name]
-    return app.command(verb.name, short_help=verb.help, rich_help_panel=verb.group)
+    prefix, _, last = name.rpartition(" ")
+    place = _prefixes[prefix] if prefix else app
+    return place.command(last, short_help=verb.help, rich_help_panel=verb.group)
 
 
 def _complete_names(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -366,6 +369,64 @@ def diff(
         [left, right], root = _split(VERBS["diff"], [a, b, *(settings or [])], 2)
         if run(left, right, root=root, as_json=as_json):
             raise typer.Exit(1)
+
+
+# ---------------------------------------------------------------- the arm
+
+
+@_listed("doctor")
+def doctor(settings: _Root = None) -> None:
+    """Say what this machine has (ports, cameras, permissions, GPU, renderer, disk), and what is missing for which
+    command. Opens no device and writes nothing.
+    """
+    with messages():
+        from hiltk.steps.doctor import run
+
+        run(_split(VERBS["doctor"], settings or [], 0)[1])
+
+
+def _complete_arms(incomplete: str) -> list[str]:
+    from pathlib import Path
+
+    return sorted(p.stem for p in Path(ARMS).glob(f"{incomplete}*.yaml"))
+
+
+_Arm = Annotated[str, typer.Argument(help=ARM_HELP, autocompletion=_complete_arms, show_default=False)]
+
+
+@_listed("arm init")
+def arm_init(
+    name: Annotated[str, typer.Argument(help="What to call the arm; arms/NAME.yaml must not exist yet.")],
+    emulated: Annotated[
+        bool, typer.Option("--emulated", help="An arm without hardware, to rehearse with; asks nothing.")
+    ] = False,
+    port: Annotated[str, typer.Option(help="Serial port, by a name that stays; else the one there is.")] = "",
+    camera: Annotated[_Words, typer.Option(metavar="NAME=ID", help="A camera, e.g. wrist=/dev/v4l/by-id/...")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Take every proposal; ask nothing.")] = False,
+) -> None:
+    """Write arms/NAME.yaml, where each setting has its meaning beside it: port and cameras by names that stay, the
+    calibration that LeRobot or the servos have, camera sizes and rates as measured, a workspace within reach.
+
+    The arm does not move. Read the file, then: hiltk arm check NAME
+    """
+    with messages():
+        from hiltk.steps.arm_init import run
+
+        run(name, emulated=emulated, port=port, cameras=camera or [], yes=yes)
+
+
+@_listed("arm scan")
+def arm_scan(
+    arm: _Arm = "",
+    port: Annotated[str, typer.Option(help="Look at this port, whatever arm it is.")] = "",
+) -> None:
+    """List every servo on the arm's port, or without an arm on every USB port: at all baud rates, by bare packets, so
+    that it also finds what LeRobot's driver refuses. Nothing moves, nothing is written.
+    """
+    with messages():
+        from hiltk.steps.arm_scan import run
+
+        run(arm, port=port)
 
 
 app.registered_commands.sort(key=lambda command: list(VERBS).index(str(command.name)))  # groups in the table's order

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 OUTPUTS, ROOT_VARIABLE = "outputs", "HILTK_ROOT"
+ARMS = "arms"  # the folder of arms' files, under the current one
 ROOT_HELP = f"folder of all artifacts; default: ${ROOT_VARIABLE}, else {OUTPUTS}"
 
 
@@ -55,7 +56,11 @@ class Verb:
         return self.home or f"hiltk.steps.{self.config}"
 
 
-PREFIXES = {"diagnose": "Find out what holds learning back: each a table, a figure and an entry in the report."}
+PREFIXES = {
+    "arm": "The arm on the desk: its file, its servos and cameras. ARM is a file's name, arms/ARM.yaml; the only one "
+    "there need not be named.",
+    "diagnose": "Find out what holds learning back: each a table, a figure and an entry in the report.",
+}
 
 _GROUPS = {
     "Data": (
@@ -142,6 +147,14 @@ _GROUPS = {
         ),
     ),
     "Pipelines": (Verb("run", "", "Run a pipeline: a chain of commands.", "pipeline", many=False, has_config=False),),
+    "Arm": tuple(
+        Verb(name, "", about, words, many=False, has_config=False)
+        for name, about, words in (
+            ("doctor", "Say what this machine has, and what is missing for which command.", ""),
+            ("arm init", "Write an arm's file: ask, measure, propose.", "name"),
+            ("arm scan", "List every servo: id, model, firmware, voltage, temperature, load.", "arm"),
+        )
+    ),
 }
 
 VERBS = {verb.name: replace(verb, group=group) for group, verbs in _GROUPS.items() for verb in verbs}

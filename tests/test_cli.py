@@ -338,7 +338,10 @@ def test_an_explicit_root_wins_over_the_environment(
     assert [cfg.root for cfg in steps["record"]] == ["/a", "/b"]
 
 
-@pytest.mark.parametrize("name", VERBS)
+ROOTLESS = ("arm init", "arm scan")  # they read and write arms/
+
+
+@pytest.mark.parametrize("name", [name for name in VERBS if name not in ROOTLESS])
 def test_help_says_what_sets_the_root(name: str) -> None:
     words = hiltk(*name.split(), "--help").output.replace("│", " ").split()
     assert "$HILTK_ROOT, else outputs" in " ".join(words)

@@ -83,6 +83,7 @@ def test_no_registry_is_named(project: dict[str, Any]) -> None:
 def test_everything_imported_is_declared(project: dict[str, Any]) -> None:
     """No import leans on what another package happens to bring."""
     distributions = {"cv2": "opencv-python-headless", "hydra": "hydra-core", "yaml": "pyyaml", "PIL": "pillow"}
+    distributions["serial"] = "pyserial"
     declared = {re.split(r"[\[<>=]", r)[0].replace("-", "_") for r in project["project"]["dependencies"]}
     files = [*(ROOT / "hiltk").rglob("*.py")]
     used = {name.split(".")[0] for file in files for name in imported(ast.parse(file.read_text()))}

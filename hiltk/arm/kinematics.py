@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import mink
 import mujoco
 import numpy as np
@@ -34,10 +36,18 @@ class Kinematics:
 
     Args:
         path: see `hiltk.arm.model.load_arm`, also for the errors raised.
+        limits_deg: lowest and highest angle of each joint (5 or more, 2), where the arm has narrower ones than its
+            model: solutions keep to both.
     """
 
-    def __init__(self, path: str = "") -> None:
+    def __init__(self, path: str = "", limits_deg: ArrayLike | None = None) -> None:
         self._chain = arm_chain(path)
+        if limits_deg is not None:
+            low, high = np.deg2rad(np.asarray(limits_deg, dtype=np.float64)[:ARM_JOINTS].T)
+            kept = np.stack(
+                [np.maximum(low, self._chain.limits[:, 0]), np.minimum(high, self._chain.limits[:, 1])], axis=1
+            )
+            self._chain = dataclasses.replace(self._chain, limits=kept)
         self._limits = self._chain.limits
         model = _solver_model(self._chain)
         self._configuration = mink.Configuration(model)

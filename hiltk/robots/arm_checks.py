@@ -15,6 +15,7 @@ from hiltk.arm.poses import READY_DEG, WRIST_ROLL_DEG
 from hiltk.errors import HiltkError, nearest
 from hiltk.robots.arm_file import EMULATED_PORT, ArmFile, CameraFile, JointCalibration, SafetyFile
 from hiltk.robots.arm_yaml import Mistake
+from hiltk.robots.emulated.faults import fault_values
 
 TICKS = 4096  # of a turn
 MAX_OFFSET = 2047  # that the servo can store
@@ -159,6 +160,11 @@ def _why(key: str) -> str:
 def _emulated(arm: ArmFile) -> Iterator[Mistake]:
     if arm.emulated.time not in ("real", "fast"):
         yield Mistake("emulated.time", f"'{arm.emulated.time}' is neither real nor fast")
+    for name, values in arm.emulated.faults.items():
+        try:
+            fault_values(name, values)
+        except HiltkError as error:
+            yield Mistake("emulated.faults", error.what, error.fix)
 
 
 # ---------------------------------------------------------------- cameras
@@ -219,12 +225,14 @@ def _poses(arm: ArmFile) -> Iterator[Mistake]:
         fix = "move it further in, or make reset_noise_m smaller"
         yield Mistake("reset_ee_m", f"with its noise it leaves the workspace along {', '.join(outside)}", fix)
     try:
-        kinematics = Kinematics(arm.model_path)
+        model = Kinematics(arm.model_path).limits_deg
     except HiltkError as error:
         yield Mistake("model_path", error.what)
         return
-    yield from _model(limits, kinematics.limits_deg)
-    yield from _reach(arm, kinematics, limits)
+    if unlike := [*_model(limits, model)]:
+        yield from unlike
+        return
+    yield from _reach(arm, Kinematics(arm.model_path, limits))
 
 
 def _model(limits: np.ndarray, model: np.ndarray) -> Iterator[Mistake]:
@@ -235,46 +243,40 @@ def _model(limits: np.ndarray, model: np.ndarray) -> Iterator[Mistake]:
             yield Mistake(f"calibration.{name}", what, "calibrate again: sweep the joint from stop to stop, once")
 
 
-def _reach(arm: ArmFile, kinematics: Kinematics, limits: np.ndarray) -> Iterator[Mistake]:
+def _reach(arm: ArmFile, kinematics: Kinematics) -> Iterator[Mistake]:
     """Corners of the workspace that the arm cannot reach: there it would stand still and episodes would fail."""
     corners = itertools.product(*zip(arm.workspace_low_m, arm.workspace_high_m, strict=True))
-    off = [
-        (distance, corner) for corner in corners if (distance := miss_m(kinematics, corner, limits)) > REACH_TOLERANCE_M
-    ]
+    off = [(distance, corner) for corner in corners if (distance := miss_m(kinematics, corner)) > REACH_TOLERANCE_M]
     if off:
         worst, corner = max(off)
         what = f"{len(off)} of its 8 corners cannot be reached, {_point(corner)} by {1000 * worst:.0f} mm"
-        yield Mistake("workspace_high_m", what, f"a box that can: {_box_text(arm, kinematics, limits)}")
-    if (missed := miss_m(kinematics, arm.reset_ee_m, limits)) > REACH_TOLERANCE_M:
+        yield Mistake("workspace_high_m", what, f"a box that can: {_box_text(arm, kinematics)}")
+    if (missed := miss_m(kinematics, arm.reset_ee_m)) > REACH_TOLERANCE_M:
         yield Mistake("reset_ee_m", f"it cannot be reached, by {1000 * missed:.0f} mm", "closer to the base, or lower")
 
 
-def miss_m(kinematics: Kinematics, target_m: Iterable[float], limits: np.ndarray) -> float:
-    """How far from a place (3,) the end effector stays, metres, with joints within ``limits`` (6, 2) degrees."""
+def miss_m(kinematics: Kinematics, target_m: Iterable[float]) -> float:
+    """How far from a place (3,) the end effector stays, metres."""
     target, joints = np.array([*target_m]), READY_DEG
     for _ in range(4):
-        joints = np.clip(kinematics.inverse(joints, target, WRIST_ROLL_DEG), *limits.T)
+        joints = kinematics.inverse(joints, target, WRIST_ROLL_DEG)
     return float(np.linalg.norm(kinematics.forward(joints)[0] - target))
 
 
 def shrunk_box(
-    low_m: Sequence[float],
-    high_m: Sequence[float],
-    heart_m: Sequence[float],
-    kinematics: Kinematics,
-    limits: np.ndarray,
+    low_m: Sequence[float], high_m: Sequence[float], heart_m: Sequence[float], kinematics: Kinematics
 ) -> tuple[list[float], list[float]]:
     """The largest box that the arm reaches among those which shrink evenly towards a place (3,) inside."""
     low, high, heart = (np.array(one, dtype=float) for one in (low_m, high_m, heart_m))
     for share in np.linspace(0, 0.95, 20):
         box = low + share * (heart - low), high + share * (heart - high)
-        if all(miss_m(kinematics, c, limits) <= REACH_TOLERANCE_M for c in itertools.product(*zip(*box, strict=True))):
+        if all(miss_m(kinematics, c) <= REACH_TOLERANCE_M for c in itertools.product(*zip(*box, strict=True))):
             break
     return [float(round(v, 3)) for v in box[0]], [float(round(v, 3)) for v in box[1]]
 
 
-def _box_text(arm: ArmFile, kinematics: Kinematics, limits: np.ndarray) -> str:
-    low, high = shrunk_box(arm.workspace_low_m, arm.workspace_high_m, arm.reset_ee_m, kinematics, limits)
+def _box_text(arm: ArmFile, kinematics: Kinematics) -> str:
+    low, high = shrunk_box(arm.workspace_low_m, arm.workspace_high_m, arm.reset_ee_m, kinematics)
     return f"workspace_low_m: {low}, workspace_high_m: {high}"
 
 

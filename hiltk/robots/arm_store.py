@@ -16,8 +16,7 @@ from hiltk.robots import arm_yaml
 from hiltk.robots.arm_checks import mistakes
 from hiltk.robots.arm_file import ArmFile
 from hiltk.robots.arm_yaml import Reader
-
-FOLDER = "arms"
+from hiltk.verbs import ARMS
 
 
 def arm_path(reference: str) -> Path:
@@ -30,12 +29,12 @@ def arm_path(reference: str) -> Path:
         return Path(reference).expanduser()
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", reference):
         raise UserError(f"'{reference}' cannot be the name of an arm", fix="use letters, digits, '.', '_' and '-'")
-    return Path(FOLDER) / f"{reference}.yaml"
+    return Path(ARMS) / f"{reference}.yaml"
 
 
 def arm_names() -> list[str]:
     """The arms that have a file under the current folder."""
-    return sorted(path.stem for path in Path(FOLDER).glob("*.yaml") if not path.name.startswith("."))
+    return sorted(path.stem for path in Path(ARMS).glob("*.yaml") if not path.name.startswith("."))
 
 
 def load_arm_file(reference: str, *, checked: bool = True) -> ArmFile:
@@ -100,3 +99,19 @@ def save_arm_file(arm: ArmFile, path: Path) -> None:
         half.replace(path)
     except OSError as error:
         raise UserError(f"the arm's file cannot be written: {error.strerror or error}", where=str(path)) from error
+
+
+def chosen_arm(reference: str, *, checked: bool = True) -> tuple[ArmFile, Path]:
+    """The arm that is named, or the only one there is, and where its file lies.
+
+    Raises:
+        UserError: as `load_arm_file`; none is named, and there is not exactly one.
+    """
+    if not reference:
+        known = arm_names()
+        if len(known) != 1:
+            what = "no arm is named" + (f", and there are {len(known)}" if known else ", and there is none here")
+            fix = f"one of {', '.join(known)}" if known else "`hiltk arm init NAME` makes one"
+            raise UserError(what, where=str(Path(ARMS).absolute()), fix=fix)
+        [reference] = known
+    return load_arm_file(reference, checked=checked), arm_path(reference)

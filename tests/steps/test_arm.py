@@ -1,0 +1,170 @@
+"""`hiltk arm`: the whole command line against an emulated arm, and what is refused before there is one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from hiltk import cli
+from hiltk.robots import ports
+from hiltk.robots.arm_file import JointCalibration
+from hiltk.robots.arm_store import load_arm_file
+from hiltk.robots.camera_probe import Probed
+from hiltk.robots.emulated.client import EmulatedArm, start_emulator
+from hiltk.robots.scan import Servo
+from hiltk.steps import arm_init, arm_scan
+from tests.robots.arms import PORT, desk_arm
+
+
+def hiltk(*words: str) -> Result:
+    return CliRunner().invoke(cli.app, list(words), terminal_width=120)
+
+
+def refused(*words: str, code: int = 1) -> str:
+    result = hiltk(*words)
+    assert result.exit_code == code and "Traceback" not in result.output, result.output
+    return " ".join(result.output.split())
+
+
+@pytest.fixture(scope="module")
+def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, EmulatedArm]]:
+    """A folder with one emulated arm, in time that passes only while somebody waits."""
+    folder = tmp_path_factory.mktemp("desk")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert hiltk("arm", "init", "rehearsal", "--emulated").exit_code == 0
+        file = Path("arms/rehearsal.yaml")
+        file.write_text(file.read_text().replace("time: real", "time: fast"))
+        arm = load_arm_file("rehearsal")
+        with start_emulator(arm, file) as emulator:
+            yield folder, emulator
+            emulator.stop()
+
+
+@pytest.fixture
+def emulator(rehearsal: tuple[Path, EmulatedArm], monkeypatch: pytest.MonkeyPatch) -> Iterator[EmulatedArm]:
+    monkeypatch.chdir(rehearsal[0])
+    yield rehearsal[1]
+    rehearsal[1].clear_faults()
+
+
+# ---------------------------------------------------------------- init
+
+
+def test_a_file_is_never_overwritten(emulator: EmulatedArm) -> None:
+    assert "there is an arm 'rehearsal' already" in refused("arm", "init", "rehearsal", "--emulated")
+    assert "cannot be the name of an arm" in refused("arm", "init", "my arm", "--emulated")
+    assert "neither port nor cameras" in refused("arm", "init", "x", "--emulated", "--port", "/dev/null", code=2)
+
+
+@pytest.fixture
+def plugged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """A board and two cameras, as far as anybody looks; what the servos hold can be set."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_LEROBOT_CALIBRATION", str(tmp_path / "calibration"))
+    servos: dict[str, Any] = {"calibration": {}, "boards": [ports.SerialPort(PORT, "/dev/ttyACM0", "CH343", True)]}
+    devices = [ports.CameraDevice(f"/dev/v4l/by-id/{name}", f"/dev/{name}", name) for name in ("C920", "IMX")]
+    monkeypatch.setattr(arm_init, "serial_ports", lambda: servos["boards"])
+    monkeypatch.setattr(arm_init, "camera_devices", lambda: devices)
+    for check in ("check_port", "check_cameras"):
+        monkeypatch.setattr(arm_init, check, lambda _: None)
+    monkeypatch.setattr(arm_init, "probe", lambda *_: Probed(640, 480, 30, "MJPG", 29.9))
+    monkeypatch.setattr(arm_init, "_in_servos", lambda _: servos["calibration"])
+    monkeypatch.setattr(arm_init, "_resting", lambda _: None)
+    return servos
+
+
+def stored(name: str, calibration: dict[str, JointCalibration]) -> None:
+    file = Path("calibration/robots/so_follower") / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({joint: asdict(one) for joint, one in calibration.items()}))
+
+
+def test_everything_proposed_is_a_file_without_mistakes(plugged_in: dict[str, Any]) -> None:
+    plugged_in["calibration"] = desk_arm().calibration
+    stored("black", desk_arm().calibration)
+    result = hiltk("arm", "init", "desk", "--yes")
+    assert result.exit_code == 0, result.output
+    assert "still to do" not in result.output and "the servos hold what LeRobot has stored as 'black'" in result.output
+    arm = load_arm_file("desk")
+    assert (arm.port, arm.calibration) == (PORT, desk_arm().calibration)
+    assert {name: (c.id, c.crop) for name, c in arm.cameras.items()} == {
+        "wrist": ("/dev/v4l/by-id/C920", [0, 80, 480, 480]),
+        "front": ("/dev/v4l/by-id/IMX", [0, 80, 480, 480]),
+    }
+
+
+def test_without_a_calibration_the_file_says_what_is_left_to_do(plugged_in: dict[str, Any]) -> None:
+    result = hiltk("arm", "init", "desk", "--yes", "--camera", "top=/dev/video9")
+    assert result.exit_code == 0, result.output
+    assert "calibration: there is none; `hiltk arm calibrate desk --write`" in " ".join(result.output.split())
+    assert [*load_arm_file("desk", checked=False).cameras] == ["top"]
+
+
+def test_several_boards_and_questions_nobody_answers_are_refused(plugged_in: dict[str, Any]) -> None:
+    assert "--yes takes every proposal" in refused("arm", "init", "desk", code=2)
+    plugged_in["boards"] *= 2
+    assert "there are several servo boards" in refused("arm", "init", "desk", "--yes", code=2)
+    plugged_in["boards"] = []
+    assert "no servo board is plugged in" in refused("arm", "init", "desk", "--yes")
+    assert "names no camera" in refused("arm", "init", "desk", "--yes", "--port", PORT, "--camera", "wrist", code=2)
+    assert not Path("arms").exists()
+
+
+def test_answers_count(plugged_in: dict[str, Any]) -> None:
+    stored("black", desk_arm().calibration)
+    stored("white", {j: replace(c, homing_offset=7) for j, c in desk_arm().calibration.items()})
+    answers = iter(["", "white", "none", "top", "", "0.3 0.1 0.2", ""])
+    arm = arm_init.measured("desk", "", [], arm_init.Dialogue(yes=False, read=lambda _: next(answers)))
+    assert arm.calibration["gripper"].homing_offset == 7
+    assert [*arm.cameras] == ["top"] and arm.workspace_high_m == [0.3, 0.1, 0.2]
+
+
+# ---------------------------------------------------------------- scan
+
+
+def test_servos_are_listed_in_whatever_state(emulator: EmulatedArm) -> None:
+    emulator.fault("overload", joint="gripper")
+    emulator.fault("silent", joint="elbow_flex")
+    emulator.fault("firmware", joint="wrist_roll", minor=9)
+    result = hiltk("arm", "scan", "rehearsal")
+    said = " ".join(result.output.split())
+    assert result.exit_code == 0, result.output
+    assert "id 3 does not answer: look at the cable from id 2 to it" in said
+    assert "firmware is mixed (3.10: 1, 2, 4, 6; 3.9: 5)" in said
+    assert "id 6 reports overload" in said
+    assert "STS3215" in said and "12.0" in said
+
+
+def servo(**other: Any) -> Servo:
+    return replace(Servo(1, 1_000_000, 777, "3.10", 2048, 12.0, 30, 0.0, False, 0), **other)
+
+
+def test_what_keeps_servos_from_being_an_arm_is_said() -> None:
+    six = [servo(id=n) for n in range(1, 7)]
+    assert [*arm_scan.remarks(six)] == []
+    assert [*arm_scan.remarks([servo(id=1)])] == []  # one at a time, as ids are set
+    said = "\n".join(arm_scan.remarks([*six[1:], servo(id=9, baud=115_200, model=2825, voltage_v=4.9)]))
+    for remark in (
+        "id 1 does not answer: look at the cable from the board",
+        "id 9 is none of this arm's",
+        "id 9 is no STS3215 (model 2825)",
+        "id 9 talks at 115200 baud",
+        "id 9 has 4.9 V: is the supply plugged in",
+    ):
+        assert remark in said
+
+
+def test_a_port_that_cannot_be_used_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(arm_scan, "serial_ports", list)
+    assert "no servo board is plugged in" in refused("arm", "scan")
+    assert "there is no such port" in refused("arm", "scan", "--port", "/dev/serial/by-id/gone")
+    assert "this is no serial port" in refused("arm", "scan", "--port", "/dev/null")
+    assert "there is no arm 'desk'" in refused("arm", "scan", "desk")
