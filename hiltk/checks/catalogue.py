@@ -136,6 +136,21 @@ CONSTRUCTION = (
         "unknown settings are refused by name; resume=true without a draft is an error",
     ),
     Cover(("G1",), "hiltk.data.lerobot_io.DatasetWriter.add", "each episode is on disk before the next move begins"),
+    Cover(
+        ("G1",),
+        "hiltk.robots.keeper.Keeper.leave",
+        "a process of its own parks the arm first, and then switches torque off servo by servo",
+    ),
+    Cover(
+        ("G1",),
+        "hiltk.robots.safety.Safety.observe",
+        "heat, supply, load, current and status of every servo are looked at in every tick",
+    ),
+    Cover(
+        ("A6", "B4", "B5", "C2"),
+        "hiltk.robots.safety.Safety.command",
+        "six finite numbers, within joint range, speed and workspace, counted from the last command",
+    ),
     Cover(("G2",), "hiltk.orchestration.workers.Workers", "processes are spawned, never forked"),
     Cover(("G3",), "hiltk.humans.make.make_human", "no human of hiltk reads keys, so no window competes for them"),
     Cover(

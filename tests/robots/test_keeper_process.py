@@ -1,0 +1,85 @@
+"""The keeper as a process: what becomes of the arm when the program that drives it is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hiltk.robots.emulated.rehearsal import PARK_DEG
+from hiltk.robots.keeper import log_of
+from tests.robots.conftest import Rehearsal
+
+ROOT = Path(__file__).parents[2]
+
+
+def commanding(path: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.robots.commanding", str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+
+
+def said(process: subprocess.Popen[str], word: str) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == word:
+            return
+    raise AssertionError(f"never {word}")
+
+
+def end(process: subprocess.Popen[str], number: int) -> int:
+    os.kill(process.pid, number)
+    code = process.wait(120)
+    assert process.stdout is not None
+    process.stdout.close()
+    return code
+
+
+def is_at_rest(rehearsal: Rehearsal) -> bool:
+    state = rehearsal.emulated.scene.state()
+    return not state.torque.any() and bool(np.abs(state.joints_deg - PARK_DEG)[:5].max() < 8)
+
+
+def test_kill_9_parks_the_arm_and_the_next_command_finds_it_free(
+    rehearsal: Rehearsal, until: Callable[..., None]
+) -> None:
+    process = commanding(rehearsal.path)
+    said(process, "driving")
+    assert rehearsal.emulated.scene.state().torque.all()
+    end(process, signal.SIGKILL)
+    until(lambda: is_at_rest(rehearsal))
+    until(lambda: "parked, torque off" in log_of(rehearsal.path).read_text())
+    rehearsal.client().close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_parks_the_arm(rehearsal: Rehearsal, number: int, until: Callable[..., None]) -> None:
+    process = commanding(rehearsal.path)
+    said(process, "driving")
+    assert end(process, number) != 0
+    until(lambda: is_at_rest(rehearsal))
+
+
+@pytest.mark.slow
+def test_twenty_times_killed_at_any_moment_twenty_times_parked(
+    rehearsal: Rehearsal, until: Callable[..., None]
+) -> None:
+    """While it starts, connects, moves or drives; the next command waits for a keeper that is still on its way."""
+    chance = np.random.default_rng(14)
+    for k in range(20):
+        process = commanding(rehearsal.path)
+        said(process, ["starting", "connected", "driving", "driving"][k % 4])
+        time.sleep(chance.uniform(0.0, [6.0, 0.4, 2.0, 0.1][k % 4]))
+        end(process, signal.SIGKILL)
+        if k % 2:
+            until(lambda: is_at_rest(rehearsal))
+    until(lambda: is_at_rest(rehearsal))
+    rehearsal.client().close()
