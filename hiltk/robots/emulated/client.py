@@ -211,10 +211,13 @@ def start_emulator(arm: ArmFile, path: Path) -> EmulatedArm:
     """
     settings = settings_of(arm)
     path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
     state, folder = state_file(path), _folder(path)
-    with lock_of(state):
-        connection = _join(folder, settings) or _start(folder, state, settings)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with lock_of(state):
+            connection = _join(folder, settings) or _start(folder, state, settings)
+    except OSError as error:
+        raise UserError(f"the emulated arm cannot start: {error}", where=str(path)) from error
     return EmulatedArm(connection, str(folder / PORT), settings.time == "fast", state)
 
 
@@ -261,6 +264,7 @@ def _start(folder: Path, state: Path, settings: Settings) -> Connection:
             stdout=subprocess.PIPE,
             stderr=errors,
             start_new_session=True,  # Ctrl-C is for the command, not for the arm
+            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
     _children[:] = [one for one in _children if one.poll() is None] + [child]
     assert child.stdin is not None and child.stdout is not None

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from hiltk.errors import HiltkError, UserError, nearest
@@ -211,8 +212,8 @@ class Server:
 
 def main(folder: Path, state: Path, settings: Settings) -> None:
     """Run until forsaken. A line with the address goes to standard output when all is ready."""
-    # Threads that draw must not keep the servos waiting.
-    sys.setswitchinterval(0.0005)
+    sys.setswitchinterval(0.0005)  # what draws must not keep the servos waiting
+    cv2.setNumThreads(1)
     machine = Machine(settings)
     if state.is_file():
         try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import socket
-import sys
 from dataclasses import dataclass, field
 from io import BufferedRWPair
 from pathlib import Path
@@ -18,8 +17,6 @@ from filelock import FileLock
 
 PORT, META, LOG = "port", "meta.json", "log"  # in the process's folder
 BYTES = "bytes"  # how many follow the line
-
-HAS_UNIX = hasattr(socket, "AF_UNIX") and sys.platform != "win32"
 
 
 @dataclass
@@ -73,12 +70,12 @@ def lock_of(state: Path) -> FileLock:
 
 
 def listen(folder: Path) -> tuple[socket.socket, str]:
-    """A listening socket, only for this user where the system can, and its address."""
-    if HAS_UNIX:
+    """A listening socket and its address: in ``folder``, or a port where a socket cannot have so long a name."""
+    try:
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         address = str(folder / "socket")
         server.bind(address)
-    else:
+    except (AttributeError, OSError):
         server = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         server.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{server.getsockname()[1]}"

@@ -6,6 +6,7 @@ that is what `hiltk.robots` has to prevent. Times are those of `time: fast`, so 
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import pytest
 from hiltk.errors import UserError
 from hiltk.robots.emulated.client import EmulatedArm, start_emulator, state_file
 from hiltk.robots.emulated.rehearsal import PARK_DEG, rehearsal_file
+from hiltk.robots.emulated.wire import connect, listen, receive, send
 from tests.robots.emulated.driving import FLAT_DEG, connected, cured, degrees, driver, goals
 
 ARM = rehearsal_file("desk")
@@ -321,6 +323,31 @@ def test_the_arm_lies_there_for_the_next_command(tmp_path: Path, emulated: Emula
         assert state.torque.all() and state.time_s == 0.0
         later.stop()
     assert state_file(path).is_file() and not Path(later.address).exists()
+
+
+def test_one_that_was_killed_is_found_as_it_was_last_saved(tmp_path: Path) -> None:
+    arm, path = rehearsal_file("killed"), tmp_path / "killed.yaml"
+    arm.emulated.time = "fast"
+    with start_emulator(arm, path) as first:
+        first.scene.place_cube(0.2, 0.05, 0.0)
+        _until(lambda: state_file(path).is_file() and json.loads(state_file(path).read_text())["qpos"][6] == 0.2)
+        psutil.Process(first.pid).kill()
+        with pytest.raises(UserError, match="is gone"):
+            first.scene.state()
+    with start_emulator(arm, path) as later:
+        assert later.scene.state().cube_m[:2] == pytest.approx([0.2, 0.05], abs=1e-3)
+        later.stop()
+
+
+def test_where_a_sockets_name_is_too_long_it_listens_on_this_machine(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 120)
+    folder.mkdir()
+    server, address = listen(folder)
+    assert address.startswith("127.0.0.1:")
+    client = connect(address)
+    with client, server, client.makefile("rwb") as ours, server.accept()[0].makefile("rwb") as theirs:
+        send(ours, {"call": "now"}, b"raw")
+        assert receive(theirs) == ({"call": "now", "bytes": 3}, b"raw")
 
 
 def test_the_process_needs_neither_lerobot_nor_torch() -> None:
