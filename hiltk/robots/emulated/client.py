@@ -268,13 +268,16 @@ def _start(folder: Path, state: Path, settings: Settings) -> Connection:
         )
     _children[:] = [one for one in _children if one.poll() is None] + [child]
     assert child.stdin is not None and child.stdout is not None
-    with child.stdin, child.stdout:
+    with contextlib.suppress(BrokenPipeError), child.stdin:  # it may have died already: its log says of what
         child.stdin.write(json.dumps(asdict(settings)).encode())
-        child.stdin.close()
+    with child.stdout:
         ready = child.stdout.readline()
     try:
         return Connection(_checked(json.loads(ready))["address"])
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, UserError) as error:
         child.wait()
         lines = log.read_text().strip().splitlines()
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"the emulated arm did not start: {lines[-1] if lines else error}", where=str(state)) from error
