@@ -429,6 +429,60 @@ def arm_scan(
         run(arm, port=port)
 
 
+_Supported = Annotated[
+    bool, typer.Option("--supported", help="The arm is parked or held, and may lose its torque: do not ask.")
+]
+
+
+@_listed("arm calibrate")
+def arm_calibrate(
+    arm: _Arm = "",
+    write: Annotated[bool, typer.Option("--write", help="Keep what is measured: in the servos and the file.")] = False,
+    restore: Annotated[
+        bool, typer.Option("--write-calibration", help="Measure nothing; put the file's numbers into the servos.")
+    ] = False,
+    supported: _Supported = False,
+) -> None:
+    """Measure the range of each joint as LeRobot does: a middle pose, then a sweep by hand, without torque.
+
+    Raw positions are shown first; nothing is written without --write. An emulated arm turns by itself.
+    """
+    with messages():
+        from hiltk.steps.arm_calibrate import run
+
+        run(arm, write=write, restore=restore, supported=supported)
+
+
+@_listed("arm home")
+def arm_home(
+    arm: _Arm = "",
+    park: Annotated[bool, typer.Option("--park", help="Straight to the park pose.")] = False,
+) -> None:
+    """Move an arm slowly to where episodes start, say how far off it is, then park it and switch its torque off.
+
+    Ctrl-C stops it where it is.
+    """
+    with messages():
+        from hiltk.steps.arm_home import run
+
+        run(arm, park=park)
+
+
+@_listed("arm relax")
+def arm_relax(
+    arm: _Arm = "",
+    port: Annotated[str, typer.Option(help="Relax what is on this port, without a file.")] = "",
+    supported: _Supported = False,
+) -> None:
+    """Switch torque off, motor by motor, whatever state they are in: first it asks whether the arm is supported, since
+    without torque it drops.
+    """
+    with messages():
+        from hiltk.steps.arm_relax import run
+
+        run(arm, port=port, supported=supported)
+
+
 app.registered_commands.sort(key=lambda command: list(VERBS).index(str(command.name)))  # groups in the table's order
 
 

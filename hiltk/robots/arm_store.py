@@ -92,10 +92,14 @@ def save_arm_file(arm: ArmFile, path: Path) -> None:
         "remember the hash of what changes them."
     )
     unless: tuple[str, ...] = () if arm.is_emulated else ("emulated",)
+    _write(path, arm_yaml.write(arm, heading, unless))
+
+
+def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         half = path.with_name(f".{path.name}.{os.getpid()}")
-        half.write_text(arm_yaml.write(arm, heading, unless), encoding="utf-8")
+        half.write_text(text, encoding="utf-8")
         half.replace(path)
     except OSError as error:
         raise UserError(f"the arm's file cannot be written: {error.strerror or error}", where=str(path)) from error
@@ -115,3 +119,15 @@ def chosen_arm(reference: str, *, checked: bool = True) -> tuple[ArmFile, Path]:
             raise UserError(what, where=str(Path(ARMS).absolute()), fix=fix)
         [reference] = known
     return load_arm_file(reference, checked=checked), arm_path(reference)
+
+
+def save_calibration(arm: ArmFile, path: Path) -> None:
+    """Put an arm's calibration into its file, and leave everything else in it as people wrote it.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    text = path.read_text(encoding="utf-8")
+    block = arm_yaml.block("calibration", arm.calibration)
+    found = re.compile(r"^calibration:.*\n(?:[ \t]+.*\n|#.*\n(?=[ \t]))*", re.MULTILINE).search(text)
+    _write(path, text[: found.start()] + block + text[found.end() :] if found else f"{text.rstrip()}\n\n{block}")

@@ -183,6 +183,11 @@ def write(value: Any, heading: str, unless: tuple[str, ...] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
+def block(name: str, value: Any) -> str:
+    """One setting as the file has it, without words."""
+    return "\n".join(_lines(name, value, "", explained=False)) + "\n"
+
+
 def _record_lines(value: Any, indent: str, *, explained: bool, unless: tuple[str, ...] = ()) -> Iterator[str]:
     for f in stored(value):
         if f.name in unless:

@@ -281,6 +281,12 @@ class ServoBus:
         found = self._retried(lambda: bus.sync_read("Torque_Enable"))
         return np.array([found[joint] == 1 for joint in JOINTS])
 
+    def ticks(self) -> np.ndarray:
+        """Where the joints are (6,), as the servos count: 4096 a turn, less the offset that they hold."""
+        bus = self._bus
+        found = self._retried(lambda: bus.sync_read("Present_Position", normalize=False))
+        return np.array([found[joint] for joint in JOINTS])
+
     def stored_calibration(self) -> dict[str, JointCalibration]:
         """The calibration in the servos' own registers."""
         found = self._retried(self._bus.read_calibration)

@@ -1,7 +1,9 @@
-"""What the commands of the arm share: which arm, on which port, its emulator where it has one."""
+"""What the commands of the arm share: which port it has, its emulator, the person beside it, tables."""
 
 from __future__ import annotations
 
+import select
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +11,10 @@ from typing import Any
 
 from rich.table import Table
 
+from hiltk.console import say
+from hiltk.errors import ConfigError, UserError
 from hiltk.robots.arm_file import ArmFile
+from hiltk.robots.keeper import ArmClient
 from hiltk.robots.ports import check_port
 
 
@@ -30,9 +35,57 @@ def port_of(arm: ArmFile, path: Path) -> Iterator[tuple[str, Any]]:
         yield arm.port, None
 
 
+@contextmanager
+def moving(arm: ArmFile, path: Path) -> Iterator[tuple[ArmClient, Any]]:
+    """The arm under its keeper, with its emulator where it has one; parked and without torque in the end.
+
+    Raises:
+        UserError: the arm cannot be driven, or was left holding.
+    """
+    with port_of(arm, path) as (_, emulator):
+        client = ArmClient(arm, path, emulator)
+        try:
+            yield client, emulator
+        finally:
+            left = client.close()
+            for finding in client.findings:
+                say(f"{finding.code}: {finding.what}")
+        if left:
+            raise UserError(left[0].what, where=left[0].where, fix=left[0].fix)
+
+
+class Person:
+    """Who sits beside the arm and answers at the terminal."""
+
+    def agrees(self, question: str) -> bool:
+        """Whether the answer begins with y.
+
+        Raises:
+            ConfigError: nobody is there to answer.
+        """
+        return self._read(f"{question} [y/N] ").strip().lower().startswith("y")
+
+    def ready(self, text: str) -> None:
+        """Wait for Enter."""
+        self._read(f"{text}, then press Enter ")
+
+    def is_done(self) -> bool:
+        """Whether Enter was pressed meanwhile."""
+        pressed = bool(select.select([sys.stdin], [], [], 0)[0])
+        if pressed:
+            sys.stdin.readline()
+        return pressed
+
+    def _read(self, question: str) -> str:
+        if not sys.stdin.isatty():
+            fix = "answer at a terminal; --supported says that the arm is held"
+            raise ConfigError(f"there is a question, and nobody answers here: {question.strip()}", fix=fix)
+        return input(question)
+
+
 def table(title: str, *columns: str) -> Table:
     """Numbers to the right, the first column to the left."""
-    made = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    made = Table(title=title or None, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for n, column in enumerate(columns):
         made.add_column(column, justify="left" if n == 0 else "right", no_wrap=True)
     return made

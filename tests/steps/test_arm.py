@@ -168,3 +168,57 @@ def test_a_port_that_cannot_be_used_is_said(tmp_path: Path, monkeypatch: pytest.
     assert "there is no such port" in refused("arm", "scan", "--port", "/dev/serial/by-id/gone")
     assert "this is no serial port" in refused("arm", "scan", "--port", "/dev/null")
     assert "there is no arm 'desk'" in refused("arm", "scan", "desk")
+
+
+# ---------------------------------------------------------------- calibrate, relax, home
+
+
+def test_a_calibration_is_written_only_when_that_is_asked(emulator: EmulatedArm) -> None:
+    path = Path("arms/rehearsal.yaml")
+    before = path.read_text()
+    path.write_text(before + "# my own words\n")
+    result = hiltk("arm", "calibrate", "rehearsal")
+    assert result.exit_code == 0 and "nothing was written" in result.output, result.output
+    assert path.read_text() == before + "# my own words\n"
+    old = load_arm_file("rehearsal").calibration
+    result = hiltk("arm", "calibrate", "rehearsal", "--write")
+    assert result.exit_code == 0, result.output
+    new = load_arm_file("rehearsal").calibration
+    for joint, one in new.items():
+        assert abs(one.range_max - old[joint].range_max) <= 4 and one.id == old[joint].id
+    assert new["wrist_roll"].homing_offset != old["wrist_roll"].homing_offset  # its middle is where it was held
+    text = path.read_text()
+    assert text.endswith("# my own words\n") and text.count("#") == before.count("#") + 1
+    path.write_text(before)
+    said = hiltk("arm", "calibrate", "rehearsal", "--write-calibration").output
+    assert "written into the servos: " in said and "wrist_roll" in said
+    assert load_arm_file("rehearsal").calibration == old
+    assert "one of them" in refused("arm", "calibrate", "rehearsal", "--write", "--write-calibration", code=2)
+
+
+def test_torque_goes_off_only_when_somebody_holds_the_arm(emulator: EmulatedArm) -> None:
+    hiltk("arm", "home", "rehearsal")
+    assert "is it parked, or do you hold it?" in refused("arm", "relax", "rehearsal", code=2)
+    emulator.fault("overload", joint="gripper")
+    assert "torque is off on all six motors" in hiltk("arm", "relax", "rehearsal", "--supported").output
+    emulator.fault("silent", joint="wrist_flex")
+    assert "wrist_flex did not confirm that torque is off" in refused("arm", "relax", "rehearsal", "--supported")
+
+
+def test_relaxing_works_though_the_file_has_mistakes(emulator: EmulatedArm) -> None:
+    path = Path("arms/rehearsal.yaml")
+    before = path.read_text()
+    path.write_text(before.replace("workspace_low_m: [0.12", "workspace_low_m: [0.62"))
+    try:
+        assert "is not below" in refused("arm", "home", "rehearsal")
+        assert "torque is off" in hiltk("arm", "relax", "rehearsal", "--supported").output
+    finally:
+        path.write_text(before)
+
+
+def test_the_arm_goes_where_episodes_start_and_lies_down(emulator: EmulatedArm) -> None:
+    result = hiltk("arm", "home", "rehearsal")
+    assert result.exit_code == 0, result.output
+    assert float(result.output.split("the end effector is ")[1].split()[0]) < 5
+    assert not emulator.scene.state().torque.any()
+    assert emulator.scene.state().joints_deg[:4] == pytest.approx(load_arm_file("rehearsal").park_deg[:4], abs=8)
