@@ -95,9 +95,9 @@ class Faults:
     def __init__(self) -> None:
         self._set: dict[str, tuple[float, dict[str, Any]]] = {}
 
-    def set(self, name: str, values: Any, now: float) -> None:
-        """From ``now`` on, see `fault_values`; a fault of the same name is replaced."""
-        self._set[name] = (now, fault_values(name, values))
+    def set(self, name: str, values: dict[str, Any], now: float) -> None:
+        """From ``now`` on, with the values of `fault_values`; a fault of the same name is replaced."""
+        self._set[name] = (now, values)
 
     def clear(self) -> None:
         self._set.clear()

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from hiltk.arm.model import JOINTS
+from hiltk.errors import UserError, nearest
 from hiltk.robots.arm_file import JointCalibration
-from hiltk.robots.emulated.faults import FAULTS, Faults, places
+from hiltk.robots.emulated.faults import FAULTS, Faults, fault_values, places
 from hiltk.robots.emulated.servos import (
     FIRMWARE_MINOR,
     HEAT_ERROR,
@@ -70,6 +71,8 @@ class Machine:
         self.lock = threading.RLock()
         self.settings, self.fast = settings, settings.time == "fast"
         self.world = World(settings.model_path, settings.joints_deg)
+        for camera in settings.sizes:
+            self._require(camera)
         self.chain = Chain()
         self.chances = np.random.default_rng(settings.seed)
         self.unplugged = False
@@ -81,17 +84,13 @@ class Machine:
         self._calibrate(calibration_of(limits))
         self._faults = Faults()
         self._active: dict[str, dict[str, Any]] = {}
-        self._last = [0] * 6  # ticks of the encoders
         self._steps = 0
         self._origin = 0.0 if self.fast else time.monotonic()
         for name, values in settings.faults.items():
-            self._faults.set(name, values, self.now())
-        self._measure()
-        for servo in self.chain.servos:
-            servo.power_up()
+            self.fault(name, values)
         self._drive()
         self.world.step(round(SETTLE_S / self.world.timestep))
-        self._update()
+        self.cut_power()
 
     def _calibrate(self, calibration: dict[str, JointCalibration]) -> None:
         for servo, joint in zip(self.chain.servos, calibration.values(), strict=True):
@@ -160,10 +159,11 @@ class Machine:
     def _measure(self) -> None:
         """What the servos measure, into their registers."""
         ticks = np.rint(self._zero + self.world.encoders() * TICKS_PER_RAD).astype(int)
-        self._last = (ticks % TICKS).tolist()
         speeds = (self.world.speeds() * TICKS_PER_RAD).astype(int).tolist()
         efforts = self.world.efforts().tolist()
-        for servo, tick, speed, effort in zip(self.chain.servos, self._last, speeds, efforts, strict=True):
+        for servo, tick, speed, effort in zip(
+            self.chain.servos, (ticks % TICKS).tolist(), speeds, efforts, strict=True
+        ):
             servo.measure(Measured(tick, speed, round(effort * 1000), round(effort * STALL_CURRENT)))
 
     def _drive(self) -> None:
@@ -180,11 +180,21 @@ class Machine:
         """See `hiltk.robots.emulated.faults`.
 
         Raises:
-            UserError: there is no such fault.
+            UserError: there is no such fault, or camera.
         """
+        values = fault_values(name, values)
+        if values.get("camera"):
+            self._require(values["camera"])
         with self.lock:
             self._faults.set(name, values, self.now())
             self._update()
+
+    def _require(self, camera: str) -> None:
+        """Raises UserError where there is no such simulated camera."""
+        cameras = self.world.scene.cameras
+        if camera not in cameras:
+            fix = nearest(camera, cameras) or f"there are: {', '.join(cameras)}"
+            raise UserError(f"the emulated arm has no camera '{camera}'", fix=fix)
 
     def clear_faults(self) -> None:
         with self.lock:

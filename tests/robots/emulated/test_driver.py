@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -219,6 +220,8 @@ def test_a_fault_nobody_knows_is_refused(emulated: EmulatedArm) -> None:
     with pytest.raises(UserError, match="no fault 'overlode'") as caught:
         emulated.fault("overlode", joint="gripper")
     assert "overload" in caught.value.fix
+    with pytest.raises(UserError, match="no camera 'frnt'"):
+        emulated.fault("camera_black", camera="frnt")
 
 
 # ---------------------------------------------------------------------- cameras
@@ -295,6 +298,34 @@ def test_a_camera_that_the_arm_has_not_is_refused(emulated: EmulatedArm) -> None
     with pytest.raises(ConnectionError, match=r"gives \[96, 128\], not \[480, 640\]"):
         one.connect()
     assert not one.is_connected
+
+
+def test_in_real_time_the_arm_moves_and_frames_come_by_themselves(tmp_path: Path) -> None:
+    from hiltk.robots.emulated.camera import EmulatedCamera, camera_config
+
+    arm = rehearsal_file("real")
+    with start_emulator(arm, tmp_path / "real.yaml") as emulated:
+        robot = connected(emulated.port, arm, tmp_path)
+        camera = EmulatedCamera(camera_config(emulated, arm.cameras["wrist"]))
+        camera.connect()
+        robot.send_action(goals(FLAT_DEG))
+        _until(lambda: np.abs(degrees(robot.get_observation()) - FLAT_DEG).max() < 0.3)
+        first = camera.read()
+        assert camera.async_read(10_000) is not first
+        emulated.fault("camera_frozen", camera="wrist")
+        _until(lambda: _too_old(camera))
+        camera.disconnect()
+        robot.bus.port_handler.closePort()
+        emulated.stop()
+    assert not any(thread.name == "camera wrist" for thread in threading.enumerate())
+
+
+def _too_old(camera: Any) -> bool:
+    try:
+        camera.read_latest(max_age_ms=200)
+    except TimeoutError:
+        return True
+    return False
 
 
 # ---------------------------------------------------------------------- the process
