@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gc
 import json
 import os
 import signal
@@ -89,6 +90,7 @@ class Keeper:
         bus, clock: its servos and its time.
         connection: to the client.
         is_orphan: says that the client's process is gone, even where a child of it holds the connection open.
+        schedule: is called once everything is imported and open, and says how this process is scheduled.
     """
 
     def __init__(
@@ -98,9 +100,10 @@ class Keeper:
         clock: Clock,
         connection: Connection,
         is_orphan: Callable[[], bool] = lambda: False,
+        schedule: Callable[[], str] = lambda: "a thread",
     ) -> None:
         self.job, self.arm, self.bus, self.clock = job, job.arm, bus, clock
-        self.connection, self.is_orphan = connection, is_orphan
+        self.connection, self.is_orphan, self._schedule = connection, is_orphan, schedule
         self.ending = False  # set from outside: by a signal
         self.client_left = False
         self.parked_alone = False
@@ -124,7 +127,9 @@ class Keeper:
             self.connection.close()
             return
         self._asked_s = self._looked_s = self.clock.now()
-        self._answer({"id": 0, "reading": _reading_words(reading)})
+        scheduling = self._schedule()
+        say(scheduling)
+        self._answer({"id": 0, "reading": _reading_words(reading), "scheduling": scheduling})
         try:
             while True:
                 self._serve_one()
@@ -399,38 +404,45 @@ def say(text: str) -> None:
 
 def main() -> None:
     """Body of the process: ``python -m hiltk.robots.keeper FD``, with the job on that connection."""
-    connection = Connection(int(sys.argv[1]))
-    parent = os.getppid()
-    job = _job_of(json.loads(connection.recv_bytes()))
-    arm = job.arm
+    connection, parent = Connection(int(sys.argv[1])), os.getppid()
+    try:
+        job = _job_of(json.loads(connection.recv_bytes()))
+    except EOFError:  # killed right after it started us
+        return
+    say(f"keeper {os.getpid()} of arm '{job.arm.name}' for process {parent}")
     emulated = None
-    if arm.is_emulated:
-        from hiltk.robots.emulated.client import start_emulator
+    try:
+        if job.arm.is_emulated:
+            from hiltk.robots.emulated.client import start_emulator
 
-        emulated = start_emulator(arm, Path(job.path))
+            emulated = start_emulator(job.arm, Path(job.path))
+    except Exception as error:
+        connection.send_bytes(json.dumps({"id": 0, **_error_words(error)}).encode())
+        return
     clock: Clock = emulated.clock if emulated is not None else WallClock()
-    fast = emulated is not None and arm.emulated.time == "fast"
-    bus = make_bus(arm, lambda: emulated.port if emulated else arm.port, clock, wire_time=not fast)
-    keeper = Keeper(job, bus, clock, connection, is_orphan=lambda: os.getppid() != parent)
+    fast = emulated is not None and job.arm.emulated.time == "fast"
+    bus = make_bus(job.arm, lambda: emulated.port if emulated else job.arm.port, clock, wire_time=not fast)
+    keeper = Keeper(job, bus, clock, connection, lambda: os.getppid() != parent, lambda: _scheduled(fast))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: setattr(keeper, "ending", True))
-    say(f"keeper {os.getpid()} of arm '{arm.name}' for process {parent}; {_scheduling(fast)}")
     keeper.serve()
     if emulated is not None:
         emulated.close()
 
 
-def _scheduling(fast: bool) -> str:
-    """Ask for real-time scheduling; reads that wait make it safe. Says what came of it."""
+def _scheduled(fast: bool) -> str:
+    """Ask for real-time scheduling, which reads that wait make safe; what came of it."""
+    gc.collect()
+    gc.freeze()
     if fast:
-        return "simulated time, normal scheduling"
+        return "the arm's process: simulated time, normal scheduling"
     if not hasattr(os, "sched_setscheduler"):
-        return "normal scheduling (no SCHED_FIFO on this system)"
+        return "the arm's process: normal scheduling (this system has no SCHED_FIFO)"
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(REALTIME_PRIORITY))
-        return f"SCHED_FIFO {REALTIME_PRIORITY}"
+        return f"the arm's process: real-time scheduling (SCHED_FIFO {REALTIME_PRIORITY})"
     except OSError:
-        return "normal scheduling (SCHED_FIFO is not allowed: `rtprio` in /etc/security/limits.conf)"
+        return "the arm's process: normal scheduling (SCHED_FIFO is not allowed: `rtprio` in /etc/security/limits.conf)"
 
 
 # ---------------------------------------------------------------- the client
@@ -441,6 +453,8 @@ class ArmClient:
 
     Attributes:
         clock: the arm's.
+        start: the arm as it was found.
+        scheduling: whether the arm's process has real-time scheduling, in a sentence for the log.
         findings: what the keeper had to say so far, each once.
 
     Args:
@@ -479,7 +493,8 @@ class ArmClient:
         job = Job(arm, str(path.absolute()), fps, str(log.absolute()) if log else "")
         self._connection = (start or start_keeper)(job)
         try:
-            self.start = self._reading(self._receive(0))
+            answer = self._receive(0)
+            self.start, self.scheduling = self._reading(answer), str(answer["scheduling"])
         except BaseException:
             self._connection.close()
             if self._own_emulator is not None:
@@ -610,6 +625,7 @@ def start_keeper(job: Job) -> Connection:
             [sys.executable, "-m", "hiltk.robots.keeper", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             start_new_session=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -142,9 +142,8 @@ class Safety:
         if self.goal is not None and on.all():
             return
         self.goal = None
-        if not on.any():  # an arm that is being held must not sag for lack of torque
-            self.bus.limit([START_TORQUE] * ARM_JOINTS + [self.arm.safety.gripper_torque], SERVO_SPEED * self._speeds)
-            self._weak = True
+        self._weak = not on.any()  # an arm that is being held must not sag for lack of torque
+        self._limit(START_TORQUE if self._weak else FULL_TORQUE)
         for joint in [joint for joint, holds in zip(JOINTS, on, strict=True) if not holds]:
             self.bus.torque_on(joint)
         # What the servos were told, not where they have sagged to: from there the arm would dip.
@@ -153,9 +152,12 @@ class Safety:
 
     def _strengthen(self) -> None:
         if self._weak:
-            torque = [FULL_TORQUE] * ARM_JOINTS + [self.arm.safety.gripper_torque]
-            self.bus.limit(torque, SERVO_SPEED * self._speeds)
+            self._limit(FULL_TORQUE)
             self._weak = False
+
+    def _limit(self, torque: int) -> None:
+        most = [min(torque, self.arm.safety.gripper_torque) if joint == "gripper" else torque for joint in JOINTS]
+        self.bus.limit(most, SERVO_SPEED * self._speeds)
 
     # ------------------------------------------------------------------ each tick
 
@@ -457,6 +459,7 @@ class Safety:
                     milliamperes=ma,
                 )
             if pushes or now - self._behind[k] >= safety.lag_s:
+                self._require_torque()
                 gap = f"{JOINTS[k]} is {behind[k]:.0f} degrees behind its command"
                 self._freeze()
                 self._stop(
@@ -464,6 +467,19 @@ class Safety:
                     code="obstacle",
                     fix="free the arm; a joint that cannot follow at all may be overloaded: `hiltk arm check`",
                 )
+
+    def _require_torque(self) -> None:
+        """A servo whose supply broke down holds nothing when it is back."""
+        try:
+            limp = [joint for joint, holds in zip(JOINTS, self.bus.torque(), strict=True) if not holds]
+        except UserError:
+            return
+        if limp:
+            self._stop(
+                f"{', '.join(limp)} lost torque: the supply broke down, or something else switched it off",
+                code="power",
+                fix="see the supply and its plugs (5 V: 4 A, 12 V: 2 A); move_to lets the joints hold again",
+            )
 
     def _say(self, code: str, joint: str, what: str, fix: str, **evidence: float) -> None:
         """Each thing once in a run, of each joint."""

@@ -204,6 +204,17 @@ def test_heat_on_the_way_parks_the_arm(rehearsal: Rehearsal) -> None:
     client.close()
 
 
+def test_a_supply_that_breaks_down_is_said_and_the_next_move_holds_again(rehearsal: Rehearsal) -> None:
+    client = at_work(rehearsal)
+    rehearsal.emulated.cut_power()
+    with pytest.raises(ArmStopped, match="shoulder_lift.*lost torque") as caught:
+        drive(rehearsal, client, READY, 30)
+    assert caught.value.code == "power"
+    client.move_to(READY)
+    client.close()
+    assert is_parked(rehearsal)
+
+
 def test_an_overloaded_servo_is_named_and_the_arm_is_left_to_a_person(rehearsal: Rehearsal) -> None:
     client = at_work(rehearsal)
     rehearsal.emulated.fault("overload", joint="shoulder_lift")

@@ -213,7 +213,8 @@ def test_an_arm_that_is_being_held_keeps_its_goal_and_its_torque() -> None:
     safety.begin()
     safety.power()
     np.testing.assert_array_equal(safety.goal, bus.goal)
-    assert bus.limits == [] and bus.sent == []
+    np.testing.assert_array_equal(bus.limits[-1][0], [FULL_TORQUE] * 5 + [500])
+    assert bus.sent == []
 
 
 def test_a_ramp_starts_at_the_last_command_and_ends_at_its_target() -> None:
