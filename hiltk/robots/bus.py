@@ -354,8 +354,8 @@ class ServoBus:
                 self._reconnect()
                 if self._bus._is_comm_success(self._guarded(lambda: self._switch_off(joint))):
                     return True
-            except UserError:
-                pass
+            except Exception:  # whatever it is, the other servos come next
+                continue
         return False
 
     def _switch_off(self, joint: str) -> int:
@@ -535,7 +535,12 @@ class LeRobotBus:
                 where=f"robot: of arm '{self.arm.name}'",
                 fix=nearest(self.arm.robot, known) or f"one of {', '.join(sorted(known))}",
             )
-        robot = make_robot_from_config(known[self.arm.robot](port=self.arm.port, id=self.arm.name))
+        try:
+            robot = make_robot_from_config(known[self.arm.robot](port=self.arm.port, id=self.arm.name))
+        except Exception as error:
+            raise UserError(
+                f"LeRobot cannot make this robot of a port and a name alone: {error}", where=f"robot: {self.arm.robot}"
+            ) from error
         missing = [joint for joint in JOINTS if f"{joint}.pos" not in robot.action_features]
         if missing:
             raise UserError(

@@ -261,7 +261,7 @@ class Keeper:
         """What happens while nobody asks for anything."""
         now = self.clock.now()
         silent = now - self._asked_s
-        if self.safety.goal is None:
+        if not self.safety.powered:
             return
         if not self._idle and not self._held and silent > HOLD_PERIODS / self.job.fps:
             self._held = True
@@ -289,11 +289,8 @@ class Keeper:
 
     def leave(self) -> list[Finding]:
         """Park, torque off servo by servo, port closed; what is left to a person, where anything is."""
-        safety = self.safety
-        if not self.bus.is_open and safety.goal is None:
-            return []
-        left = self._rest("the command has ended") if safety.goal is not None else []
-        safety.goal = None
+        left = self._rest("the command has ended") if self.safety.powered else []
+        self.safety.powered = False
         self.bus.close()
         self._rows.close()
         return left
@@ -305,23 +302,13 @@ class Keeper:
             return [self._still_holding("it was stopped")]
         say(f"parking: {why}")
         safety.leaving = True
-        failure: Exception | None = None
-        for _ in range(_PARK_TRIES):
-            try:
-                self._find_servos()
-                safety.park(self._poll_leaving)
-                failure = None
-                break
-            except _Stop:
-                self._stopped()
-                return [self._still_holding("parking was stopped")]
-            except ArmStopped as error:
-                failure = error
-                if error.code not in ("bus", "port"):
-                    break
-            except Exception as error:  # of the driver or the system: another try costs nothing
-                failure = error
-        safety.leaving = False
+        try:
+            failure = self._parked()
+        except _Stop:
+            self._stopped()
+            return [self._still_holding("parking was stopped")]
+        finally:
+            safety.leaving = False
         if failure is not None:
             return [self._still_holding(_what(failure))]
         holding = safety.release()
@@ -329,6 +316,24 @@ class Keeper:
             return [self._still_holding(f"torque did not go off in {', '.join(holding)}")]
         say("parked, torque off")
         return []
+
+    def _parked(self) -> Exception | None:
+        """Go to the park pose, again where bus or port failed; what kept the arm from it, or None."""
+        failure: Exception | None = None
+        for _ in range(_PARK_TRIES):
+            try:
+                self._find_servos()
+                self.safety.park(self._poll_leaving)
+                return None
+            except ArmStopped as error:
+                failure = error
+                if error.code not in ("bus", "port"):
+                    break
+            except _Stop:
+                raise
+            except Exception as error:  # of the driver or the system: another try costs nothing
+                failure = error
+        return failure
 
     def _find_servos(self) -> None:
         """Wait a little for a port or a servo that is away; an arm of which a link is unknown is not moved."""
@@ -345,12 +350,8 @@ class Keeper:
     def _still_holding(self, why: str) -> Finding:
         silent = self.bus.silent()
         holding = [joint for joint in JOINTS if joint not in silent]
-        warm = ""
-        try:
-            celsius = self.bus.read().temperature_c
-            warm = f", {max(celsius):.0f} C at the hottest"
-        except (UserError, ValueError):
-            pass
+        reading = self.safety.reading
+        warm = f", {np.max(reading.temperature_c):.0f} C at the hottest" if reading is not None else ""
         who = f"{', '.join(holding)} hold{'s' if len(holding) == 1 else ''}{warm}" if holding else "no servo answers"
         finding = Finding(
             code="still_holding",

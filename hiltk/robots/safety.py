@@ -85,7 +85,8 @@ class Safety:
         self._speeds = arm.speeds()
         self._allowed = self._speeds * self.period_s  # how far each joint may be moved by the next goal
         self._written_s = clock.now()
-        self.goal: np.ndarray | None = None  # last command; None: torque is off
+        self.goal: np.ndarray | None = None  # last command; None: torque is off, or was never all on
+        self.powered = False  # whether torque was switched on here, in any joint
         self.reading: Reading | None = None
         self.stopped: ArmStopped | None = None
         self.leaving = False  # on the way to the park pose, heat and the like end nothing any more
@@ -136,12 +137,18 @@ class Safety:
         """Torque on where it is off, each goal where its joint is, weakly until the first ramp has ended.
 
         Raises:
-            BusError, UserError: a servo did not confirm it.
+            ArmStopped: a servo did not confirm it.
         """
+        try:
+            self._power()
+        except BusError as error:
+            self._stop(error.what, code="port" if isinstance(error, PortGone) else "bus", fix=error.fix)
+
+    def _power(self) -> None:
         on = self.bus.torque()
         if self.goal is not None and on.all():
             return
-        self.goal = None
+        self.goal, self.powered = None, True
         self._weak = not on.any()  # an arm that is being held must not sag for lack of torque
         self._limit(START_TORQUE if self._weak else FULL_TORQUE)
         for joint in [joint for joint, holds in zip(JOINTS, on, strict=True) if not holds]:
@@ -195,7 +202,7 @@ class Safety:
         if self.stopped is not None:
             raise self.stopped
         if self.goal is None:
-            raise ArmStopped("the arm has no torque yet", code="stopped", fix="move_to switches it on")
+            raise ArmStopped("the arm has no torque yet", code="power", fix="move_to switches it on")
         now = self.clock.now()
         if not self._is_fresh(now):
             return self._write(self.goal)
@@ -271,7 +278,6 @@ class Safety:
         self.power()
         assert self.goal is not None
         start, begun = self.goal.copy(), self.clock.now()
-        # Even slower while weak; a joint outside its limits comes in first.
         seconds = max(0.2, float((np.abs(target - start) / (_MOVE_SPEED * self._speeds)).max()))
         while not np.array_equal(self.goal, target):
             poll()
@@ -324,7 +330,7 @@ class Safety:
 
     def release(self) -> list[str]:
         """Torque off, servo by servo; the joints that did not confirm it."""
-        self.goal = None
+        self.goal, self.powered = None, False
         return self.bus.relax()
 
     def _freeze(self) -> None:

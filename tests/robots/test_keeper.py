@@ -15,6 +15,7 @@ import pytest
 
 from hiltk.errors import UserError
 from hiltk.findings import Severity
+from hiltk.robots.bus import BusError
 from hiltk.robots.keeper import ArmClient, Job, Keeper
 from hiltk.robots.safety import ArmStopped
 from tests.robots.fakes import PARK, READY, FakeBus, Ticks, small_arm
@@ -182,6 +183,23 @@ def test_where_parking_fails_torque_stays_and_a_person_is_told(desk: Desk) -> No
     assert finding.code == "still_holding" and finding.severity is Severity.error
     assert "elbow_flex" in finding.what and "30 C" in finding.what and "hiltk arm relax small" in finding.fix
     assert desk.bus.on.all() and not desk.bus.is_open
+
+
+def test_torque_that_came_on_in_some_joints_only_is_not_forgotten(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = desk.client()
+    switch = desk.bus.torque_on
+
+    def fail(joint: str) -> None:
+        if joint == "wrist_flex":
+            raise BusError("lost")
+        switch(joint)
+
+    monkeypatch.setattr(desk.bus, "torque_on", fail)
+    with pytest.raises(ArmStopped, match="lost"):
+        client.move_to(READY)
+    assert desk.bus.on.sum() == 3
+    (finding,) = client.close()
+    assert finding.code == "still_holding" and desk.bus.on.sum() == 3
 
 
 def test_heat_parks_the_arm_at_once(desk: Desk) -> None:
