@@ -33,7 +33,6 @@ class Control:
         kinematics: of the arm.
         workspace_m: (2, 3) lower and upper bounds of the end effector, base frame.
         gripper_max: widest opening, of 0..100.
-        limits_deg: (6, 2) of the joints; None: the model's.
 
     Attributes:
         target: (3,) where the end effector is commanded to be, metres.
@@ -46,11 +45,9 @@ class Control:
         kinematics: Kinematics,
         workspace_m: np.ndarray,
         gripper_max: float,
-        limits_deg: np.ndarray | None = None,
     ) -> None:
         self.conf, self.kinematics, self.gripper_max = conf, kinematics, gripper_max
         self._low, self._high = workspace_m
-        self._limits = kinematics.limits_deg if limits_deg is None else limits_deg
         if conf.actions is Actions.joints:
             self.spec = joint_action_spec(conf.joint_step_deg, conf.gripper, conf.gripper_step)
         else:
@@ -134,7 +131,7 @@ class Control:
     def _moved_joints(self, action: np.ndarray) -> np.ndarray:
         joints = self.joints_deg.copy()
         joints[:ARM_JOINTS] += action[:ARM_JOINTS] * self.conf.joint_step_deg
-        joints = np.clip(joints, *self._limits.T)
+        joints = np.clip(joints, *self.kinematics.limits_deg.T)
         reached = self.kinematics.forward(joints)[0]
         outside = np.maximum(self._low - reached, reached - self._high).max()
         before = np.maximum(self._low - self.target, self.target - self._high).max()
@@ -149,17 +146,18 @@ class Control:
         Returns:
             The action (A,) that was executed: ``action``, or what remained of it.
         """
-        if np.allclose(written_deg, self.joints_deg, atol=1e-6):
+        asked, (target, joints) = self.joints_deg, self._before
+        less = ~np.isclose(written_deg, asked, atol=1e-6)
+        if not less.any():
             return action
-        target, joints = self._before
         self.joints_deg = np.array(written_deg, np.float64)
         self.target = np.clip(self.kinematics.forward(self.joints_deg)[0], self._low, self._high)
         executed = action.copy()
-        if self.conf.actions is Actions.joints:
+        if less[:ARM_JOINTS].any() and self.conf.actions is Actions.joints:
             executed[:ARM_JOINTS] = (self.joints_deg - joints)[:ARM_JOINTS] / self.conf.joint_step_deg
-        else:
+        elif less[:ARM_JOINTS].any():
             executed[:3] = (self.target - target) / self.conf.action_scale_m
-        if self.conf.gripper is GripperFormat.continuous:
+        if less[-1] and self.conf.gripper is GripperFormat.continuous:
             executed[-1] = (self.joints_deg - joints)[-1] / self.conf.gripper_step
         return np.clip(executed, -1, 1)
 

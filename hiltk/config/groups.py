@@ -359,7 +359,7 @@ class DrqConf(LearnerConf):
 
 # Hydra's name of each class, by group; the YAML of an option starts from one of them.
 SCHEMAS: dict[str, dict[str, type]] = {
-    "env": {"so101_sim_schema": So101SimConf, "gymnasium_schema": GymnasiumConf},
+    "env": {"so101_sim_schema": So101SimConf, "so101_schema": So101Conf, "gymnasium_schema": GymnasiumConf},
     "task": {"task_schema": TaskConf},
     "human": {"human_schema": HumanConf},
     "intervention": {"intervention_schema": InterventionConf},

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from hiltk.config.groups import EnvConf, GymnasiumConf, Pace, RewardConf, So101SimConf, TaskConf
+from hiltk.config.groups import EnvConf, GymnasiumConf, Pace, RewardConf, So101Conf, So101SimConf, TaskConf
 from hiltk.envs.base import HilEnv, Info, SceneEnv
 from hiltk.envs.gymnasium_env import GymnasiumEnv
 from hiltk.envs.rewards import Judge, SuccessRule, classifier_judge
+from hiltk.envs.so101 import So101Env
 from hiltk.envs.so101_sim import So101SimEnv
 from hiltk.errors import ConfigError, nearest
 from hiltk.observation import Observation
@@ -36,6 +37,7 @@ class EnvRow:
 # By `env.name`. Another package adds a row of its own before it calls hiltk.
 ENVS: dict[str, EnvRow] = {
     "so101_sim": EnvRow(So101SimConf, So101SimEnv),
+    "so101": EnvRow(So101Conf, So101Env),
     "gymnasium": EnvRow(GymnasiumConf, GymnasiumEnv),
 }
 
@@ -125,7 +127,7 @@ def scene_class(env: EnvConf, why: str = "only the simulated arm knows where its
         ConfigError: it does not, or see `env_class`.
     """
     cls = env_class(env)
-    if not issubclass(cls, SceneEnv):
+    if not issubclass(cls, SceneEnv) or not cls.repeatable:
         raise ConfigError(why, where="env", fix="env=so101_sim")
     return cls
 
