@@ -92,7 +92,7 @@ def test_schedules_leave_the_policy_the_same_steps() -> None:
 
 
 def test_groups_hide_schemas() -> None:
-    assert groups()["env"] == ["gymnasium", "so101_sim"]
+    assert groups()["env"] == ["gymnasium", "so101", "so101_sim"]
     assert not [o for options in groups().values() for o in options if "schema" in o]
 
 

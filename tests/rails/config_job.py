@@ -49,6 +49,7 @@ ADDED: dict[str, dict[str, Any]] = {
 ADDED_TO_ENV: dict[str, dict[str, Any]] = {
     "so101_sim": {"env.ee_frame": "base", "env.actions": "ee", "env.joint_step_deg": 5.0}
 }
+NEW_OPTIONS = ("env=so101",)  # that no verb had then
 Config = dict[str, Any]
 for _verb in (
     "adopt",
