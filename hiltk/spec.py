@@ -18,7 +18,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -30,6 +30,10 @@ STATE_KEY = "observation.state"
 EE_POSITION = ("ee.x", "ee.y", "ee.z")  # names of the end effector's position in the state
 EE_DELTAS = ("delta_x", "delta_y", "delta_z")  # names of the action's first three dimensions
 IMAGE_PREFIX = "observation.images."
+
+
+# Fields that came later: artifacts without them are stored, and have the fingerprint, as before there were any.
+LATER: dict[str, Any] = {"later": True}
 
 
 class GripperFormat(Enum):
@@ -116,6 +120,11 @@ class ImageSpec:
     ``crop`` is ``[top, left, height, width]`` in native pixels (empty: whole frame), applied before the resize to
     ``(height, width)``. Frames are uint8 RGB with values from ``low`` to ``high``; the only scaling to floats happens
     inside an encoder.
+
+    Attributes:
+        driver: what the frames come from: LeRobot's name of it (opencv, ...), emulated; empty: drawn, or not known.
+        native_fps: frames per second that the camera gives; 0: as many as there are steps, or not known.
+        exposure: in the driver's own unit, or automatic; empty: none, or not known.
     """
 
     name: str = ""
@@ -128,6 +137,9 @@ class ImageSpec:
     dtype: str = "uint8"
     low: float = 0.0
     high: float = 255.0
+    driver: str = field(default="", metadata=LATER)
+    native_fps: float = field(default=0.0, metadata=LATER)
+    exposure: str = field(default="", metadata=LATER)
 
     @property
     def key(self) -> str:
@@ -158,6 +170,8 @@ class RobotSpec:
 
     Attributes:
         name: which robot, and in parentheses what its pictures are drawn with: ``so101_sim (cpu renderer)``.
+        arm: of one on the desk the name of its file; empty: it has none.
+        arm_hash: of what is in that file, as far as it changes what is recorded.
     """
 
     name: str = ""
@@ -172,6 +186,8 @@ class RobotSpec:
     reset_ee_m: list[float] = field(default_factory=list)
     reset_noise_m: list[float] = field(default_factory=list)
     reset_joints: list[float] = field(default_factory=list)
+    arm: str = field(default="", metadata=LATER)
+    arm_hash: str = field(default="", metadata=LATER)
 
     @property
     def kind(self) -> str:
@@ -215,7 +231,7 @@ class Spec:
 
     def fingerprint(self) -> str:
         """Sixteen hex digits that change when any field changes."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(_plain(self, Spec, sparse=True), sort_keys=True).encode()).hexdigest()[:16]
 
     def save(self, path: Path) -> None:
         import yaml
@@ -223,8 +239,9 @@ class Spec:
         path.write_text(yaml.safe_dump(self.to_stored(), sort_keys=False, allow_unicode=True))
 
     def to_stored(self) -> dict[str, Any]:
-        """As `to_dict`, with what a hiltk needs to know that is too old to read it."""
-        return self.to_dict() | SPEC.stamp()
+        """As `to_dict`, with what a hiltk needs to know that is too old to read it, and without `LATER` fields that
+        say nothing."""
+        return dict(_plain(self, Spec, sparse=True)) | SPEC.stamp()
 
     @staticmethod
     def from_dict(data: dict[str, Any], *, where: str = "") -> Spec:
@@ -288,14 +305,22 @@ def _parsed(text: str, where: str) -> Spec:
     return Spec.from_dict({str(k): v for k, v in data.items()}, where=where)
 
 
-def _plain(value: Any, hint: Any) -> Any:
-    """Plain containers of a value that its field declares as ``hint``; 1 in a field of floats is 1.0."""
+def _plain(value: Any, hint: Any, *, sparse: bool = False) -> Any:
+    """Plain containers of a value that its field declares as ``hint``; 1 in a field of floats is 1.0.
+
+    Args:
+        sparse: without `LATER` fields that have their default.
+    """
     if isinstance(hint, type) and is_dataclass(hint):
-        return {name: _plain(getattr(value, name), of) for name, of in _hints(hint).items()}
+        silent = {
+            f.name for f in fields(hint) if sparse and f.metadata == LATER and getattr(value, f.name) == f.default
+        }
+        of = {name: one for name, one in _hints(hint).items() if name not in silent}
+        return {name: _plain(getattr(value, name), one, sparse=sparse) for name, one in of.items()}
     if get_origin(hint) is list:
-        return [_plain(one, get_args(hint)[0]) for one in value]
+        return [_plain(one, get_args(hint)[0], sparse=sparse) for one in value]
     if get_origin(hint) is dict:
-        return {key: _plain(one, get_args(hint)[1]) for key, one in value.items()}
+        return {key: _plain(one, get_args(hint)[1], sparse=sparse) for key, one in value.items()}
     return value.name if isinstance(value, Enum) else hint(value)
 
 
@@ -376,6 +401,7 @@ def _image_mistakes(path: str, image: ImageSpec) -> list[str]:
     found = []
     for key in ("height", "width", "native_height", "native_width"):
         found += _positive(f"{path}.{key}", getattr(image, key))
+    found += _positive(f"{path}.native_fps", image.native_fps, least=0.0)
     found += _one_of(f"{path}.color", image.color, ("rgb",)) + _one_of(f"{path}.dtype", image.dtype, ("uint8",))
     if not 0 <= image.low < image.high <= 255:
         found.append(f"{path}: values from {image.low:g} to {image.high:g} do not fit uint8")
@@ -486,8 +512,14 @@ def compare(left: Spec, right: Spec, parts: tuple[str, ...] = ()) -> list[Differ
 
 
 def refusals(left: Spec, right: Spec, parts: tuple[str, ...] = ()) -> list[Difference]:
-    """The differences for which two artifacts cannot be joined; ``parts`` as in `compare`, empty: `JOINT_PARTS`."""
-    found = compare(left, right, parts or JOINT_PARTS)
+    """The differences for which two artifacts cannot be joined; ``parts`` as in `compare`, empty: `JOINT_PARTS`.
+
+    Of two arms with a file the limits of their joints must agree, too, wherever the calibration must.
+    """
+    parts = parts or JOINT_PARTS
+    if "robot.calibration_hash" in parts and left.robot.arm and right.robot.arm:
+        parts = (*parts, "robot.joints")
+    found = compare(left, right, parts)
     return [d for d in found if not _only_describes(d.path) and not _unknown(d, left, right)]
 
 
@@ -508,6 +540,43 @@ def require_compatible(left: Spec, right: Spec, parts: tuple[str, ...], *, left_
         )
 
 
+def mere_differences(left: Spec, right: Spec, *, left_name: str, right_name: str) -> str:
+    """What differs between two artifacts that fit together, for a person to judge: another arm, simulated or not,
+    other limits, other cameras. One line each; empty where nothing does.
+    """
+    refused = {d.path for d in refusals(left, right)}
+    found = [d for d in compare(left, right, ("images", "robot")) if d.path not in refused]
+    # A camera that only one of them has is a matter for whoever needs it.
+    both = {image.name for image in left.images} & {image.name for image in right.images}
+    shared = tuple(f"images.{name}." for name in both)
+    lines = [str(d) for d in found if d.path.startswith(shared or "-")]
+    lines += [str(d) for d in found if d.path.startswith("robot.") and not d.path.startswith("robot.joints")]
+    lines += _joint_lines(left.robot.joints, right.robot.joints)
+    if not lines:
+        return ""
+    heading = f"{left_name} and {right_name} fit together, and differ in"
+    return "\n".join([heading, *(f"    {line}" for line in lines)])
+
+
+def say_what_differs(left: Spec, right: Spec, *, left_name: str, right_name: str) -> None:
+    """Print the `mere_differences`; nothing where there are none."""
+    if text := mere_differences(left, right, left_name=left_name, right_name=right_name):
+        from hiltk.console import say  # help needs this module, and no tables
+
+        say(text)
+
+
+def _joint_lines(left: list[Dimension], right: list[Dimension]) -> list[str]:
+    """One line for the limits of all joints that both have."""
+    other = {joint.name: joint for joint in right}
+    unlike = [
+        f"{a.name} {a.low:.0f} to {a.high:.0f} against {b.low:.0f} to {b.high:.0f}"
+        for a in left
+        if (b := other.get(a.name)) and (round(a.low), round(a.high)) != (round(b.low), round(b.high))
+    ]
+    return [f"robot.joints, limits: {', '.join(unlike)}"] if unlike else []
+
+
 # What must agree when data, policies and environments meet.
 JOINT_PARTS = (
     "fps",
@@ -525,7 +594,14 @@ JOINT_PARTS = (
 # What must agree between the datasets of one success classifier, which sees images only.
 CLASSIFIER_PARTS = ("task", "images")
 # In which merged datasets may differ: it says where data come from, not what their numbers mean.
-MERGED_MAY_DIFFER = ("stats", "reward.source", "reward.classifier", "reward.threshold")
+MERGED_MAY_DIFFER = (
+    "stats",
+    "reward.source",
+    "reward.classifier",
+    "reward.threshold",
+    "robot.arm",
+    "robot.arm_hash",
+)
 
 
 def merge_parts(left: Spec, right: Spec, allow: Sequence[str] = ()) -> tuple[str, ...]:
@@ -559,7 +635,8 @@ def refusing_steps(left: Spec, right: Spec, kinds: tuple[str, str]) -> dict[str,
 def _only_describes(path: str) -> bool:
     """Fields that may differ between artifacts that fit: they do not change the numbers a network sees."""
     leaf = path.rsplit(".", 1)[-1]
-    return leaf in ("native_height", "native_width") or (path.startswith("state.") and leaf in ("low", "high"))
+    of_camera = ("native_height", "native_width", "driver", "native_fps", "exposure")
+    return leaf in of_camera or (path.startswith("state.") and leaf in ("low", "high"))
 
 
 def _unknown(difference: Difference, left: Spec, right: Spec) -> bool:

@@ -19,6 +19,8 @@ from hiltk.spec import (
     StateSpec,
     Stats,
     compare,
+    mere_differences,
+    merge_parts,
     mistakes,
     refusals,
     require_compatible,
@@ -52,6 +54,68 @@ def test_any_change_changes_the_fingerprint() -> None:
     other = full_spec()
     other.images[0].crop[0] = 1
     assert other.fingerprint() != full_spec().fingerprint()
+
+
+def test_fields_that_came_later_leave_what_was_stored_before_as_it_was(tmp_path: Path) -> None:
+    """Golden, from before there were any: fingerprint and file say nothing of them until they say something."""
+    old = Spec.load(Path(__file__).parent / "rails/samples/spec-1/hiltk_spec.yaml")
+    assert (old.fingerprint(), full_spec().fingerprint()) == ("8946bd72f2ca2235", "fc6373490e4e9549")
+    full_spec().save(tmp_path / "spec.yaml")
+    assert "arm_hash" not in (tmp_path / "spec.yaml").read_text()
+    of_arm = on_the_desk("black")
+    assert of_arm.fingerprint() != full_spec().fingerprint()
+    of_arm.save(tmp_path / "arm.yaml")
+    assert Spec.load(tmp_path / "arm.yaml") == of_arm
+    assert "exposure: '156'" in (tmp_path / "arm.yaml").read_text()
+
+
+def on_the_desk(arm: str) -> Spec:
+    spec = full_spec()
+    spec.robot.name, spec.robot.arm, spec.robot.arm_hash = "so101_follower", arm, f"hash of {arm}"
+    spec.robot.calibration_hash = "0ae62942989965a9"
+    spec.images[0].driver, spec.images[0].native_fps, spec.images[0].exposure = "opencv", 30.0, "156"
+    return spec
+
+
+def test_between_two_arms_calibration_limits_crop_and_rate_must_agree() -> None:
+    one, other = on_the_desk("black"), on_the_desk("white")
+    assert refusals(one, other) == []  # two names of one arm
+    other.robot.calibration_hash = "f" * 16
+    other.robot.joints[0].high = 90.0
+    other.images[0].crop = [0, 0, 480, 480]
+    other.fps = 30.0
+    paths = ["fps", "images.wrist.crop", "robot.calibration_hash", "robot.joints.elbow_flex.high"]
+    assert sorted(d.path for d in refusals(one, other)) == paths
+    assert "robot.joints" not in {d.path for d in refusals(full_spec(), other)}
+
+
+def test_between_simulation_and_arm_what_merely_differs_is_named() -> None:
+    sim, arm = full_spec(), on_the_desk("black")
+    sim.robot.name = "so101_sim (cpu renderer)"
+    sim.images = [ImageSpec("wrist", 64, 64, 64, 64), ImageSpec("front", 64, 64, 64, 64)]
+    arm.robot.joints[0].low = -90.0
+    require_compatible(sim, arm, ("fps", "state", "action", "robot.calibration_hash"), left_name="a", right_name="b")
+    said = mere_differences(sim, arm, left_name="policy lift", right_name="env=so101").splitlines()
+    assert said[0] == "policy lift and env=so101 fit together, and differ in"
+    assert [line.strip() for line in said[1:]] == [
+        "images.wrist.native_height: 64 against 480",
+        "images.wrist.native_width: 64 against 640",
+        "images.wrist.crop: [] against [0, 80, 480, 480]",
+        "images.wrist.driver: '' against 'opencv'",
+        "images.wrist.native_fps: 0.0 against 30.0",
+        "images.wrist.exposure: '' against '156'",
+        "robot.name: 'so101_sim (cpu renderer)' against 'so101_follower'",
+        "robot.calibration_hash: '' against '0ae62942989965a9'",
+        "robot.arm: '' against 'black'",
+        "robot.arm_hash: '' against 'hash of black'",
+        "robot.joints, limits: elbow_flex -96 to 96 against -90 to 96",
+    ]
+    assert mere_differences(arm, arm, left_name="a", right_name="b") == ""
+
+
+def test_data_of_two_files_of_one_arm_can_be_merged() -> None:
+    parts = merge_parts(on_the_desk("black"), on_the_desk("white"))
+    assert refusals(on_the_desk("black"), on_the_desk("white"), parts) == []
 
 
 def test_differences_are_named() -> None:
@@ -221,7 +285,7 @@ def test_every_environment_fills_the_spec() -> None:
     assert all(d.name and d.unit and d.low < d.high for d in [*sim.state.dims, *sim.action.dims, *sim.robot.joints])
     assert {d.frame for d in sim.state.dims if d.name.startswith("ee.")} == {"base"}
     empty = {k for k, v in vars(sim.robot).items() if v in ("", [])}
-    assert empty == {"calibration_hash"}  # a simulated arm is its own calibration
+    assert empty == {"calibration_hash", "arm", "arm_hash"}  # a simulated arm is its own calibration, and has no file
     assert sim.robot.locked == ["wrist_roll"] and sim.robot.reset_joints[4] == 90.0
     other = make_env(GymnasiumConf(id="Pendulum-v1"), TaskConf(), RewardConf(source="env"), seed=0).io_spec
     assert mistakes(other) == []

@@ -16,7 +16,7 @@ from hiltk.envs.so101_sim import So101SimEnv
 from hiltk.errors import ConfigError, nearest
 from hiltk.observation import Observation
 from hiltk.reward_rule import check_rule, earliest_success
-from hiltk.spec import RewardSpec
+from hiltk.spec import RewardSpec, say_what_differs
 
 if TYPE_CHECKING:
     import torch
@@ -75,6 +75,7 @@ def make_env(
     artifact = _resolve(reward.classifier, root) if reward.classifier else None
     classifier = classifier or _load(artifact).to(device)
     classifier.require_fits(bare.io_spec.images, name=f"env={env.name}")
+    say_what_differs(classifier.spec, bare.io_spec, left_name="the classifier", right_name=f"env={env.name}")
     rule = _rule(reward, classifier.hold_steps)
     rule.min_steps = max(rule.min_steps, classifier.min_steps)
     rule.threshold = float(classifier.threshold)

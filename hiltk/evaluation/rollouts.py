@@ -13,7 +13,7 @@ from hiltk.envs.base import HilEnv, Info
 from hiltk.errors import UserError
 from hiltk.evaluation.seeds import episode_seeds
 from hiltk.observation import Observation
-from hiltk.spec import JOINT_PARTS, STATE_KEY, Spec, require_compatible
+from hiltk.spec import JOINT_PARTS, STATE_KEY, Spec, require_compatible, say_what_differs
 
 EPISODE_COLUMNS = ["seed", "episode", "stratum", "success", "steps", "return"]
 AT_RESET = "success_at_reset"  # a column besides; evaluations of older versions lack it
@@ -177,6 +177,8 @@ def _seed_sampling(seed: int) -> None:
 def require_fit(policy: Spec, env: Spec, policy_name: str, env_name: str) -> None:
     """Refuse a policy made for other actions, states or cameras; cameras it does not use are no obstacle.
 
+    What merely differs, as between a simulated arm and one on the desk, is said.
+
     Raises:
         UserError: naming every difference.
     """
@@ -189,4 +191,6 @@ def require_fit(policy: Spec, env: Spec, policy_name: str, env_name: str) -> Non
             fix=f"env.cameras=[{','.join(image.name for image in policy.images)}]",
         )
     fitting = replace(env, images=seen)
-    require_compatible(policy, fitting, JOINT_PARTS, left_name=f"policy {policy_name}", right_name=env_name)
+    names = {"left_name": f"policy {policy_name}", "right_name": env_name}
+    require_compatible(policy, fitting, JOINT_PARTS, **names)
+    say_what_differs(policy, fitting, **names)

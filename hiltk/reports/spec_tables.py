@@ -85,6 +85,7 @@ def robot_rows(spec: Spec) -> list[tuple[str, str]]:
     r = spec.robot
     return [
         ("robot", r.name or UNKNOWN),
+        *([("arm's file", f"{r.arm} {r.arm_hash}")] if r.arm else []),
         ("model hash", r.model_hash or UNKNOWN),
         ("end effector", r.ee_site or UNKNOWN),
         ("calibration", " ".join(filter(None, (r.calibration_id, r.calibration_hash))) or UNKNOWN),
@@ -127,7 +128,13 @@ def _cameras(images: list[ImageSpec]) -> Table:
         table.add_column(column)
     for i in images:
         crop = "{2} x {3} at {0}, {1}".format(*i.crop) if i.crop else "whole frame"
-        sizes = (f"{i.native_height} x {i.native_width}", crop, f"{i.height} x {i.width}")
+        camera = [
+            i.driver,
+            f"{i.native_fps:g} Hz" if i.native_fps else "",
+            f"exposure {i.exposure}" if i.exposure else "",
+        ]
+        native = ", ".join(filter(None, (f"{i.native_height} x {i.native_width}", *camera)))
+        sizes = (native, crop, f"{i.height} x {i.width}")
         table.add_row(*map(escape, (i.name, *sizes, i.color, f"{i.dtype} {i.low:g} to {i.high:g}")))
     return table
 

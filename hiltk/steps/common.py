@@ -22,7 +22,7 @@ from hiltk.data.replay import FrameStore, to_batch
 from hiltk.data.statistics import vector_stats
 from hiltk.errors import UserError
 from hiltk.orchestration.progress import roughly
-from hiltk.spec import JOINT_PARTS, STATE_KEY, Spec, require_compatible
+from hiltk.spec import JOINT_PARTS, STATE_KEY, Spec, require_compatible, say_what_differs
 from hiltk.steps.checks import check_process
 
 LARGE = 128 * 128  # pixels: more are rarely worth their time
@@ -103,6 +103,7 @@ def load_datasets(
             left_name=artifacts[0].ref,
             right_name=artifact.ref,
         )
+        say_what_differs(spec, other, left_name=artifacts[0].ref, right_name=artifact.ref)
         episodes += cached_episodes(artifact.path, spec, cache=frame_cache(root), after_end=kept, name=artifact.ref)
     if len(artifacts) > 1:
         # Normalising by the first dataset alone would leave the others off centre.
@@ -124,6 +125,7 @@ def warm_start(policy: Policy, reference: str, root: Path) -> Artifact:
     """
     start = resolve(reference, "policies", root)
     require_compatible(start.spec(), policy.spec, JOINT_PARTS, left_name=start.ref, right_name="this run")
+    say_what_differs(start.spec(), policy.spec, left_name=start.ref, right_name="this run")
     policy.load_weights(start.path)
     policy.spec.stats = start.spec().stats
     Console().print(f"starting from {start.ref}: every parameter of the policy loaded")

@@ -53,6 +53,7 @@ from hiltk.spec import (
     StateSpec,
     Stats,
     require_compatible,
+    say_what_differs,
 )
 from hiltk.steps.common import load_datasets, say_how_long, set_up_torch, warm_start
 
@@ -219,6 +220,7 @@ def _policy(cfg: TrainConf, env_spec: Spec, demo_spec: Spec | None) -> Policy:
         parts = tuple(p for p in JOINT_PARTS if p != "images" or ENCODERS[cfg.encoder.name].sees)
         names = {"left_name": ", ".join(cfg.demos), "right_name": f"env={cfg.env.name}"}
         require_compatible(demo_spec, env_spec, parts, **names)
+        say_what_differs(demo_spec, env_spec, **names)
     spec = copy.deepcopy(env_spec)
     spec.stats = {STATE_KEY: demo_spec.stats[STATE_KEY] if demo_spec else range_stats(spec.state)}
     return build_policy(cfg.agent, cfg.encoder, spec)

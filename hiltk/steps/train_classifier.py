@@ -31,7 +31,7 @@ from hiltk.rewards.report import curve_table, metrics, session_table, table, war
 from hiltk.rewards.training import Result, check_options, restrict_cameras, train_classifier
 from hiltk.rewards.training_images import training_statistics
 from hiltk.rewards.unseen import Judgement, judge, unseen_table
-from hiltk.spec import CLASSIFIER_PARTS, Spec, require_compatible
+from hiltk.spec import CLASSIFIER_PARTS, Spec, require_compatible, say_what_differs
 from hiltk.steps.common import frame_cache, set_up_torch
 
 
@@ -104,6 +104,7 @@ def _common_spec(inputs: list[Artifact], cameras: list[str]) -> Spec:
     for other in inputs[1:]:
         found = restrict_cameras(dataset_spec(other.path), cameras or [image.name for image in first.images])
         require_compatible(first, found, CLASSIFIER_PARTS, left_name=inputs[0].ref, right_name=other.ref)
+        say_what_differs(first, found, left_name=inputs[0].ref, right_name=other.ref)
     return first
 
 
