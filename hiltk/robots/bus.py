@@ -117,14 +117,14 @@ class ServoBus:
         arm: calibration and name.
         port: asked anew at each opening, since an adapter may come back under another name.
         clock: for time stamps.
-        wire_time: whether bytes take their time on this port; then an answer that came faster is a stale one.
     """
 
-    def __init__(self, arm: ArmFile, port: Callable[[], str], clock: Clock | None = None, *, wire_time: bool = True):
+    def __init__(self, arm: ArmFile, port: Callable[[], str], clock: Clock | None = None) -> None:
         self.arm, self._port, self.clock = arm, port, clock or WallClock()
         self.failures: Counter[str] = Counter()  # by joint, of answers that did not come or were corrupt
         self.reads = 0
-        self._fastest_s = 0.9 * _WIRE_S if wire_time else 0.0
+        # An answer that comes faster than its bytes can is an old one; in simulated time bytes take none.
+        self._fastest_s = 0.0 if arm.is_emulated and arm.emulated.time == "fast" else 0.9 * _WIRE_S
         self._robot: Any = None
 
     # ------------------------------------------------------------------ opening and closing
@@ -607,10 +607,10 @@ class LeRobotBus:
         self.relax()
 
 
-def make_bus(arm: ArmFile, port: Callable[[], str], clock: Clock, *, wire_time: bool = True) -> Bus:
+def make_bus(arm: ArmFile, port: Callable[[], str], clock: Clock) -> Bus:
     """The bus of an arm: with registers where the driver is the SO-101's, without them otherwise."""
     if arm.robot in FEETECH_ROBOTS:
-        return ServoBus(arm, port, clock, wire_time=wire_time)
+        return ServoBus(arm, port, clock)
     return LeRobotBus(arm, clock)
 
 

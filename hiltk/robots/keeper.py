@@ -422,7 +422,7 @@ def main() -> None:
         return
     clock: Clock = emulated.clock if emulated is not None else WallClock()
     fast = emulated is not None and job.arm.emulated.time == "fast"
-    bus = make_bus(job.arm, lambda: emulated.port if emulated else job.arm.port, clock, wire_time=not fast)
+    bus = make_bus(job.arm, lambda: emulated.port if emulated else job.arm.port, clock)
     keeper = Keeper(job, bus, clock, connection, lambda: os.getppid() != parent, lambda: _scheduled(fast))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: setattr(keeper, "ending", True))
@@ -648,7 +648,7 @@ def relax(arm: ArmFile, port: str) -> list[str]:
     Raises:
         UserError: the port cannot be opened.
     """
-    bus = make_bus(arm, lambda: port, WallClock(), wire_time=False)
+    bus = make_bus(arm, lambda: port, WallClock())
     bus.open(checks=False)
     try:
         return bus.relax()

@@ -29,7 +29,7 @@ class Rehearsal:
 
     def bus(self) -> ServoBus:
         """Not opened."""
-        return ServoBus(self.arm, lambda: self.emulated.port, self.emulated.clock, wire_time=False)
+        return ServoBus(self.arm, lambda: self.emulated.port, self.emulated.clock)
 
     def client(self, **values: object) -> ArmClient:
         return ArmClient(self.arm, self.path, self.emulated, start=self._start, **values)  # type: ignore[arg-type]
