@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 
 from hiltk.errors import UserError
 from hiltk.robots.arm_file import ArmFile, JointCalibration
@@ -43,9 +42,3 @@ def require_agreement(arm: ArmFile, servos: Mapping[str, JointCalibration]) -> N
         fix=f"another arm on this port? Else `hiltk arm calibrate {arm.name}` anew, or put the file's numbers into the "
         f"servos: `hiltk arm calibrate {arm.name} --write-calibration`",
     )
-
-
-def as_words(calibration: Mapping[str, JointCalibration]) -> list[list[str]]:
-    """Rows of a table: joint, then each field."""
-    names = [field.name for field in fields(JointCalibration)]
-    return [[joint, *(str(getattr(one, name)) for name in names)] for joint, one in calibration.items()]

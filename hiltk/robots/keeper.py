@@ -13,8 +13,6 @@ Where parking fails, torque stays on in the joints that answer: a person has to 
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import gc
 import json
 import os
@@ -25,11 +23,11 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -37,10 +35,23 @@ from numpy.typing import ArrayLike
 from hiltk.arm.model import JOINTS
 from hiltk.errors import UserError
 from hiltk.findings import Finding, Severity
-from hiltk.robots.arm_file import ArmFile, CameraFile, EmulatedFile, JointCalibration, SafetyFile
-from hiltk.robots.bus import Bus, BusError, Reading, make_bus
+from hiltk.robots.arm_file import ArmFile
+from hiltk.robots.bus import Bus, BusError, Reading
 from hiltk.robots.clock import Clock, WallClock
+from hiltk.robots.messages import (
+    Job,
+    error_of,
+    error_words,
+    finding_of,
+    finding_words,
+    job_of,
+    reading_of,
+    reading_words,
+    summary,
+)
+from hiltk.robots.other_robots import make_bus
 from hiltk.robots.safety import ArmStopped, Safety, require_workspace
+from hiltk.robots.servo_log import ServoLog, say
 
 HOLD_PERIODS = 3  # without a goal: the last one stands, and the log says so
 PARK_S = 2.0  # without a goal: the arm parks
@@ -51,7 +62,6 @@ REALTIME_PRIORITY = 10
 _POLL_S = 0.05
 _ANSWER_S = 180.0  # a client waits no longer for an answer; a slow ramp of all joints takes a tenth of that
 _PARK_TRIES, _PORT_BACK_S = 3, 10.0
-_NUMBERS = ("joints_deg", "speed_deg_s", "load", "voltage_v", "temperature_c", "current_ma", "status", "moving")
 
 
 # ---------------------------------------------------------------- the keeper
@@ -63,23 +73,6 @@ class _Gone(Exception):
 
 class _Stop(Exception):
     """The client says stop while something else goes on."""
-
-
-@dataclass
-class Job:
-    """What a keeper is told when it starts, as JSON.
-
-    Attributes:
-        arm: the arm's file.
-        path: where that file is, beside which an emulated arm keeps its state.
-        fps: rate of the commands.
-        log: file for a row per reading; empty: none.
-    """
-
-    arm: ArmFile
-    path: str
-    fps: float
-    log: str = ""
 
 
 class Keeper:
@@ -108,12 +101,13 @@ class Keeper:
         self.client_left = False
         self.parked_alone = False
         self._waiting: deque[dict[str, Any]] = deque()
-        self._rows = _Rows(job.log)
+        self._rows = ServoLog(job.log)
         self.safety = Safety(job.arm, bus, clock, job.fps, self._rows.add)
         self._findings: list[Finding] = []
         self._asked_s = self._looked_s = 0.0
         self._idle = True  # silence is meant: before the first goal, and after `hold`
         self._held = False  # said already that the last goal stands
+        self._given_up = False  # parking failed: no second try until somebody asks for one
 
     def serve(self) -> None:
         """Until the client leaves; the arm is then parked or, where that fails, held."""
@@ -122,14 +116,14 @@ class Keeper:
             reading = self.safety.begin()
         except Exception as error:
             self.bus.close()
-            self._answer({"id": 0, **_error_words(error)})
+            self._answer({"id": 0, **error_words(error)})
             self._rows.close()
             self.connection.close()
             return
         self._asked_s = self._looked_s = self.clock.now()
         scheduling = self._schedule()
         say(scheduling)
-        self._answer({"id": 0, "reading": _reading_words(reading), "scheduling": scheduling})
+        self._answer({"id": 0, "reading": reading_words(reading), "scheduling": scheduling})
         try:
             while True:
                 self._serve_one()
@@ -155,15 +149,15 @@ class Keeper:
         except _Stop:
             self._stopped()
             assert self.safety.stopped is not None
-            answer |= _error_words(self.safety.stopped)
+            answer |= error_words(self.safety.stopped)
         except _Gone:
             raise
         except Exception as error:
             if isinstance(error, ArmStopped):
                 say(str(error))
                 if not error.goes_on:
-                    self._findings += self._rest(f"{error.what}")
-            answer |= _error_words(error)
+                    self._rest_alone(error.what)
+            answer |= error_words(error)
         self._answer(answer)
         if do == "close":
             raise _Gone
@@ -172,7 +166,7 @@ class Keeper:
         safety = self.safety
         self._looked_s = self.clock.now()
         if do == "observe":
-            return {"reading": _reading_words(safety.observe())}
+            return {"reading": reading_words(safety.observe())}
         self._asked_s, self._held = self._looked_s, False
         if do == "command":
             self._require_awake()
@@ -181,8 +175,9 @@ class Keeper:
             return {"sent": sent.tolist()}
         if do in ("move_to", "park"):
             reading = safety.move_to(self.arm.park_deg if do == "park" else values, self._poll)
-            self._asked_s, self._idle, self.parked_alone = self.clock.now(), True, False
-            return {"reading": _reading_words(reading)}
+            self._asked_s, self._idle = self.clock.now(), True
+            self.parked_alone = self._given_up = False
+            return {"reading": reading_words(reading)}
         if do == "hold":
             self._idle = True
             return {}
@@ -249,7 +244,7 @@ class Keeper:
         for finding in found:
             say(f"{finding.code}: {finding.what}")
         if found:
-            answer["findings"] = [_finding_words(finding) for finding in found]
+            answer["findings"] = [finding_words(finding) for finding in found]
         try:
             self.connection.send_bytes(json.dumps(answer).encode())
         except OSError:
@@ -261,14 +256,14 @@ class Keeper:
         """What happens while nobody asks for anything."""
         now = self.clock.now()
         silent = now - self._asked_s
-        if not self.safety.powered:
+        if not self.safety.powered or self._given_up:
             return
         if not self._idle and not self._held and silent > HOLD_PERIODS / self.job.fps:
             self._held = True
             say(f"no command for {silent:.2f} s: the last goal stands")
         stopped = self.safety.stopped is not None and self.safety.stopped.code == "stopped"
         if silent > (IDLE_S if self._idle else PARK_S) and not stopped:
-            self._findings += self._rest(f"no command for {silent:.1f} s")
+            self._rest_alone(f"no command for {silent:.1f} s")
             self.parked_alone = True
         elif now - self._looked_s >= LOOK_S:
             self._looked_s = now
@@ -277,7 +272,7 @@ class Keeper:
             except ArmStopped as error:
                 say(str(error))
                 if not error.goes_on:
-                    self._findings += self._rest(error.what)
+                    self._rest_alone(error.what)
 
     def _stopped(self) -> None:
         say("stop: the arm holds where it is")
@@ -295,6 +290,13 @@ class Keeper:
         self._rows.close()
         return left
 
+    def _rest_alone(self, why: str) -> None:
+        """The same while the client is still there, which hears of it with the next answer."""
+        if not self._given_up:
+            left = self._rest(why)
+            self._given_up = bool(left)
+            self._findings += left
+
     def _rest(self, why: str) -> list[Finding]:
         """Park and let go; torque stays on where the park pose was not reached."""
         safety = self.safety
@@ -310,7 +312,7 @@ class Keeper:
         finally:
             safety.leaving = False
         if failure is not None:
-            return [self._still_holding(_what(failure))]
+            return [self._still_holding(summary(failure))]
         holding = safety.release()
         if holding:
             return [self._still_holding(f"torque did not go off in {', '.join(holding)}")]
@@ -364,50 +366,11 @@ class Keeper:
         return finding
 
 
-class _Rows:
-    """A CSV row per reading, where a file was named. A full disk ends the log, never the keeper."""
-
-    def __init__(self, path: str) -> None:
-        self._file: TextIO | None = None
-        if path:
-            self._try(lambda: self._open(path))
-
-    def _open(self, path: str) -> None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "w", newline="", buffering=1)  # noqa: SIM115
-        kinds = ("goal_deg", *_NUMBERS)
-        csv.writer(self._file).writerow(["stamp_s", *(f"{kind}.{joint}" for kind in kinds for joint in JOINTS)])
-
-    def add(self, reading: Reading, goal: np.ndarray) -> None:
-        if self._file is not None:
-            numbers = np.concatenate([goal, *(getattr(reading, name) for name in _NUMBERS)])
-            row = [f"{reading.stamp_s:.4f}", *(f"{number:.5g}" for number in numbers)]
-            self._try(lambda: csv.writer(self._file).writerow(row) if self._file else None)
-
-    def close(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            self._try(file.close)
-
-    def _try(self, write: Callable[[], Any]) -> None:
-        try:
-            write()
-        except OSError as error:
-            self._file = None
-            say(f"no log of the servos from here on: {error}")
-
-
-def say(text: str) -> None:
-    """A line of the keeper's own log; nobody may be there to read it."""
-    with contextlib.suppress(OSError, ValueError):
-        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
-
-
 def main() -> None:
     """Body of the process: ``python -m hiltk.robots.keeper FD``, with the job on that connection."""
     connection, parent = Connection(int(sys.argv[1])), os.getppid()
     try:
-        job = _job_of(json.loads(connection.recv_bytes()))
+        job = job_of(json.loads(connection.recv_bytes()))
     except EOFError:  # killed right after it started us
         return
     say(f"keeper {os.getpid()} of arm '{job.arm.name}' for process {parent}")
@@ -418,7 +381,7 @@ def main() -> None:
 
             emulated = start_emulator(job.arm, Path(job.path))
     except Exception as error:
-        connection.send_bytes(json.dumps({"id": 0, **_error_words(error)}).encode())
+        connection.send_bytes(json.dumps({"id": 0, **error_words(error)}).encode())
         return
     clock: Clock = emulated.clock if emulated is not None else WallClock()
     fast = emulated is not None and job.arm.emulated.time == "fast"
@@ -495,7 +458,7 @@ class ArmClient:
         self._connection = (start or start_keeper)(job)
         try:
             answer = self._receive(0)
-            self.start, self.scheduling = self._reading(answer), str(answer["scheduling"])
+            self.start, self.scheduling = reading_of(answer["reading"]), str(answer["scheduling"])
         except BaseException:
             self._connection.close()
             if self._own_emulator is not None:
@@ -504,7 +467,7 @@ class ArmClient:
 
     def observe(self) -> Reading:
         """Joints and servos now; ``fresh`` is False where this read failed and the last one is repeated."""
-        return self._reading(self._ask("observe"))
+        return reading_of(self._ask("observe")["reading"])
 
     def command(self, joints_deg: ArrayLike) -> np.ndarray:
         """Send a goal for this tick, after `observe`; what was really sent (6,), within limits and speeds."""
@@ -512,11 +475,11 @@ class ArmClient:
 
     def move_to(self, joints_deg: ArrayLike) -> Reading:
         """Go to a pose at capped speed, verified; torque comes on where it is off, and silence is allowed after it."""
-        return self._reading(self._ask("move_to", joints_deg))
+        return reading_of(self._ask("move_to", joints_deg)["reading"])
 
     def park(self) -> Reading:
         """Go to the park pose; torque stays on."""
-        return self._reading(self._ask("park"))
+        return reading_of(self._ask("park")["reading"])
 
     def hold(self) -> None:
         """Say that no goals come for a while, and that this is meant: ten minutes instead of two seconds."""
@@ -552,7 +515,7 @@ class ArmClient:
             self.findings.append(
                 Finding(
                     code="still_holding",
-                    what=f"nobody knows whether the arm has parked: {_what(error)}",
+                    what=f"nobody knows whether the arm has parked: {summary(error)}",
                     where=f"arm '{self.arm.name}'",
                     fix=f"support it, then `hiltk arm relax {self.arm.name}`",
                     severity=Severity.error,
@@ -594,10 +557,10 @@ class ArmClient:
                 answer = dict(json.loads(self._connection.recv_bytes()))
             except (EOFError, OSError) as error:
                 raise self._lost() from error
-            self.findings += [_finding_of(words) for words in answer.get("findings", [])]
+            self.findings += [finding_of(words) for words in answer.get("findings", [])]
             if answer["id"] == number:
                 if "error" in answer:
-                    raise _error_of(answer["error"])
+                    raise error_of(answer["error"])
                 return answer
 
     def _lost(self) -> ArmStopped:
@@ -608,12 +571,6 @@ class ArmClient:
             where=f"arm '{self.arm.name}', {log_of(self.path)}",
             fix=f"support the arm, then `hiltk arm relax {self.arm.name}`",
         )
-
-    def _reading(self, answer: dict[str, Any]) -> Reading:
-        words = answer["reading"]
-        arrays = {name: np.array(words[name], dtype=np.float64) for name in _NUMBERS}
-        arrays["status"], arrays["moving"] = arrays["status"].astype(int), arrays["moving"].astype(bool)
-        return Reading(**arrays, stamp_s=words["stamp_s"], fresh=words["fresh"])
 
 
 def start_keeper(job: Job) -> Connection:
@@ -654,50 +611,6 @@ def relax(arm: ArmFile, port: str) -> list[str]:
         return bus.relax()
     finally:
         bus.close()
-
-
-# ---------------------------------------------------------------- words
-
-
-def _job_of(plain: Mapping[str, Any]) -> Job:
-    arm = dict(plain["arm"])
-    arm["calibration"] = {joint: JointCalibration(**one) for joint, one in arm["calibration"].items()}
-    arm["cameras"] = {name: CameraFile(**one) for name, one in arm["cameras"].items()}
-    arm["safety"], arm["emulated"] = SafetyFile(**arm["safety"]), EmulatedFile(**arm["emulated"])
-    return Job(**{**plain, "arm": ArmFile(**arm)})
-
-
-def _reading_words(reading: Reading) -> dict[str, Any]:
-    numbers = {name: getattr(reading, name).tolist() for name in _NUMBERS}
-    return {**numbers, "stamp_s": reading.stamp_s, "fresh": reading.fresh}
-
-
-def _finding_words(finding: Finding) -> dict[str, Any]:
-    severity = finding.severity.value if finding.severity else None
-    return {**asdict(finding), "severity": severity, "evidence": dict(finding.evidence)}
-
-
-def _finding_of(words: dict[str, Any]) -> Finding:
-    return Finding(**{**words, "severity": Severity(words["severity"]) if words["severity"] else None})
-
-
-def _error_words(error: Exception) -> dict[str, Any]:
-    if isinstance(error, UserError):
-        words: dict[str, Any] = {"what": error.what, "where": error.where, "fix": error.fix}
-        if isinstance(error, ArmStopped):
-            words |= {"code": error.code, "goes_on": error.goes_on}
-        return {"error": words}
-    return {"error": {"what": f"the keeper failed: {error!r}", "where": "its log", "fix": ""}}
-
-
-def _error_of(words: dict[str, Any]) -> UserError:
-    if "code" in words:
-        return ArmStopped(**words)
-    return UserError(words["what"], where=words["where"], fix=words["fix"])
-
-
-def _what(error: Exception) -> str:
-    return error.what if isinstance(error, UserError) else repr(error)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from hiltk.robots.arm_file import ArmFile
 from hiltk.robots.bus import ServoBus
 from hiltk.robots.emulated.client import EmulatedArm, start_emulator
 from hiltk.robots.emulated.rehearsal import PARK_DEG, rehearsal_file
-from hiltk.robots.keeper import ArmClient, Job, Keeper
+from hiltk.robots.keeper import ArmClient, Keeper
+from hiltk.robots.messages import Job
 
 
 @dataclass

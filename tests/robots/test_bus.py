@@ -13,11 +13,8 @@ import pytest
 from hiltk.arm.model import JOINTS
 from hiltk.errors import UserError
 from hiltk.robots import bus as bus_module
-from hiltk.robots.bus import BusError, LeRobotBus, PortGone, ServoBus, make_bus, status_words
-from hiltk.robots.clock import WallClock
-from hiltk.robots.safety import Safety
+from hiltk.robots.bus import BusError, PortGone, ServoBus, status_words
 from tests.robots.conftest import Rehearsal
-from tests.robots.fakes import READY, Ticks, small_arm
 
 AWAY_DEG = [10.0, -60.0, 60.0, 70.0, 80.0, 20.0]
 
@@ -208,22 +205,3 @@ def test_what_is_no_port_is_said(rehearsal: Rehearsal, port: str, words: str) ->
 def test_status_bits_have_names() -> None:
     assert status_words(32 | 4) == "heat, overload"
     assert status_words(64) == "bits 64"
-
-
-# ---------------------------------------------------------------- another robot of LeRobot's
-
-
-def test_another_registered_robot_is_driven_by_its_joints_alone(tmp_path: Path) -> None:
-    """No registers, no torque of its own to switch: positions, and ``disconnect`` at the end."""
-    from tests.robots.otherarm import made
-
-    bus = make_bus(small_arm(robot="other_arm"), lambda: "", WallClock())
-    assert isinstance(bus, LeRobotBus)
-    safety = Safety(small_arm(robot="other_arm"), bus, Ticks(), 10.0)
-    bus.open()
-    safety.begin()
-    assert safety.move_to(READY).joints_deg == pytest.approx(READY)
-    assert made[0].is_open and made[0].port == "/dev/none"
-    assert safety.release() == [] and not made[0].is_open
-    with pytest.raises(UserError, match="LeRobot knows no robot 'other_arn'"):
-        LeRobotBus(small_arm(robot="other_arn")).open()

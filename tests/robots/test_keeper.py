@@ -16,7 +16,8 @@ import pytest
 from hiltk.errors import UserError
 from hiltk.findings import Severity
 from hiltk.robots.bus import BusError
-from hiltk.robots.keeper import ArmClient, Job, Keeper
+from hiltk.robots.keeper import ArmClient, Keeper
+from hiltk.robots.messages import Job
 from hiltk.robots.safety import ArmStopped
 from tests.robots.fakes import PARK, READY, FakeBus, Ticks, small_arm
 
@@ -127,6 +128,23 @@ def test_silence_holds_then_parks_and_a_move_begins_again(desk: Desk) -> None:
     client.move_to(READY)
     client.command(READY)
     client.close()
+
+
+def test_parking_that_failed_in_silence_is_not_tried_for_ever(desk: Desk) -> None:
+    client = desk.client()
+    client.move_to(READY)
+    client.observe(), client.command(READY)
+    desk.bus.held[1] = True
+    desk.clock.time += 2.5
+    assert desk.keeper is not None
+    until(lambda: desk.keeper._given_up)  # type: ignore[union-attr]
+    sent = len(desk.bus.sent)
+    desk.clock.time += 60
+    client.observe()
+    assert [finding.code for finding in client.findings] == ["still_holding"] and len(desk.bus.sent) == sent
+    desk.bus.held[1] = False
+    client.move_to(READY)
+    assert client.close() == []
 
 
 def test_announced_silence_is_none(desk: Desk) -> None:
