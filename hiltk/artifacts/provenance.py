@@ -98,12 +98,16 @@ def references(step: str, config: dict[str, Any]) -> list[tuple[str, Reference, 
 
 def _external_files(step: str, config: dict[str, Any]) -> dict[str, str]:
     """Hashes of the files and folders on this machine that a config points to, e.g. a robot model or a label file."""
-    named = {key: _get(config, key) for key, one in _declared(step).items() if one.file}
-    return {key: fingerprint(Path(value).expanduser()) for key, value in named.items() if value and _exists(value)}
+    named = {key: _file(_get(config, key), one.file) for key, one in _declared(step).items() if one.file}
+    return {key: fingerprint(path) for key, path in named.items() if path is not None}
 
 
-def _exists(path: str) -> bool:
-    return Path(path).expanduser().exists()
+def _file(value: Any, by_name: bool | str) -> Path | None:
+    """The file or folder that a setting points to; None where there is none."""
+    if not value or not isinstance(value, str):
+        return None
+    paths = [Path(value).expanduser(), *([Path(by_name.format(value))] if isinstance(by_name, str) else [])]
+    return next((path for path in paths if path.exists()), None)
 
 
 def _content(name: str, reference: Reference, root: str | Path) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from hiltk.config.setting import REQUIRED, setting
 from hiltk.limits import after_success
 from hiltk.spec import SOURCES, TIMEOUTS, EeFrame, GripperFormat
+from hiltk.verbs import ARMS
 
 # ---------------------------------------------------------------- env, task
 
@@ -93,7 +94,9 @@ class So101Conf(ArmConf):
     """The SO-101 on the desk (``env=so101 env.arm=NAME``); what it is stands in ``arms/NAME.yaml``."""
 
     name: str = "so101"
-    arm: str = setting(REQUIRED, "which arm: arms/NAME.yaml, as `hiltk arm init` wrote it, or a file", file=True)
+    arm: str = setting(
+        REQUIRED, "which arm: arms/NAME.yaml, as `hiltk arm init` wrote it, or a file", file=f"{ARMS}/{{}}.yaml"
+    )
     scene_reset: SceneReset = setting(
         SceneReset.key,
         "before an episode, with a place for the cube proposed; key: waits until you press a key; timed: waits "

@@ -44,7 +44,8 @@ class Setting:
         help: what it means; empty where the name says it.
         choices: the values it takes, where they can be listed, as they are typed.
         reference: the artifacts it names.
-        file: whether it names a file or folder on this machine, whose content counts.
+        file: whether it names a file or folder on this machine, whose content counts; a text like ``arms/{}.yaml``: or
+            is the name in it.
         volatile: whether it says where, how fast or under which checks a step runs, and not what it computes.
         open: whether ``choices`` are the usual values, and there are others.
     """
@@ -55,7 +56,7 @@ class Setting:
     help: str
     choices: tuple[str, ...]
     reference: Reference | None
-    file: bool
+    file: bool | str
     volatile: bool
     open: bool
 
@@ -72,7 +73,7 @@ def setting[T](
     *,
     choices: Sequence[object] = (),
     reference: str | Reference | None = None,
-    file: bool = False,
+    file: bool | str = False,
     volatile: bool = False,
     open: bool = False,
 ) -> T: ...
@@ -83,7 +84,7 @@ def setting[T](
     *,
     choices: Sequence[object] = (),
     reference: str | Reference | None = None,
-    file: bool = False,
+    file: bool | str = False,
     volatile: bool = False,
     open: bool = False,
 ) -> T: ...
@@ -93,7 +94,7 @@ def setting(
     *,
     choices: Sequence[object] = (),
     reference: str | Reference | None = None,
-    file: bool = False,
+    file: bool | str = False,
     volatile: bool = False,
     open: bool = False,
 ) -> Any:
@@ -106,7 +107,7 @@ def setting(
         help: what it means, in a few words, with its unit.
         choices: the values it may have, besides its default; an enum's are its members.
         reference: the artifacts it names, by kind.
-        file: it names a file or folder on this machine.
+        file: it names a file or folder on this machine; ``arms/{}.yaml``: or is the name of one there.
         volatile: it says where, how fast or under which checks a step runs, and not what it computes.
         open: there are other values than ``choices``, for whoever uses them to judge.
     """

@@ -23,7 +23,7 @@ from hiltk.config.commands import (
     ReportConf,
     TrainConf,
 )
-from hiltk.config.groups import GymnasiumConf, SacConf, So101SimConf
+from hiltk.config.groups import GymnasiumConf, SacConf, So101Conf, So101SimConf
 from hiltk.config.setting import declared
 from hiltk.errors import UserError
 
@@ -213,3 +213,15 @@ def test_duration() -> None:
     assert duration_s(record) == 123
     assert duration_s({"started": "2026-01-01T10:00:00+00:00"}) is None
     assert duration_s({"started": "yesterday", "finished": "today"}) is None
+
+
+def test_an_arm_counts_by_what_its_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "arms").mkdir()
+    cfg = RecordConf(name="demos", env=So101Conf(arm="desk"))
+    keys = []
+    for text in ("port: one", "port: two"):
+        (tmp_path / "arms" / "desk.yaml").write_text(text)
+        keys.append(step_key("record", cfg, tmp_path))
+    assert keys[0] != keys[1]
+    assert step_key("record", cfg, tmp_path) == keys[1]
