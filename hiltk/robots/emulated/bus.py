@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import os
 import select
@@ -17,6 +18,7 @@ BYTE_S = 10 / 1_000_000  # eight bits, a start and a stop bit at 1 Mbaud
 MARK = 0x7F  # no servo's instruction
 _MARK = bytes([BROADCAST, 2, MARK])
 MARK_S = 0.5  # half a packet under way would swallow the mark
+PRIORITY = 20  # above the arm's process, which waits for the answers
 POLL_S = 0.02  # how often the world goes on in real time while nobody asks
 
 
@@ -56,6 +58,8 @@ class Bus(threading.Thread):
                 return
 
     def run(self) -> None:
+        if not self._machine.fast:
+            _hurry()
         while not self._stopping.is_set():
             self._machine.catch_up()
             if self._machine.unplugged != (self._ends is None):
@@ -128,3 +132,9 @@ class Bus(threading.Thread):
                 os.write(self._ends[0], data)
             except BlockingIOError:
                 return
+
+
+def _hurry() -> None:
+    """Let this thread answer as promptly as servos do, whatever else runs, where that is allowed."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
