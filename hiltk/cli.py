@@ -429,6 +429,52 @@ def arm_scan(
         run(arm, port=port)
 
 
+_Size = Annotated[int, typer.Option(help="Pixels that networks see, each way: env.image_height.")]
+
+
+@_listed("arm check")
+def arm_check(
+    arm: _Arm = "",
+    settings: _Root = None,
+    still: Annotated[bool, typer.Option("--still", help="Do not move the arm.")] = False,
+    classifier: Annotated[str, typer.Option(help="Put a picture it was trained on beside each camera's.")] = "",
+    size: _Size = 64,
+) -> None:
+    """Compare an arm with its file: servos, calibration by joint and numbers, cameras (rate, age, exposure, light).
+
+    Then it MOVES: to where episodes start, a centimetre forward, left and up, asked against measured, and back to the
+    park pose. ROOT/checks/ARM.png shows what each camera gives. Exit code 1 where something is not as the file says.
+    """
+    with messages():
+        from hiltk.steps.arm_check import run
+
+        names, root = _split(VERBS["arm check"], [word for word in [arm, *(settings or [])] if word])
+        if len(names) > 1:
+            raise ConfigError(f"one arm, not {len(names)}", where=" ".join(names))
+        run("".join(names), root=root, still=still, classifier=classifier, size=size)
+
+
+@_listed("arm snap")
+def arm_snap(
+    name: Annotated[str, typer.Argument(help="What to call the set; a second time adds to it.")],
+    settings: _Root = None,
+    arm: Annotated[str, typer.Option(help=ARM_HELP, autocompletion=_complete_arms)] = "",
+    count: Annotated[int, typer.Option(help="Pictures to take.")] = 1,
+    every: Annotated[float, typer.Option(help="Seconds between them.")] = 0.5,
+    size: _Size = 64,
+) -> None:
+    """Keep a frame of every camera, as the driver gives it and as networks see it, in ROOT/snaps/NAME.
+
+    Two sets tell whether an encoder sees the difference: the cube near, then far, nothing else moved, and
+    hiltk diagnose encoder POLICY sets=[near,far]
+    """
+    with messages():
+        from hiltk.steps.arm_snap import run
+
+        [taken], root = _split(VERBS["arm snap"], [name, *(settings or [])], 1)
+        run(taken, arm=arm, root=root, count=count, every=every, size=size)
+
+
 _Supported = Annotated[
     bool, typer.Option("--supported", help="The arm is parked or held, and may lose its torque: do not ask.")
 ]

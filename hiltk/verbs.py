@@ -153,9 +153,11 @@ _GROUPS = {
             ("doctor", "Say what this machine has, and what is missing for which command.", ""),
             ("arm init", "Write an arm's file: ask, measure, propose.", "name"),
             ("arm scan", "List every servo: id, model, firmware, voltage, temperature, load.", "arm"),
+            ("arm check", "Compare an arm with its file, move it a centimetre, look through its cameras.", "arm"),
             ("arm calibrate", "Measure the range of each joint, guided.", "arm"),
             ("arm home", "Move an arm to where episodes start, then park it.", "arm"),
             ("arm relax", "Switch an arm's torque off, motor by motor.", "arm"),
+            ("arm snap", "Keep a frame of every camera, as it comes and as networks see it.", "name"),
         )
     ),
 }

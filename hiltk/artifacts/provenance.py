@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from hiltk.artifacts.fingerprint import PACKAGE, code_fingerprint, fingerprint
-from hiltk.artifacts.store import is_image_folder, resolve, split_episodes
+from hiltk.artifacts.store import image_folder, resolve, split_episodes
 from hiltk.config.commands import COMMANDS
 from hiltk.config.setting import REQUIRED, Reference, Setting, declared
 from hiltk.formats import RUN
@@ -113,8 +113,10 @@ def _file(value: Any, by_name: bool | str) -> Path | None:
 def _content(name: str, reference: Reference, root: str | Path) -> str:
     """What an input holds: an artifact, some episodes of one, or what was made elsewhere, e.g. ``init=snapshot.pt``."""
     path = Path(name).expanduser()
-    if path.is_file() or (reference.episodes and is_image_folder(path)):
+    if path.is_file():
         return fingerprint(path)
+    if reference.episodes and (folder := image_folder(name, root)):
+        return fingerprint(folder)
     whole, which = split_episodes(name) if reference.episodes else (name, "")
     content = resolve(whole, reference.kind, root).fingerprint
     return f"{content}:{which}" if which else content

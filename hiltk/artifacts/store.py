@@ -21,6 +21,7 @@ KINDS = {"datasets": "d", "classifiers": "c", "policies": "p", "evaluations": "e
 SPEC_NAME = "hiltk_spec.yaml"
 SINGULAR = {kind: "policy" if kind == "policies" else kind[:-1] for kind in KINDS}
 UNFINISHED = ".unfinished"  # the one draft that `resume=true` continues
+SNAPS = "snaps"  # beside the kinds: folders of plain pictures, which `hiltk arm snap` takes
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NO_NAMES = ("nan", "NaN", "None", "null")  # what a script writes that did not have one
 _VERSION = re.compile(r"([a-z])-(\d{4,})")
@@ -185,9 +186,22 @@ def split_episodes(ref: str) -> tuple[str, str]:
     return (match[1], match[2]) if match else (ref, "")
 
 
-def is_image_folder(path: Path) -> bool:
-    """Whether this is a folder of plain images, as far as can be said: one that is no dataset."""
-    return path.is_dir() and not (path / "meta").is_dir()
+def image_folder(name: str, root: str | Path) -> Path | None:
+    """The folder of plain images that a word means: a path, or what `hiltk arm snap` took under that name.
+
+    Raises:
+        UserError: a dataset has the same name.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir() and not (path / "meta").is_dir():
+        return path
+    taken = Path(root) / SNAPS / name
+    if not _NAME.fullmatch(name) or not taken.is_dir():
+        return None
+    if versions("datasets", name, root):
+        fix = f"{taken}, or {name}@{versions('datasets', name, root)[-1]}"
+        raise UserError(f"pictures and a dataset are called '{name}'", where=str(root), fix=fix)
+    return taken
 
 
 def _a(kind: str) -> str:

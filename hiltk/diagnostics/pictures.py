@@ -18,6 +18,7 @@ from hiltk.data.lerobot_io import iter_episodes
 from hiltk.envs.make import scene_class
 from hiltk.errors import UserError
 from hiltk.observation import ObservationPipeline, fit_image
+from hiltk.robots.snaps import cameras_of
 from hiltk.spec import STATE_KEY, ImageSpec, Spec
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -48,11 +49,16 @@ class Pictures:
 def from_folder(folder: Path, images: Sequence[ImageSpec]) -> Pictures:
     """PNG and JPG files of a folder, at the camera's native size; with several cameras a folder inside for each.
 
+    Pictures of `hiltk arm snap` are made as `env=so101` makes them of that arm's cameras.
+
     Raises:
         UserError: there are none, one cannot be read, or has another size than the spec says.
     """
     frames = {}
+    taken = cameras_of(folder)
     for image in images:
+        if image.name in taken:  # by an arm, whose own camera and crop come before the size that networks take
+            image = replace(taken[image.name], height=image.height, width=image.width)
         inner = folder / image.name
         if len(images) > 1 and not inner.is_dir():
             fix = f"camera={image.name} looks at one camera only"

@@ -23,7 +23,7 @@ from hiltk.keys import GO, MEANINGS, PAUSE, STOP, Keys
 from hiltk.robots.arm_file import ArmFile
 from hiltk.robots.arm_store import arm_path, load_arm_file
 from hiltk.robots.bus import Reading
-from hiltk.robots.cameras import Cameras
+from hiltk.robots.cameras import Cameras, image_spec
 from hiltk.robots.emulated.client import EmulatedArm, start_emulator
 from hiltk.robots.keeper import ArmClient
 from hiltk.robots.safety import ArmStopped
@@ -272,9 +272,7 @@ class So101Env(HilEnv):
 
     def _image_spec(self, name: str) -> ImageSpec:
         file = self.arm.cameras[name]
-        return ImageSpec(
-            name, self.conf.image_height, self.conf.image_width, file.height, file.width, crop=list(file.crop)
-        )
+        return image_spec(name, file, self.conf.image_height, self.conf.image_width)
 
     def _robot_spec(self) -> RobotSpec:
         arm = self.arm
@@ -285,6 +283,8 @@ class So101Env(HilEnv):
             joints=joint_dims(self.kinematics.limits_deg),
             locked=self.control.locked,
             calibration_id=arm.name,
+            arm=arm.name,
+            arm_hash=arm.hash,
             calibration_hash=arm.calibration_hash,
             workspace_low_m=list(arm.workspace_low_m),
             workspace_high_m=list(arm.workspace_high_m),

@@ -13,7 +13,7 @@ from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import JOINTS
 from hiltk.arm.poses import READY_DEG, WRIST_ROLL_DEG
 from hiltk.errors import HiltkError, nearest
-from hiltk.robots.arm_file import EMULATED_PORT, ArmFile, CameraFile, JointCalibration, SafetyFile
+from hiltk.robots.arm_file import EMULATED_PORT, FEETECH_ROBOTS, ArmFile, CameraFile, JointCalibration, SafetyFile
 from hiltk.robots.arm_yaml import Mistake
 from hiltk.robots.emulated.faults import fault_values
 
@@ -22,7 +22,6 @@ MAX_OFFSET = 2047  # that the servo can store
 REACH_TOLERANCE_M = 0.01
 MODEL_SLACK_DEG = 15.0  # a real joint's swept range and the model's limits are not the same to the degree
 MAX_TEMPERATURE_C = 70.0  # above it the servo switches itself off
-SO_ARMS = ("so101_follower", "so100_follower")
 
 
 def mistakes(arm: ArmFile) -> list[Mistake]:
@@ -47,7 +46,7 @@ def _calibration(arm: ArmFile) -> Iterator[Mistake]:
         fix = f"`hiltk arm calibrate {arm.name} --write` measures it"
         yield Mistake("calibration", "there is none", fix)
         return
-    if arm.robot in SO_ARMS:
+    if arm.robot in FEETECH_ROBOTS:
         for name in arm.calibration:
             if name not in JOINTS:
                 fix = nearest(name, JOINTS) or f"they are: {', '.join(JOINTS)}"
@@ -211,7 +210,7 @@ def _camera(key: str, camera: CameraFile, *, emulated: bool) -> Iterator[Mistake
 
 
 def _poses(arm: ArmFile) -> Iterator[Mistake]:
-    if arm.robot not in SO_ARMS:
+    if arm.robot not in FEETECH_ROBOTS:
         return  # of another arm hiltk knows neither the limits' meaning nor a pose to start from
     limits = arm.joint_limits()
     for name, value, (low, high) in zip(JOINTS, arm.park_deg, limits, strict=True):

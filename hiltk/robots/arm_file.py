@@ -18,6 +18,7 @@ from hiltk.formats import ARM
 from hiltk.robots.arm_yaml import NOT_STORED
 
 EMULATED_PORT = "emulated"
+FEETECH_ROBOTS = ("so101_follower", "so100_follower")  # LeRobot's names of arms with servos that hiltk knows
 
 
 @dataclass

@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,8 @@ import numpy as np
 from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.robots.arm_file import ArmFile, CameraFile
 from hiltk.robots.emulated.client import CAMERA_TYPE, EmulatedArm
+from hiltk.robots.ports import camera_source, check_cameras
+from hiltk.spec import ImageSpec
 
 if TYPE_CHECKING:
     from lerobot.cameras.camera import Camera
@@ -27,6 +28,7 @@ MAX_AGE_PERIODS = 1.5
 GONE_S = 1.0  # without a new picture
 BLACK_FRAMES = 20  # in a row
 BLACK_LEVEL = 8  # of 255: no pixel of a covered lens or a dead sensor is brighter
+MANUAL_EXPOSURE = 1  # for V4L2, which most webcams speak
 _NAMES_ID = {"opencv": "index_or_path", "intelrealsense": "serial_number_or_name"}  # what else calls it: camera_id
 
 
@@ -63,7 +65,7 @@ class Cameras:
                 raise ConfigError(
                     f"the arm '{arm.name}' has no camera '{name}'; it has: {', '.join(arm.cameras) or 'none'}",
                     where=f"env.cameras={list(names)}",
-                    fix=nearest(name, list(arm.cameras)) or "hiltk arm scan lists what is plugged in",
+                    fix=nearest(name, list(arm.cameras)) or "hiltk doctor lists what is plugged in",
                 )
         self.files = {name: arm.cameras[name] for name in names}
         self._emulator = emulator
@@ -72,6 +74,7 @@ class Cameras:
         self._black = dict.fromkeys(names, 0)
 
     def __enter__(self) -> Cameras:
+        check_cameras(self.files)
         try:
             for name, file in self.files.items():
                 self._open[name] = _opened(name, file, self._emulator)
@@ -91,6 +94,10 @@ class Cameras:
                 camera.disconnect()
             except Exception:  # it may have failed, or never have begun
                 continue
+
+    def exposures(self) -> dict[str, str]:
+        """What each driver says now: a number in its unit, automatic, or nothing."""
+        return {name: _exposure(camera) for name, camera in self._open.items()}
 
     def read(self) -> dict[str, Picture]:
         """The newest picture of every camera.
@@ -126,6 +133,33 @@ class Cameras:
         return Picture(image, age, repeated)
 
 
+def image_spec(name: str, file: CameraFile, height: int, width: int) -> ImageSpec:
+    """How a camera's frames are made, for networks that take them at ``height`` x ``width``."""
+    exposure = "automatic" if file.exposure is None else f"{file.exposure:g}"
+    return ImageSpec(
+        name,
+        height,
+        width,
+        file.height,
+        file.width,
+        crop=list(file.crop),
+        driver=file.type,
+        native_fps=float(file.fps),
+        exposure="" if file.type == CAMERA_TYPE else exposure,
+    )
+
+
+def _exposure(camera: Any) -> str:
+    import cv2
+
+    capture = getattr(camera, "videocapture", None)
+    if capture is None:
+        return ""
+    if capture.get(cv2.CAP_PROP_AUTO_EXPOSURE) != MANUAL_EXPOSURE:
+        return "automatic"
+    return f"{capture.get(cv2.CAP_PROP_EXPOSURE):g}"
+
+
 def _latest(name: str, camera: Camera) -> tuple[np.ndarray, float]:
     """The newest picture and its age, seconds; infinitely old where there is none yet."""
     try:
@@ -154,7 +188,7 @@ def _opened(name: str, file: CameraFile, emulator: EmulatedArm | None) -> Camera
 
     where = f"cameras.{name}: type {file.type}, id {file.id or '(none)'}"
     try:
-        config = _config(file, emulator)
+        config = _config(name, file, emulator)
     except KeyError as error:
         raise UserError(
             f"LeRobot knows no camera of type '{file.type}'",
@@ -170,7 +204,7 @@ def _opened(name: str, file: CameraFile, emulator: EmulatedArm | None) -> Camera
         raise UserError(
             f"camera {name} cannot be opened: {str(error).strip() or type(error).__name__}",
             where=f"{where}, {file.width} x {file.height} at {file.fps} fps",
-            fix="hiltk arm scan lists cameras, their sizes and rates",
+            fix="hiltk doctor lists cameras; `v4l2-ctl --list-formats-ext -d FILE` one's sizes and rates",
         ) from error
     if file.exposure is not None:
         _fix_exposure(name, camera, file.exposure)
@@ -187,7 +221,7 @@ def _register_drivers() -> None:
     register_third_party_plugins()
 
 
-def _config(file: CameraFile, emulator: EmulatedArm | None) -> Any:
+def _config(name: str, file: CameraFile, emulator: EmulatedArm | None) -> Any:
     """LeRobot's config of this camera."""
     from lerobot.cameras.configs import CameraConfig
 
@@ -198,7 +232,7 @@ def _config(file: CameraFile, emulator: EmulatedArm | None) -> Any:
     settings: dict[str, Any] = {"fps": file.fps, "width": file.width, "height": file.height, **file.options}
     settings[_NAMES_ID.get(file.type, "camera_id")] = file.id
     if file.type == "opencv":
-        settings["index_or_path"] = int(file.id) if file.id.isdecimal() else Path(file.id)
+        settings["index_or_path"] = camera_source(name, file)
         settings["fourcc"] = file.fourcc or None
     return CameraConfig.get_choice_class(file.type)(**settings)
 
@@ -210,7 +244,7 @@ def _fix_exposure(name: str, camera: Any, exposure: float) -> None:
     capture = getattr(camera, "videocapture", None)
     if capture is None:
         return
-    capture.set(cv2.CAP_PROP_AUTO_EXPOSURE, 1)  # 1 is manual for V4L2, which most webcams speak
+    capture.set(cv2.CAP_PROP_AUTO_EXPOSURE, MANUAL_EXPOSURE)
     if not capture.set(cv2.CAP_PROP_EXPOSURE, exposure):
         raise UserError(
             f"camera {name} does not take an exposure of {exposure:g}",

@@ -11,11 +11,9 @@ from numpy.typing import ArrayLike
 
 from hiltk.arm.model import JOINTS
 from hiltk.errors import UserError, nearest
-from hiltk.robots.arm_file import ArmFile
+from hiltk.robots.arm_file import FEETECH_ROBOTS, ArmFile
 from hiltk.robots.bus import Bus, BusError, Reading, ServoBus
 from hiltk.robots.clock import Clock, WallClock
-
-FEETECH_ROBOTS = ("so101_follower", "so100_follower")  # LeRobot's names of arms on this bus
 
 
 class LeRobotBus:

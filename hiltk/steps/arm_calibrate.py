@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def run(arm: str, *, write: bool, restore: bool, supported: bool, person: Person
 def _with_ids(file: ArmFile) -> ArmFile:
     """A file that the driver takes: with ids, where there is no calibration yet."""
     ids = {joint: JointCalibration(id=number) for number, joint in enumerate(JOINTS, start=1)}
-    return ArmFile(name=file.name, port=file.port, calibration={**ids, **file.calibration})
+    return replace(file, calibration={**ids, **file.calibration})
 
 
 # ---------------------------------------------------------------- measuring

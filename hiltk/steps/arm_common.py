@@ -9,13 +9,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
+from hiltk.arm.kinematics import Kinematics
+from hiltk.arm.poses import READY_DEG, WRIST_ROLL_DEG
 from hiltk.console import say
 from hiltk.errors import ConfigError, UserError
 from hiltk.robots.arm_file import ArmFile
 from hiltk.robots.keeper import ArmClient
 from hiltk.robots.ports import check_port
+
+
+def has_wire_time(arm: ArmFile) -> bool:
+    """Whether seconds pass by themselves; in an emulated arm's fast time answers come at once."""
+    return not (arm.is_emulated and arm.emulated.time == "fast")
 
 
 @contextmanager
@@ -25,14 +33,30 @@ def port_of(arm: ArmFile, path: Path) -> Iterator[tuple[str, Any]]:
     Raises:
         UserError: the port cannot be used.
     """
-    if arm.is_emulated:
-        from hiltk.robots.emulated.client import start_emulator
-
-        with start_emulator(arm, path) as emulator:
-            yield emulator.port, emulator
-    else:
+    if not arm.is_emulated:
         check_port(arm.port)
-        yield arm.port, None
+    with emulator_of(arm, path) as emulator:
+        yield emulator.port if emulator else arm.port, emulator
+
+
+@contextmanager
+def emulator_of(arm: ArmFile, path: Path) -> Iterator[Any]:
+    """The `EmulatedArm` of an emulated arm, which its cameras need; None of one on the desk, whose port may be left."""
+    if not arm.is_emulated:
+        yield None
+        return
+    from hiltk.robots.emulated.client import start_emulator
+
+    with start_emulator(arm, path) as emulator:
+        yield emulator
+
+
+def start_deg(file: ArmFile, kinematics: Kinematics) -> np.ndarray:
+    """Joints (6,) with the end effector where episodes start."""
+    joints = READY_DEG
+    for _ in range(10):
+        joints = kinematics.inverse(joints, file.reset_ee_m, WRIST_ROLL_DEG)
+    return np.append(joints[:5], min(joints[5], file.gripper_max))
 
 
 @contextmanager

@@ -7,12 +7,11 @@ from rich.console import Console
 
 from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import JOINTS
-from hiltk.arm.poses import READY_DEG, WRIST_ROLL_DEG
 from hiltk.console import say
 from hiltk.robots.arm_file import ArmFile
 from hiltk.robots.arm_store import chosen_arm
 from hiltk.robots.keeper import ArmClient
-from hiltk.steps.arm_common import moving, table
+from hiltk.steps.arm_common import moving, start_deg, table
 
 
 def run(arm: str, *, park: bool) -> None:
@@ -42,11 +41,3 @@ def _to_start(file: ArmFile, client: ArmClient) -> None:
     Console().print(shown)
     missed = np.linalg.norm(kinematics.forward(reading.joints_deg)[0] - np.array(file.reset_ee_m))
     say(f"the end effector is {1000 * missed:.1f} mm off; some sag is usual, more than 10 mm is not")
-
-
-def start_deg(file: ArmFile, kinematics: Kinematics) -> np.ndarray:
-    """Joints (6,) with the end effector where episodes start."""
-    joints = READY_DEG
-    for _ in range(10):
-        joints = kinematics.inverse(joints, file.reset_ee_m, WRIST_ROLL_DEG)
-    return np.append(joints[:5], min(joints[5], file.gripper_max))

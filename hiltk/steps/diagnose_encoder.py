@@ -16,7 +16,7 @@ from tqdm import tqdm
 from hiltk.agents.encoders import ENCODERS, build_encoder, check_encoder
 from hiltk.agents.make import load_policy
 from hiltk.agents.policy import Policy
-from hiltk.artifacts.store import Artifact, is_image_folder, resolve, split_episodes
+from hiltk.artifacts.store import Artifact, image_folder, resolve, split_episodes
 from hiltk.artifacts.writing import create
 from hiltk.config.commands import DiagnoseEncoderConf
 from hiltk.data.lerobot_io import dataset_spec
@@ -168,8 +168,7 @@ def _scene(cfg: DiagnoseEncoderConf, spec: Spec, images: list[ImageSpec], inputs
 
 
 def _set(cfg: DiagnoseEncoderConf, name: str, spec: Spec, images: list[ImageSpec], inputs: list[Artifact]) -> Pictures:
-    folder = Path(name).expanduser()
-    if is_image_folder(folder):
+    if folder := image_folder(name, cfg.root):
         return from_folder(folder, images)
     reference, which = split_episodes(name)
     artifact = resolve(reference, "datasets", cfg.root)

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
 from hiltk import cli
+from hiltk.artifacts.store import image_folder
+from hiltk.diagnostics.pictures import from_folder
+from hiltk.errors import UserError
 from hiltk.robots import ports
 from hiltk.robots.arm_file import JointCalibration
 from hiltk.robots.arm_store import load_arm_file
 from hiltk.robots.camera_probe import Probed
+from hiltk.robots.cameras import image_spec
 from hiltk.robots.emulated.client import EmulatedArm, start_emulator
 from hiltk.robots.scan import Servo
+from hiltk.robots.snaps import cameras_of
+from hiltk.robots.views import Reference, page
+from hiltk.spec import Spec
 from hiltk.steps import arm_init, arm_scan
+from tests import rails as artifacts
 from tests.robots.arms import PORT, desk_arm
 
 
@@ -196,8 +209,12 @@ def test_a_calibration_is_written_only_when_that_is_asked(emulator: EmulatedArm)
     assert "one of them" in refused("arm", "calibrate", "rehearsal", "--write", "--write-calibration", code=2)
 
 
-def test_torque_goes_off_only_when_somebody_holds_the_arm(emulator: EmulatedArm) -> None:
-    hiltk("arm", "home", "rehearsal")
+def test_the_arm_goes_where_episodes_start_lies_down_and_lets_go_once_held(emulator: EmulatedArm) -> None:
+    result = hiltk("arm", "home", "rehearsal")
+    assert result.exit_code == 0, result.output
+    assert float(result.output.split("the end effector is ")[1].split()[0]) < 5
+    assert not emulator.scene.state().torque.any()
+    assert emulator.scene.state().joints_deg[:4] == pytest.approx(load_arm_file("rehearsal").park_deg[:4], abs=8)
     assert "is it parked, or do you hold it?" in refused("arm", "relax", "rehearsal", code=2)
     emulator.fault("overload", joint="gripper")
     assert "torque is off on all six motors" in hiltk("arm", "relax", "rehearsal", "--supported").output
@@ -216,9 +233,93 @@ def test_relaxing_works_though_the_file_has_mistakes(emulator: EmulatedArm) -> N
         path.write_text(before)
 
 
-def test_the_arm_goes_where_episodes_start_and_lies_down(emulator: EmulatedArm) -> None:
-    result = hiltk("arm", "home", "rehearsal")
+# ---------------------------------------------------------------- check
+
+
+def test_an_arm_that_is_as_its_file_says_is_moved_a_centimetre(emulator: EmulatedArm, tmp_path: Path) -> None:
+    result = hiltk("arm", "check", "rehearsal", f"root={tmp_path}")
     assert result.exit_code == 0, result.output
-    assert float(result.output.split("the end effector is ")[1].split()[0]) < 5
+    for axis in ("x, forward", "y, left", "z, up"):
+        went, aside = re.findall(rf"{axis} +([\d.]+) mm +([\d.]+) mm", result.output)[0]
+        assert 8 < float(went) < 12 and float(aside) < 2
     assert not emulator.scene.state().torque.any()
-    assert emulator.scene.state().joints_deg[:4] == pytest.approx(load_arm_file("rehearsal").park_deg[:4], abs=8)
+    assert cv2.imread(str(tmp_path / "checks/rehearsal.png")).shape[2] == 3
+
+
+def test_what_is_not_as_the_file_says_is_told_by_joint_and_numbers(emulator: EmulatedArm, tmp_path: Path) -> None:
+    emulator.fault("calibration", joint="elbow_flex", ticks=100)
+    emulator.fault("temperature", joint="gripper", celsius=60)
+    before = emulator.scene.state().joints_deg
+    said = refused("arm", "check", f"root={tmp_path}")
+    file = load_arm_file("rehearsal").calibration["elbow_flex"].homing_offset
+    assert f"calibration of elbow_flex: homing_offset {file + 100} in the servo, {file} in the file" in said
+    assert "gripper has 60 °C: let it rest" in said and "2 things are not as arms/rehearsal.yaml says" in said
+    assert "the arm was not moved, for what was found before" in said
+    assert emulator.scene.state().joints_deg == pytest.approx(before, abs=0.5)
+    emulator.fault("overload", joint="gripper")
+    assert "gripper reports overload" in refused("arm", "check", "--still", f"root={tmp_path}")
+    emulator.fault("silent", joint="wrist_roll")
+    assert "wrist_roll does not answer" in refused("arm", "check", "--still", f"root={tmp_path}")
+
+
+def test_pictures_stand_beside_those_a_classifier_was_trained_on(tmp_path: Path) -> None:
+    arm, frame = desk_arm(), np.full((480, 640, 3), 90, np.uint8)
+    own = image_spec("wrist", arm.cameras["wrist"], 32, 32)
+    then = replace(own, crop=[0, 0, 480, 480], exposure="automatic", native_fps=0.0)
+    before = Reference(then, np.full((32, 32, 3), 200, np.uint8), "demos@d-0001")
+    said = [*before.differences(own)]
+    assert [line.split(" when")[0] for line in said] == [
+        "camera wrist: crop [0, 80, 480, 480] here, [0, 0, 480, 480]",
+        "camera wrist: exposure 156 here, automatic",
+    ]
+    sheet = cv2.imread(str(page(tmp_path / "a/b.png", arm, {"wrist": frame}, {"wrist": own}, {"wrist": before})))
+    assert sheet[140, 100].tolist() == [90] * 3 and sheet[140, -30].tolist() == [200] * 3
+    Path(tmp_path / "file").touch()
+    with pytest.raises((UserError, OSError)):
+        page(tmp_path / "file/b.png", arm, {"wrist": frame}, {"wrist": own}, {})
+
+
+# ---------------------------------------------------------------- snap
+
+
+def test_two_sets_of_pictures_are_what_an_encoder_is_asked_about(emulator: EmulatedArm, tmp_path: Path) -> None:
+    """The devlogs' test: the cube in front, then at the back, nothing else moved."""
+    shutil.copytree(Path(artifacts.__file__).parent / "artifacts/policies", tmp_path / "policies")
+    root, size = f"root={tmp_path}", ("--size", "16")
+    for name, x_m in (("front", 0.18), ("back", 0.30)):
+        emulator.scene.place_cube(x_m, 0.0, 0.0)
+        result = hiltk("arm", "snap", name, "--arm", "rehearsal", root, *size)
+        assert result.exit_code == 0, result.output
+    hiltk("arm", "snap", "front", root, *size, "--count", "2", "--every", "0")
+    front = tmp_path / "snaps/front"
+    assert len(json.loads((front / "snap.json").read_text())["pictures"]) == 3
+    assert cv2.imread(str(front / "wrist/0003.png")).shape == (96, 128, 3)
+    seen = cv2.cvtColor(cv2.imread(str(front / "wrist/seen/0001.png")), cv2.COLOR_BGR2RGB)
+    spec = Spec.load(tmp_path / "policies/sac/p-0001/hiltk_spec.yaml")
+    shown = from_folder(front, spec.images).frames["observation.images.wrist"]
+    assert (shown[0] == seen).all() and shown.shape == (3, 16, 16, 3)
+
+    result = hiltk("diagnose", "encoder", "sac", "name=look", "sets=[front,back]", "saliency=0", root)
+    assert result.exit_code == 0, result.output
+    rows = pd.read_csv(tmp_path / "evaluations/look/e-0001/encoder.csv")
+    assert rows.images_a.tolist()[0] == 3 and rows.images_b.tolist()[0] == 1 and (rows.l2 > 0).all()
+
+
+def test_a_set_is_never_mixed(emulator: EmulatedArm, tmp_path: Path) -> None:
+    root = f"root={tmp_path}"
+    assert hiltk("arm", "snap", "front", root).exit_code == 0
+    path = Path("arms/rehearsal.yaml")
+    before = path.read_text()
+    path.write_text(before.replace("crop: [0, 16, 96, 96]", "crop: [0, 0, 96, 96]"))
+    try:
+        assert "'front' was taken by another arm or with other cameras" in refused("arm", "snap", "front", root)
+    finally:
+        path.write_text(before)
+    assert "a picture at least" in refused("arm", "snap", "front", root, "--count", "0", code=2)
+    assert "cannot be the name" in refused("arm", "snap", "../front", root, code=2)
+    (tmp_path / "datasets/front/d-0001/meta").mkdir(parents=True)
+    with pytest.raises(UserError, match="pictures and a dataset are called 'front'"):
+        image_folder("front", tmp_path)
+    (tmp_path / "snaps/front/snap.json").write_text("{")
+    with pytest.raises(UserError, match="the snap cannot be read"):
+        cameras_of(tmp_path / "snaps/front")
