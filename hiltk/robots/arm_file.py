@@ -82,7 +82,9 @@ class EmulatedFile:
     )
     seed: int = setting(0, "of which answers a fault hits that hits a share of them")
     usb_ms: float = setting(1.0, "milliseconds an answer takes through the adapter, in real time")
-    faults: dict[str, Any] = setting({}, "faults to rehearse, by name, with their values, e.g. {backlash: 0.5}")
+    faults: dict[str, Any] = setting(
+        {}, "faults to rehearse, e.g. {backlash: 0.5, silent: gripper}; a wrong name is answered with all of them"
+    )
 
 
 @dataclass

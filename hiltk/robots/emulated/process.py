@@ -80,11 +80,10 @@ class Cameras:
         return values if values is not None and values["camera"] in ("", camera) else None
 
     def _draw(self, camera: str) -> Frame:
-        if camera not in self._machine.settings.sizes:
-            raise UserError(
-                f"the emulated arm has no camera '{camera}'", fix=nearest(camera, self._machine.settings.sizes)
-            )
-        height, width = self._machine.settings.sizes[camera]
+        sizes = self._machine.settings.sizes
+        if camera not in sizes:
+            raise UserError(f"the emulated arm has no camera '{camera}'", fix=nearest(camera, sizes))
+        height, width = sizes[camera]
         qpos, moment, changes = self._machine.scene()
         self._count += 1
         image = self._artist.submit(self._eyes.draw, qpos, camera, height, width).result()
@@ -145,11 +144,15 @@ class Server:
             return
         self._next = time.monotonic() + SAVE_S
         text = json.dumps({"version": 1, **self._machine.to_plain()})
-        if text != self._kept and self._state.parent.is_dir():  # the folder may be gone: a test's, a deleted one
-            partial = self._state.with_suffix(".tmp")
+        if text == self._kept or not self._state.parent.is_dir():  # the folder may be gone: a test's, a deleted one
+            return
+        partial = self._state.with_suffix(".tmp")
+        try:
             partial.write_text(text)
             os.replace(partial, self._state)
             self._kept = text
+        except OSError as error:  # a full disk does not bring down an arm
+            print(f"how the arm lies cannot be kept: {error}", file=sys.stderr)
 
     # ------------------------------------------------------------------ clients
 
