@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hiltk.verbs import STEPS, VERBS, Verb
+from hiltk.verbs import PREFIXES, STEPS, VERBS, Verb
 
 
 def verb_of(words: list[str]) -> tuple[Verb, list[str]] | None:
@@ -20,6 +20,12 @@ def readme_table() -> str:
         if verb.group != group:
             group = verb.group
             lines.append(f"| **{group}** | | |")
+        prefix = verb.name.partition(" ")[0]
+        if " " in verb.name and not verb.kind:  # several that write nothing: one row
+            names = [name.partition(" ")[2] for name in VERBS if name.startswith(f"{prefix} ")]
+            row = f"| `hiltk {prefix}` {', '.join(names)} | {PREFIXES[prefix].partition('.')[0]}. | – |"
+            lines += [] if lines[-1] == row else [row]
+            continue
         lines.append(
             f"| `{' '.join(['hiltk', verb.name, verb.words.upper()]).strip()}` | {verb.help} | {verb.kind or '–'} |"
         )
