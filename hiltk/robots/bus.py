@@ -32,6 +32,7 @@ from hiltk.errors import UserError
 from hiltk.robots.arm_file import ArmFile, JointCalibration
 from hiltk.robots.calibration import require_agreement
 from hiltk.robots.clock import Clock, WallClock
+from hiltk.robots.ports import slow_down
 
 MODEL_STS3215 = 777
 # Bits of a servo's status, in register 65 and in each of its answers.
@@ -453,6 +454,7 @@ def _unlocked(bus: Any) -> Iterator[None]:
 
 def _open_port(bus: Any, wait_s: float) -> None:
     port, handler = bus.port, bus.port_handler
+    slow_down(handler)
     deadline = time.monotonic() + wait_s
     while True:
         try:

@@ -52,6 +52,16 @@ class SerialPort:
     adapter: bool
 
 
+def slow_down(handler: Any) -> None:
+    """Open a pseudo-terminal at a speed that macOS has for one; 1 Mbaud is none, and bytes pass at once at any.
+
+    Args:
+        handler: the port handler of LeRobot's bus, not open.
+    """
+    if sys.platform == "darwin" and os.path.realpath(handler.port_name).startswith("/dev/ttys"):
+        handler.baudrate = 115_200
+
+
 def serial_ports(root: Path = ROOT) -> list[SerialPort]:
     """Those on USB; boards for servos first."""
     from serial.tools import list_ports

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hiltk.errors import UserError
+from hiltk.robots.ports import slow_down
 
 # Registers, with their bytes.
 _FIRMWARE, _MODEL, _TORQUE, _LOAD, _VOLTAGE, _TEMPERATURE, _POSITION = (
@@ -60,6 +61,7 @@ def scan(port: str, *, all_speeds: bool = True) -> Iterator[Servo]:
     from lerobot.motors.feetech.tables import MODEL_BAUDRATE_TABLE
 
     bus: Any = FeetechMotorsBus(port, {})
+    slow_down(bus.port_handler)
     try:
         bus._connect(handshake=False)
         bus.port_handler.ser.exclusive = True
@@ -67,7 +69,7 @@ def scan(port: str, *, all_speeds: bool = True) -> Iterator[Servo]:
         bus.port_handler.clearPort = bus.port_handler.ser.reset_input_buffer
         speeds = sorted(MODEL_BAUDRATE_TABLE["sts3215"], reverse=True)
         seen: set[int] = set()
-        for baud in speeds if all_speeds else speeds[:1]:
+        for baud in speeds if all_speeds else [bus.port_handler.getBaudRate()]:
             bus.set_baudrate(baud)
             for number, status in _answering(bus).items():
                 if number not in seen:  # some answer at a neighbouring speed, too

@@ -205,3 +205,21 @@ def test_one_device_under_two_names_is_refused(two: None, monkeypatch: pytest.Mo
     monkeypatch.setattr(os.path, "realpath", lambda path: linked.get(str(path), str(path)))
     with pytest.raises(UserError, match="cameras 'wrist' and 'front' are one device, /dev/video0"):
         ports.check_cameras({"wrist": first, "front": second})
+
+
+@pytest.mark.parametrize(
+    "platform, target, baud",
+    [
+        ("darwin", "/dev/ttys003", 115_200),
+        ("darwin", "/dev/cu.usbmodem58FA", 1_000_000),
+        ("linux", "/dev/pts/3", 1_000_000),
+    ],
+)
+def test_macos_gives_a_pseudo_terminal_a_speed_that_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str, target: str, baud: int
+) -> None:
+    (tmp_path / "port").symlink_to(target)
+    handler = SimpleNamespace(port_name=str(tmp_path / "port"), baudrate=1_000_000)
+    monkeypatch.setattr("sys.platform", platform)
+    ports.slow_down(handler)
+    assert handler.baudrate == baud
