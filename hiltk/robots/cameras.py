@@ -7,6 +7,7 @@ one and a half of its camera's periods is waited for, and a camera without a new
 from __future__ import annotations
 
 import importlib
+import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -204,11 +205,20 @@ def _opened(name: str, file: CameraFile, emulator: EmulatedArm | None) -> Camera
         raise UserError(
             f"camera {name} cannot be opened: {str(error).strip() or type(error).__name__}",
             where=f"{where}, {file.width} x {file.height} at {file.fps} fps",
-            fix="hiltk doctor lists cameras; `v4l2-ctl --list-formats-ext -d FILE` one's sizes and rates",
+            fix=_way_out(name, str(error)),
         ) from error
     if file.exposure is not None:
         _fix_exposure(name, camera, file.exposure)
     return camera
+
+
+def _way_out(name: str, said: str) -> str:
+    """What to type, where a driver tells what it does instead of what was asked for."""
+    does = re.search(r"actual_(fps|width|height)=([\d.]+)", said)
+    if does is None:
+        return "hiltk doctor lists cameras; close what else shows its picture"
+    why = "; a dim room halves the rate: more light, or a fixed exposure" if does[1] == "fps" else ""
+    return f"cameras.{name}.{does[1]}: {float(does[2]):g} in the arm's file is what it gives{why}"
 
 
 def _register_drivers() -> None:

@@ -28,7 +28,7 @@ from hiltk.robots.cameras import image_spec
 from hiltk.robots.emulated.client import EmulatedArm, start_emulator
 from hiltk.robots.scan import Servo
 from hiltk.robots.snaps import cameras_of
-from hiltk.robots.views import Reference, page
+from hiltk.robots.views import Reference, page, trained_on
 from hiltk.spec import Spec
 from hiltk.steps import arm_init, arm_scan
 from tests import rails as artifacts
@@ -262,6 +262,11 @@ def test_what_is_not_as_the_file_says_is_told_by_joint_and_numbers(emulator: Emu
     assert "wrist_roll does not answer" in refused("arm", "check", "--still", f"root={tmp_path}")
 
 
+def test_what_a_classifier_was_trained_on_is_found_in_its_datasets() -> None:
+    [before] = trained_on("cube", str(Path(artifacts.__file__).parent / "artifacts")).values()
+    assert before.dataset == "demos@d-0001" and before.frame.shape == (before.image.height, before.image.width, 3)
+
+
 def test_pictures_stand_beside_those_a_classifier_was_trained_on(tmp_path: Path) -> None:
     arm, frame = desk_arm(), np.full((480, 640, 3), 90, np.uint8)
     own = image_spec("wrist", arm.cameras["wrist"], 32, 32)
@@ -323,3 +328,30 @@ def test_a_set_is_never_mixed(emulator: EmulatedArm, tmp_path: Path) -> None:
     (tmp_path / "snaps/front/snap.json").write_text("{")
     with pytest.raises(UserError, match="the snap cannot be read"):
         cameras_of(tmp_path / "snaps/front")
+
+
+# ---------------------------------------------------------------- the manual
+
+
+def of_the_manual() -> list[str]:
+    """Commands of docs/first-hour.md that are the arm's."""
+    text = (Path(__file__).parents[2] / "docs/first-hour.md").read_text()
+    lines = [line for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    return [line for line in lines if line.split()[1] in ("arm", "doctor")]
+
+
+@pytest.mark.slow
+def test_the_first_hour_by_its_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert len(of_the_manual()) >= 14
+    for line in of_the_manual():
+        words = line.replace("black", "rehearsal").split()[1:]
+        if words == ["arm", "init", "rehearsal"]:
+            continue  # there is no arm to be asked about
+        words += ["rehearsal"] if words == ["arm", "scan"] else []
+        result = hiltk(*words)
+        assert result.exit_code == 0, f"{line}\n{result.output}"
+        if "--emulated" in words:
+            file = Path("arms/rehearsal.yaml")
+            file.write_text(file.read_text().replace("time: real", "time: fast"))
+    assert {path.name for path in Path("outputs/snaps").iterdir()} == {"near", "far"}
