@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import numpy as np
 import pytest
 
 from hiltk.robots.emulated.rehearsal import PARK_DEG
-from hiltk.robots.keeper import log_of
+from hiltk.robots.keeper import ArmClient, log_of
 from tests.robots.conftest import Rehearsal
+from tests.robots.fakes import READY
 
 ROOT = Path(__file__).parents[2]
 
@@ -83,3 +85,33 @@ def test_twenty_times_killed_at_any_moment_twenty_times_parked(
             until(lambda: is_at_rest(rehearsal))
     until(lambda: is_at_rest(rehearsal))
     rehearsal.client().close()
+
+
+def footprint(pid: int) -> tuple[float, int, int]:
+    """Resident megabytes, file handles and threads of a process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    resident = int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
+    return resident, len(list(Path(f"/proc/{pid}/fd").iterdir())), len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="footprints are read in /proc")
+def test_an_hour_of_the_arms_time_leaves_nothing_behind(rehearsal: Rehearsal, tmp_path: Path) -> None:
+    """36 000 commands at 10 Hz, in episodes of ten seconds."""
+    log = log_of(rehearsal.path)
+    with ArmClient(rehearsal.arm, rehearsal.path, rehearsal.emulated, log=tmp_path / "servos.csv") as client:
+        keeper = int(re.search(r"keeper (\d+)", log.read_text())[1])  # type: ignore[index]
+        clock, seen = client.clock, []
+        for episode in range(360):
+            client.move_to(READY)
+            for tick in range(100):
+                clock.sleep_until(clock.now() + 0.1)
+                client.observe()
+                client.command(np.add(READY, [10 * np.sin(tick / 10), 5 * np.cos(tick / 7), 0, 0, 0, 0]))
+            client.hold()
+            if episode in (9, 359):
+                seen += [(footprint(keeper), footprint(os.getpid()))]
+        assert clock.now() > 3600 and client.findings == []
+    for (resident, handles, threads), (later, more_handles, more_threads) in zip(*seen, strict=True):
+        assert later - resident < 5.0
+        assert more_handles == handles and more_threads == threads

@@ -38,7 +38,10 @@ def callers(*methods: str) -> set[str]:
     """The modules of hiltk that call a method of one of these names."""
     root, found = Path(hiltk.__file__).parent, set()
     for file in root.rglob("*.py"):
-        calls = (node.func for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call))
+        text = file.read_text()
+        if not any(f".{method}(" in text for method in methods):
+            continue
+        calls = (node.func for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
         if any(isinstance(call, ast.Attribute) and call.attr in methods for call in calls):
             found.add(file.relative_to(root).as_posix())
     return found
