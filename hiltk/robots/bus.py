@@ -7,7 +7,8 @@ LeRobot's `SO101Follower` is used as it is installed. What it does wrong is put 
 - ``connect()`` asks questions with ``input()``, switches torque off and on again at the old goal, leaves the port open
   where it fails, and has no retries: the steps are taken here one by one, with the goal set to where the joints are
   before torque comes on.
-- ``disconnect()`` gives up at the first servo that does not answer: torque goes off servo by servo.
+- ``disconnect()`` gives up at the first servo that does not answer, and is called when the object is thrown away:
+  torque goes off servo by servo, and only when somebody says so.
 - Errors name no joint: those that are silent are asked one by one.
 
 Nothing but `hiltk.robots.safety` may call `write_goals` and `torque_on`.
@@ -440,6 +441,7 @@ def _make_follower(arm: ArmFile, port: str) -> Any:
             fix="`lerobot-setup-motors` gives the servos the ids 1 to 6 from the base on",
         )
     bus.torque_disabled = lambda motors=None: _unlocked(bus)
+    robot.disconnect = lambda: None  # its __del__ would drop the arm, whenever the object is thrown away
     return robot
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import gc
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -74,6 +75,15 @@ def test_an_arm_that_is_held_is_not_dropped_by_opening(rehearsal: Rehearsal, bus
     assert other.torque().all()
     np.testing.assert_allclose(other.goals(), AWAY_DEG, atol=0.1)
     other.close()
+
+
+def test_an_object_that_is_thrown_away_does_not_drop_the_arm(rehearsal: Rehearsal) -> None:
+    bus = rehearsal.bus()
+    bus.open()
+    lift(rehearsal, bus)
+    del bus
+    gc.collect()
+    assert rehearsal.emulated.scene.state().torque.all()
 
 
 def test_the_servos_limit_their_own_speed(rehearsal: Rehearsal, bus: ServoBus) -> None:
