@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.robots.fakes import READY
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & has it ignored
     path = Path(sys.argv[1])
     arm = rehearsal_file(path.stem)
     arm.emulated.time = "fast"
