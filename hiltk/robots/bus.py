@@ -47,6 +47,8 @@ _TORQUE_ENABLE = (40, 1)
 _MA_PER_UNIT = 6.5
 _TRIES = 3
 _WAIT_S = 0.005  # how long a read waits for a byte before the driver looks at its time-out
+_FAST_TIMEOUT_MS = 200.0
+_LATE_S = 0.02  # for an answer that is late to come in, before the input is emptied for the next try
 _PORT_TAKEN_S = 20.0  # a former command parks the arm before it leaves the port
 
 
@@ -124,8 +126,9 @@ class ServoBus:
         self.arm, self._port, self.clock = arm, port, clock or WallClock()
         self.failures: Counter[str] = Counter()  # by joint, of answers that did not come or were corrupt
         self.reads = 0
+        self._fast = arm.is_emulated and arm.emulated.time == "fast"
         # An answer that comes faster than its bytes can is an old one; in simulated time bytes take none.
-        self._fastest_s = 0.0 if arm.is_emulated and arm.emulated.time == "fast" else 0.9 * _WIRE_S
+        self._fastest_s = 0.0 if self._fast else 0.9 * _WIRE_S
         self._robot: Any = None
 
     # ------------------------------------------------------------------ opening and closing
@@ -163,6 +166,9 @@ class ServoBus:
         self._robot = _make_follower(self.arm, self._port())
         try:
             _open_port(self._robot.bus, wait_s)
+            if self._fast:  # the driver counts real seconds, in which a busy machine may not get to the emulated arm
+                handler = self._robot.bus.port_handler
+                handler.setPacketTimeout = lambda length: handler.setPacketTimeoutMillis(_FAST_TIMEOUT_MS)
         except BaseException:
             self.close()
             raise
@@ -241,7 +247,10 @@ class ServoBus:
         bus = self._bus
         bus._setup_sync_reader(bus.ids, _BLOCK, _BLOCK_BYTES)
         start = time.perf_counter()
-        result = bus.sync_reader.txRxPacket()
+        try:
+            result = bus.sync_reader.txRxPacket()
+        except (IndexError, TypeError):
+            result = None
         seconds = time.perf_counter() - start
         answers = {joint: bytes(bus.sync_reader.data_dict[self._id(joint)]) for joint in JOINTS}
         if bus._is_comm_success(result) and seconds >= self._fastest_s:
@@ -309,7 +318,10 @@ class ServoBus:
         """
         bus = self._bus
         for _ in range(_TRIES):
-            model, result, error = self._guarded(lambda: bus.packet_handler.ping(bus.port_handler, self._id(joint)))
+            try:
+                model, result, error = self._guarded(lambda: bus.packet_handler.ping(bus.port_handler, self._id(joint)))
+            except ConnectionError:
+                continue
             if bus._is_comm_success(result):
                 return model, error
         return None, 0
@@ -320,7 +332,10 @@ class ServoBus:
         """Send every servo its goal. Servos do not acknowledge it: one that was lost is made good by the next."""
         self._reconnect()
         goal = {f"{joint}.pos": float(value) for joint, value in zip(JOINTS, np.asarray(joints_deg), strict=True)}
-        self._guarded(lambda: self._robot.send_action(goal))
+        try:
+            self._guarded(lambda: self._robot.send_action(goal))
+        except ConnectionError as error:
+            raise BusError(f"the goal could not be sent: {error}", where=self._port()) from error
 
     def torque_on(self, joint: str) -> None:
         """Let a joint hold where it is: its goal is set to where it is first, each write acknowledged."""
@@ -384,11 +399,21 @@ class ServoBus:
         return int(self._bus.motors[joint].id)
 
     def _guarded[T](self, call: Callable[[], T]) -> T:
-        """A call whose failure, other than of a packet, means that the port is gone: it is closed and left."""
+        """A call of the driver's, with its failures told apart.
+
+        Raises:
+            ConnectionError: an answer was lost, or was one to something else; another try may succeed.
+            PortGone: anything else; the port is closed and left.
+            RuntimeError: a servo answered with an error.
+        """
+        if self._robot is not None:
+            self._robot.bus.port_handler.is_using = False  # the driver's mark outlives a call that failed
         try:
             return call()
         except (UserError, RuntimeError):
             raise
+        except (IndexError, TypeError) as error:  # the SDK takes any answer of the servo's for that to its request
+            raise ConnectionError(f"an answer without what was asked for ({error})") from error
         except Exception as error:  # termios.error, SerialException, OSError, and LeRobot's ConnectionError
             if type(error) is ConnectionError:
                 raise
@@ -410,6 +435,7 @@ class ServoBus:
             try:
                 return self._guarded(call)
             except ConnectionError as error:
+                time.sleep(_LATE_S)
                 if last:
                     silent = self.silent()
                     if silent:

@@ -116,14 +116,31 @@ def test_a_silent_servo_is_named_and_the_others_can_be_relaxed(rehearsal: Rehear
     np.testing.assert_array_equal(rehearsal.emulated.scene.state().torque, [False, False, True, False, False, False])
 
 
-def test_no_late_answer_is_taken_for_a_later_one(rehearsal: Rehearsal, bus: ServoBus) -> None:
+def test_no_late_answer_is_taken_for_a_later_one(
+    rehearsal: Rehearsal, bus: ServoBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What comes after the driver has given up lies in the input, and would be every later reading."""
+    monkeypatch.setattr(bus_module, "_FAST_TIMEOUT_MS", 50.0)
     rehearsal.emulated.fault("late", seconds=0.2, count=6)
     with pytest.raises(BusError):
         bus.read()
     time.sleep(0.3)
     rehearsal.emulated.scene.turn_by_hand(AWAY_DEG)
     np.testing.assert_allclose(bus.read().joints_deg, rehearsal.emulated.scene.state().joints_deg, atol=0.5)
+
+
+def test_an_answer_to_something_else_is_asked_for_again(bus: ServoBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver takes the late acknowledgement of a write for the answer to a read, and finds no data in it."""
+    handler = bus._bus.packet_handler
+    real, left = handler.readTxRx, [2]
+
+    def late(*request: int) -> object:
+        left[0] -= 1
+        return ([], 0, 0) if left[0] >= 0 else real(*request)
+
+    monkeypatch.setattr(handler, "readTxRx", late)
+    assert bus.stored_calibration() == bus.arm.calibration
+    assert left[0] < 0
 
 
 def test_an_answer_faster_than_the_wire_is_no_answer(bus: ServoBus) -> None:

@@ -130,7 +130,9 @@ def test_7_a_lost_connection_parks_and_releases(rehearsal: Rehearsal) -> None:
     client._connection.close()
     rehearsal.ended()
     assert is_parked(rehearsal)
-    rehearsal.bus().open()  # the port is free
+    bus = rehearsal.bus()
+    bus.open()  # the port is free
+    bus.close()
 
 
 def test_7_where_a_servo_is_lost_the_others_hold_and_a_person_is_told(
