@@ -129,6 +129,11 @@ class ArmFile:
         return self.port == EMULATED_PORT
 
     @property
+    def is_simulated_time(self) -> bool:
+        """Whether its seconds pass only while somebody waits: then silence, jitter and bytes take none."""
+        return self.is_emulated and self.emulated.time == "fast"
+
+    @property
     def calibration_hash(self) -> str:
         """Sixteen hex digits of the calibration alone."""
         return _digest({name: asdict(joint) for name, joint in self.calibration.items()})

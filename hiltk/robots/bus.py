@@ -126,7 +126,7 @@ class ServoBus:
         self.arm, self._port, self.clock = arm, port, clock or WallClock()
         self.failures: Counter[str] = Counter()  # by joint, of answers that did not come or were corrupt
         self.reads = 0
-        self._fast = arm.is_emulated and arm.emulated.time == "fast"
+        self._fast = arm.is_simulated_time
         # An answer that comes faster than its bytes can is an old one; in simulated time bytes take none.
         self._fastest_s = 0.0 if self._fast else 0.9 * _WIRE_S
         self._robot: Any = None

@@ -384,9 +384,8 @@ def main() -> None:
         connection.send_bytes(json.dumps({"id": 0, **error_words(error)}).encode())
         return
     clock: Clock = emulated.clock if emulated is not None else WallClock()
-    fast = emulated is not None and job.arm.emulated.time == "fast"
     bus = make_bus(job.arm, lambda: emulated.port if emulated else job.arm.port, clock)
-    keeper = Keeper(job, bus, clock, connection, lambda: os.getppid() != parent, lambda: _scheduled(fast))
+    keeper = Keeper(job, bus, clock, connection, lambda: os.getppid() != parent, lambda: _scheduled(job.arm))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: setattr(keeper, "ending", True))
     keeper.serve()
@@ -394,11 +393,11 @@ def main() -> None:
         emulated.close()
 
 
-def _scheduled(fast: bool) -> str:
+def _scheduled(arm: ArmFile) -> str:
     """Ask for real-time scheduling, which reads that wait make safe; what came of it."""
     gc.collect()
     gc.freeze()
-    if fast:
+    if arm.is_simulated_time:
         return "the arm's process: simulated time, normal scheduling"
     if not hasattr(os, "sched_setscheduler"):
         return "the arm's process: normal scheduling (this system has no SCHED_FIFO)"
