@@ -506,7 +506,7 @@ def arm_home(
 ) -> None:
     """Move an arm slowly to where episodes start, say how far off it is, then park it and switch its torque off.
 
-    Ctrl-C stops it where it is.
+    Ctrl-C freezes it where it is, with torque on.
     """
     with messages():
         from hiltk.steps.arm_home import run

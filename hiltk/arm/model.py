@@ -12,9 +12,9 @@ import mujoco
 import numpy as np
 
 from hiltk.arm.chain import Chain, read_chain
+from hiltk.arm.joints import JOINTS as JOINTS
 from hiltk.errors import UserError
 
-JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 EE_SITE = "gripperframe"
 TCP_SITE = "tcp"
 WRIST_CAMERA = "wrist"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hiltk.arm.model import JOINTS
+from hiltk.arm.joints import JOINTS
 from hiltk.config.setting import setting
 from hiltk.formats import ARM
 from hiltk.robots.arm_yaml import NOT_STORED

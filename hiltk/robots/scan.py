@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -75,11 +76,11 @@ def scan(port: str, *, all_speeds: bool = True) -> Iterator[Servo]:
                 if number not in seen:  # some answer at a neighbouring speed, too
                     seen.add(number)
                     yield _servo(bus, number, baud, status)
-    except BlockingIOError as error:
-        fix = "end it, or wait until it has parked the arm"
-        raise UserError("another program drives the arm on this port", where=port, fix=fix) from error
     except Exception as error:  # termios.error of a port that is gone is no OSError
         cause = error.__cause__ or error
+        if getattr(cause, "errno", None) in (errno.EAGAIN, errno.EWOULDBLOCK):
+            fix = "end it, or wait until it has parked the arm"
+            raise UserError("another program drives the arm on this port", where=port, fix=fix) from error
         raise UserError(
             f"the port cannot be used: {cause}", where=port, fix="`hiltk doctor` lists the ports"
         ) from error

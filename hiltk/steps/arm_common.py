@@ -16,6 +16,7 @@ from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.poses import READY_DEG, WRIST_ROLL_DEG
 from hiltk.console import say
 from hiltk.errors import ConfigError, UserError
+from hiltk.interrupts import Terminated
 from hiltk.robots.arm_file import ArmFile
 from hiltk.robots.keeper import ArmClient
 from hiltk.robots.ports import check_port
@@ -63,6 +64,8 @@ def start_deg(file: ArmFile, kinematics: Kinematics) -> np.ndarray:
 def moving(arm: ArmFile, path: Path) -> Iterator[tuple[ArmClient, Any]]:
     """The arm under its keeper, with its emulator where it has one; parked and without torque in the end.
 
+    Ctrl-C freezes it where it is, with torque on: whoever pressed it may have had a reason. Other signals park it.
+
     Raises:
         UserError: the arm cannot be driven, or was left holding.
     """
@@ -70,6 +73,12 @@ def moving(arm: ArmFile, path: Path) -> Iterator[tuple[ArmClient, Any]]:
         client = ArmClient(arm, path, emulator)
         try:
             yield client, emulator
+        except KeyboardInterrupt as error:
+            if not isinstance(error, Terminated):
+                client.stop()
+                way = f"`hiltk arm home {arm.name} --park` brings it down, `hiltk arm relax {arm.name}` lets go"
+                say(f"'{arm.name}' holds where it is, with torque on: {way}")
+            raise
         finally:
             left = client.close()
             for finding in client.findings:

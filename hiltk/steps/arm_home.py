@@ -28,6 +28,7 @@ def run(arm: str, *, park: bool) -> None:
         if not park:
             _to_start(file, client)
         say(f"parking '{file.name}'")
+        client.park()
 
 
 def _to_start(file: ArmFile, client: ArmClient) -> None:

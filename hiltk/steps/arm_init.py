@@ -235,9 +235,10 @@ def _places(arm: ArmFile, dialogue: Dialogue) -> None:
     arm.reset_ee_m, arm.reset_noise_m = list(sim.reset_ee_m), list(sim.reset_noise_m)
     arm.park_deg = _park(arm, dialogue)
     if limits is not None:
-        narrow = (kinematics.limits_deg - limits)[:, 0].max() > MODEL_SLACK_DEG
+        inside = (limits - Kinematics(arm.model_path).limits_deg)[:4, 0]  # of the others nobody needs the whole range
+        narrow = [joint for joint, degrees in zip(JOINTS, inside, strict=False) if degrees > MODEL_SLACK_DEG]
         if narrow:
-            say("some joint moves much less than a SO-101's: was it swept from stop to stop when it was calibrated?")
+            say(f"{', '.join(narrow)}: moves much less than a SO-101's; was it swept from stop to stop?")
 
 
 def _park(arm: ArmFile, dialogue: Dialogue) -> list[float]:
@@ -247,7 +248,8 @@ def _park(arm: ArmFile, dialogue: Dialogue) -> list[float]:
     proposal = np.array(PARK_DEG)
     if arm.calibration:
         here = _resting(arm)
-        proposal = np.clip(proposal if here is None else here, *arm.joint_limits().T)
+        low, high = arm.joint_limits().T
+        proposal = np.clip(proposal if here is None else here, low + 0.1, high - 0.1).round(1)
         if here is not None:
             say("park pose: where the arm lies now, which it does without torque")
     return _numbers(dialogue.ask("park pose, degrees of six joints", _words(proposal)), 6)

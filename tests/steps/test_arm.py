@@ -21,17 +21,19 @@ from hiltk.artifacts.store import image_folder
 from hiltk.diagnostics.pictures import from_folder
 from hiltk.errors import UserError
 from hiltk.robots import ports
-from hiltk.robots.arm_file import JointCalibration
+from hiltk.robots.arm_file import ArmFile, JointCalibration
 from hiltk.robots.arm_store import load_arm_file
 from hiltk.robots.camera_probe import Probed
 from hiltk.robots.cameras import image_spec
 from hiltk.robots.emulated.client import EmulatedArm, start_emulator
+from hiltk.robots.keeper import ArmClient
 from hiltk.robots.scan import Servo
 from hiltk.robots.snaps import cameras_of
 from hiltk.robots.views import Reference, page, trained_on
 from hiltk.spec import Spec
-from hiltk.steps import arm_init, arm_scan
+from hiltk.steps import arm_home, arm_init, arm_scan
 from tests import rails as artifacts
+from tests.conftest import START_DEG
 from tests.robots.arms import PORT, desk_arm
 
 
@@ -111,6 +113,19 @@ def test_everything_proposed_is_a_file_without_mistakes(plugged_in: dict[str, An
         "wrist": ("/dev/v4l/by-id/C920", [0, 80, 480, 480]),
         "front": ("/dev/v4l/by-id/IMX", [0, 80, 480, 480]),
     }
+
+
+def test_a_joint_that_was_not_swept_is_named(plugged_in: dict[str, Any]) -> None:
+    plugged_in["calibration"] = desk_arm().calibration | {"elbow_flex": JointCalibration(3, 0, 0, 1500, 2600)}
+    said = hiltk("arm", "init", "desk", "--yes").output
+    assert "elbow_flex: moves much less than a SO-101's" in said
+    plugged_in["calibration"] = desk_arm().calibration
+    assert "moves much less" not in hiltk("arm", "init", "other", "--yes").output
+
+
+def test_the_servos_of_an_arm_without_a_file_are_read(emulator: EmulatedArm) -> None:
+    found = arm_init._in_servos(ArmFile(name="new", port=emulator.port))
+    assert found == load_arm_file("rehearsal").calibration
 
 
 def test_without_a_calibration_the_file_says_what_is_left_to_do(plugged_in: dict[str, Any]) -> None:
@@ -220,6 +235,25 @@ def test_the_arm_goes_where_episodes_start_lies_down_and_lets_go_once_held(emula
     assert "torque is off on all six motors" in hiltk("arm", "relax", "rehearsal", "--supported").output
     emulator.fault("silent", joint="wrist_flex")
     assert "wrist_flex did not confirm that torque is off" in refused("arm", "relax", "rehearsal", "--supported")
+
+
+@pytest.mark.slow
+def test_ctrl_c_freezes_the_arm_and_another_command_brings_it_down(
+    emulator: EmulatedArm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(file: ArmFile, client: ArmClient) -> None:
+        client.move_to(START_DEG)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(arm_home, "_to_start", interrupted)
+        said = refused("arm", "home", "rehearsal", code=130)
+    assert "'rehearsal' holds where it is, with torque on: `hiltk arm home rehearsal --park` brings it down" in said
+    state = emulator.scene.state()
+    assert state.torque.all() and state.joints_deg[:5] == pytest.approx(START_DEG[:5], abs=3)
+    result = hiltk("arm", "home", "rehearsal", "--park")
+    assert result.exit_code == 0, result.output
+    assert not emulator.scene.state().torque.any()
 
 
 def test_relaxing_works_though_the_file_has_mistakes(emulator: EmulatedArm) -> None:
