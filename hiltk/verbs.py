@@ -150,7 +150,7 @@ _GROUPS = {
     "Arm": tuple(
         Verb(name, "", about, words, many=False, has_config=False)
         for name, about, words in (
-            ("doctor", "Say what this machine has, and what is missing for which command.", ""),
+            ("doctor", "Say what this machine has, and lacks for which command.", ""),
             ("arm init", "Write an arm's file: ask, measure, propose.", "name"),
             ("arm scan", "List every servo: id, model, firmware, voltage, temperature, load.", "arm"),
             ("arm check", "Compare an arm with its file, move it a centimetre, look through its cameras.", "arm"),
