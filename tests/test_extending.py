@@ -49,7 +49,7 @@ COMMANDS = (
     ("record", "name=hovering", "episodes=1", "env.cameras=[]", "task=hover", "human.noise=0"),
     ("record", "name=scripted", "env=desk", "reward=env"),
     ("record", "name=unjudged", "env=desk", "human=pusher"),
-    ("eval", "name=measured", "pushed", "env=desk"),
+    ("eval", "name=measured", "pushed", "env=desk", "judge=env"),
     ("preview", "name=seen", "cube", "env=desk"),
     ("label", "name=judged", "pushes", "source=predicate", "rewards=keep"),
     ("diagnose", "policy", "name=moved", "pushed", "env=desk", "positions=sim"),
@@ -141,7 +141,7 @@ print(json.dumps([help_text(train), help_text(count), *(complete(train, *said) f
     assert done.returncode == 0, done.stderr
     train, count, envs, agents, env_keys, agent_keys = json.loads(done.stdout)
     for named in (
-        "desk | gymnasium | so101_sim",
+        "desk | gymnasium | so101 | so101_sim",
         "grasp | hover",
         "clumsy | pusher",
         "cautious | drqv2",

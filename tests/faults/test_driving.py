@@ -77,7 +77,7 @@ def test_environments_without_end_effector_are_not_driven() -> None:
 
 def test_train_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before anything is written."""
-    monkeypatch.setattr("hiltk.envs.so101_sim.So101SimEnv._command", lambda self, action: None)
+    monkeypatch.setattr("hiltk.arm.control.Control.command", lambda self, action: self.joints_deg)
     cfg = TrainConf(root=str(tmp_path), name="lift", env=BLIND, episodes=1, agent=SacConf(hidden=[8]))
     cfg.encoder.name = "none"
     with pytest.raises(UserError, match=r"train refuses: ACT008 .*delta_x \+0 instead of \+40 mm"):

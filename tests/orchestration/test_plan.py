@@ -189,7 +189,7 @@ def test_names_are_looked_up(tmp_path: Path) -> None:
 def test_shipped_pipelines_open_with_their_command_and_are_valid(name: str) -> None:
     assert find(name).read_text().startswith(f"# hiltk run {name}\n")
     pipeline = load(name)
-    assert pipeline.seeds == ((0,) if name == "quickstart" else (0, 1, 2))
+    assert pipeline.seeds == ((0,) if name in ("quickstart", "real") else (0, 1, 2))
     assert pipeline.together[-1].verb.name == "report"
 
 
