@@ -65,13 +65,13 @@ def scan(port: str, *, all_speeds: bool = True) -> Iterator[Servo]:
     slow_down(bus.port_handler)
     try:
         bus._connect(handshake=False)
-        bus.port_handler.ser.exclusive = True
-        # The driver's own only drains what is to be sent: a late answer would be taken for that of the next request.
-        bus.port_handler.clearPort = bus.port_handler.ser.reset_input_buffer
         speeds = sorted(MODEL_BAUDRATE_TABLE["sts3215"], reverse=True)
         seen: set[int] = set()
         for baud in speeds if all_speeds else [bus.port_handler.getBaudRate()]:
-            bus.set_baudrate(baud)
+            bus.set_baudrate(baud)  # which opens the port anew
+            bus.port_handler.ser.exclusive = True
+            # The driver's own only drains what is to be sent: a late answer would be taken for the next request's.
+            bus.port_handler.clearPort = bus.port_handler.ser.reset_input_buffer
             for number, status in _answering(bus).items():
                 if number not in seen:  # some answer at a neighbouring speed, too
                     seen.add(number)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import serial
 from typer.testing import CliRunner, Result
 
 from hiltk import cli
@@ -27,7 +28,7 @@ from hiltk.robots.camera_probe import Probed
 from hiltk.robots.cameras import image_spec
 from hiltk.robots.emulated.client import EmulatedArm, start_emulator
 from hiltk.robots.keeper import ArmClient
-from hiltk.robots.scan import Servo
+from hiltk.robots.scan import Servo, scan
 from hiltk.robots.snaps import cameras_of
 from hiltk.robots.views import Reference, page, trained_on
 from hiltk.spec import Spec
@@ -168,6 +169,18 @@ def test_servos_are_listed_in_whatever_state(emulator: EmulatedArm) -> None:
     assert "firmware is mixed (3.10: 1, 2, 4, 6; 3.9: 5)" in said
     assert "id 6 reports overload" in said
     assert "STS3215" in said and "12.0" in said
+
+
+def test_a_port_is_looked_at_at_all_speeds_unless_another_program_has_it(
+    emulator: EmulatedArm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lerobot.motors.feetech import tables
+
+    monkeypatch.setitem(tables.MODEL_BAUDRATE_TABLE, "sts3215", {1_000_000: 0, 500_000: 1})
+    found = [*scan(emulator.port)]
+    assert [(one.id, one.model, one.baud) for one in found] == [(n, 777, 1_000_000) for n in range(1, 7)]
+    with serial.Serial(emulator.port, exclusive=True):
+        assert "another program drives the arm on this port" in refused("arm", "scan", "--port", emulator.port)
 
 
 def servo(**other: Any) -> Servo:
