@@ -10,6 +10,7 @@ import numpy as np
 from hiltk.arm.control import Control
 from hiltk.config.groups import EnvConf, JitterConf, TaskConf
 from hiltk.envs.tasks import Situation
+from hiltk.findings import Finding
 from hiltk.spec import Spec
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class HilEnv(gym.Env[RawObservation, np.ndarray]):
         has_own_reward: its own reward and ends are what its task is about.
         repeatable: the same seed, options and actions give the same episode bit for bit.
         has_paces: ``task.pace`` means something to it.
+        person_sets_scene: a person puts the cube where an episode's stratum wants it.
         strata: names of the parts of the spawn area, where it has such.
         max_steps: of its longest episode; 0: as many as fit into the task's time limit.
         renderer_name: what draws the images, where hiltk does.
@@ -50,6 +52,7 @@ class HilEnv(gym.Env[RawObservation, np.ndarray]):
     has_own_reward: bool = False
     repeatable: bool = False
     has_paces: bool = False
+    person_sets_scene: bool = False
     strata: tuple[str, ...] = ()
     max_steps: int = 0
     renderer_name: str = ""
@@ -72,6 +75,10 @@ class HilEnv(gym.Env[RawObservation, np.ndarray]):
             UserError: what they point to cannot be read.
         """
         return cls
+
+    def take_findings(self) -> list[Finding]:
+        """What the hardware had to say since this was last asked: a servo that gets hot, a supply that sags."""
+        return []
 
     @classmethod
     def film_conf(cls, conf: Any) -> EnvConf | None:

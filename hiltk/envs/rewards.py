@@ -11,6 +11,7 @@ import numpy as np
 
 from hiltk.envs.base import HilEnv, Info
 from hiltk.errors import ConfigError
+from hiltk.findings import Finding
 from hiltk.observation import Observation, ObservationPipeline
 from hiltk.reward_rule import Hold, check_rule, end, is_positive, is_success_reward, step_reward
 from hiltk.spec import STATE_KEY, RewardSpec, Spec
@@ -108,6 +109,7 @@ class SuccessRule(HilEnv):
         self.io_spec = copy.deepcopy(env.io_spec)
         self.io_spec.reward = copy.deepcopy(spec)
         self.has_predicate, self.has_own_reward, self.repeatable = env.has_predicate, env.has_own_reward, env.repeatable
+        self.person_sets_scene = env.person_sets_scene
         self.strata, self.max_steps, self.renderer_name = env.strata, env.max_steps, env.renderer_name
         self.drift = drift
         self.observation_space = observation_space(self.io_spec)
@@ -146,6 +148,9 @@ class SuccessRule(HilEnv):
             self._true_hold.see(bool(info["success_now"]), last=ended)
         info["true_success"] = self._true_success(info)
         return observation, reward, *end(self.rule, over=over, timeout=truncated), info
+
+    def take_findings(self) -> list[Finding]:
+        return self.env.take_findings()
 
     def render(self) -> Any:
         return self.env.render()

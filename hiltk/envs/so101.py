@@ -19,6 +19,7 @@ from hiltk.console import say
 from hiltk.envs.base import HilEnv, Info, RawObservation, SceneEnv
 from hiltk.envs.tasks import TASKS, Situation, Spawn, check_task, sample_spawn, strata_within, stratum_of
 from hiltk.errors import UserError
+from hiltk.findings import Finding
 from hiltk.keys import GO, MEANINGS, PAUSE, STOP, Keys
 from hiltk.robots.arm_file import ArmFile
 from hiltk.robots.arm_store import arm_path, load_arm_file
@@ -59,6 +60,7 @@ class So101Env(HilEnv):
     """
 
     has_paces = True
+    person_sets_scene = True
 
     @classmethod
     def of(cls, conf: So101Conf) -> type[HilEnv]:
@@ -82,6 +84,7 @@ class So101Env(HilEnv):
         self.observation_space = self._make_space()
         self._opened = ExitStack()
         self._client: ArmClient | None = None
+        self._told = 0  # of its findings
         self._started = False
         super().reset(seed=seed)
 
@@ -159,13 +162,18 @@ class So101Env(HilEnv):
         finally:
             self._opened.close()
 
+    def take_findings(self) -> list[Finding]:
+        found = self._client.findings[self._told :] if self._client is not None else []
+        self._told += len(found)
+        return found
+
     # ------------------------------------------------------------------ the arm
 
     def _connected(self) -> ArmClient:
         """Arm, cameras and keys, opened at the first episode."""
         if self._client is None:
             self._opened = ExitStack()
-            self._client = self._connect(self._opened)
+            self._client, self._told = self._connect(self._opened), 0
         return self._client
 
     def _connect(self, opened: ExitStack) -> ArmClient:

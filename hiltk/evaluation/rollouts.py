@@ -151,8 +151,12 @@ def evaluate(
     seed: int,
     deterministic: bool = True,
     progress: Callable[[EpisodeResult], Any] | None = None,
+    film: Callable[[str], OnObservation | None] = lambda stratum: None,
 ) -> pd.DataFrame:
     """Run ``episodes`` episodes in each stratum, on seeds that depend on ``seed`` and the stratum only.
+
+    Args:
+        film: of a stratum's next episode, where that has to be made while it is played.
 
     Returns:
         One row per episode: seed, episode (within its stratum), stratum, success, steps, return, success_at_reset.
@@ -160,7 +164,9 @@ def evaluate(
     rows = []
     for stratum in strata:
         for number, episode_seed in enumerate(episode_seeds(seed, stratum, episodes)):
-            result = run_episode(env, policy, seed=episode_seed, stratum=stratum, deterministic=deterministic)
+            result = run_episode(
+                env, policy, seed=episode_seed, stratum=stratum, deterministic=deterministic, film=film(stratum)
+            )
             outcome = (result.success, result.steps, result.total_reward, result.at_reset)
             rows.append((result.seed, number, stratum, *outcome))
             if progress:

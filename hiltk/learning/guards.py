@@ -318,10 +318,11 @@ class GuardLog:
         self.path = folder / FILE
         self.rows: list[dict[str, object]] = []
 
-    def keep(self, prefix: str, before: int) -> None:
-        """Take over what an earlier run of this folder found: codes with ``prefix``, in episodes ``before`` this."""
+    def keep(self, prefixes: tuple[str, ...], before: int) -> None:
+        """Take over what an earlier run of this folder found in episodes ``before`` this: codes that begin with one of
+        ``prefixes``."""
         rows = _read(self.path)
-        self.rows += [{**r} for r in rows if r["code"].startswith(prefix) and int(r["episode"]) < before]
+        self.rows += [{**r} for r in rows if r["code"].startswith(prefixes) and int(r["episode"]) < before]
 
     def write(self, episode: int, findings: Sequence[Finding]) -> None:
         """Add findings; the file is replaced as a whole, so that it is never half written."""

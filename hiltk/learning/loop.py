@@ -32,6 +32,8 @@ from hiltk.learning.until import reached
 from hiltk.observation import Observation
 from hiltk.reward_rule import is_success_reward
 
+HARDWARE = ("servo_", "bus_")  # how codes of what the hardware says begin
+
 
 @dataclass
 class Tally:
@@ -99,7 +101,7 @@ class Trainer:
                 row = self._row(tally, elapsed)
                 log.write(row)
                 display.update(row)
-                findings = self.guards.check(row) + self._drift()
+                findings = self.guards.check(row) + self._drift() + self._hardware()
                 for finding in findings:
                     display.announce(finding)
                 if findings:
@@ -251,10 +253,16 @@ class Trainer:
         known = {row["code"] for row in self.guard_log.rows}
         return [d.finding for d in monitor.take() if d.code not in known] if monitor else []
 
+    def _hardware(self) -> list[Finding]:
+        """What servos and supply had to say in the newest episode, each kind once in a run."""
+        known = {row["code"] for row in self.guard_log.rows}
+        return [found for found in self.env.take_findings() if found.code not in known]
+
     def _guard_again(self, rows: list[Row]) -> None:
         """Bring the guards to where they were after these episodes, without saying anything twice."""
         if rows:
-            self.guard_log.keep("drift_", self.episode)  # frames are seen once, metrics can be judged again
+            # Frames and servos are seen once, metrics can be judged again.
+            self.guard_log.keep(("drift_", *HARDWARE), self.episode)
         self.guard_log.write(0, [])
         for row in rows:
             if findings := self.guards.check(row):

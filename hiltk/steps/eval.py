@@ -233,6 +233,7 @@ def _judge_all(
                 verdict=verdict,
             )
             own = (result.seed, trial.number, trial.stratum, result.success, result.steps, result.total_reward)
+            _say_of_hardware(env)
             row = dict(zip(EPISODE_COLUMNS, own, strict=True))
             verdicts.add({"policy": candidate.label, **row, AT_RESET: False, **dict.fromkeys(classified, machine)})
             alike = [r for r in kept if [verdicts.rows[r][k] for k in LIKE] == [verdicts.rows[-1][k] for k in LIKE]]
@@ -248,19 +249,55 @@ def _judge_all(
 def _evaluate_all(
     cfg: EvalConf, env: HilEnv, candidates: list[Candidate], strata: list[str], folder: Path
 ) -> tuple[pd.DataFrame, Films]:
-    """The environment judges; it can play an episode again for a film."""
-    frames = []
+    """The environment judges. What it cannot play again is filmed at once."""
+    frames, films = [], _Reels(cfg, env)
     with tqdm(total=len(candidates) * len(strata) * cfg.episodes, unit="ep", desc="eval", mininterval=0.5) as bar:
         for candidate in candidates:
             bar.set_description(f"eval {candidate.label}")
 
-            def count(result: EpisodeResult) -> None:
+            def count(result: EpisodeResult, label: str = candidate.label) -> None:
                 bar.update()
+                films.keep(label)
+                _say_of_hardware(env)
 
-            frame = evaluate(env, candidate.policy, strata, cfg.episodes, cfg.seed, not cfg.stochastic, progress=count)
+            frame = evaluate(
+                env,
+                candidate.policy,
+                strata,
+                cfg.episodes,
+                cfg.seed,
+                not cfg.stochastic,
+                progress=count,
+                film=films.next,
+            )
             frame.insert(0, "policy", candidate.label)
             frames.append(frame)
-    return pd.concat(frames, ignore_index=True), {}
+    return pd.concat(frames, ignore_index=True), films.kept
+
+
+class _Reels:
+    """Films of an environment in which no episode comes twice, made while it is evaluated; a few of each outcome."""
+
+    def __init__(self, cfg: EvalConf, env: HilEnv) -> None:
+        self.most = cfg.videos if env.io_spec.images and not env.repeatable else 0
+        self.fps = env.io_spec.fps
+        self.kept: Films = {}
+        self._film: Film | None = None
+
+    def next(self, stratum: str) -> Film | None:
+        self._film = Film(stratum.replace("_", " "), self.fps) if self.most else None
+        return self._film
+
+    def keep(self, policy: str) -> None:
+        """The film that was just made, unless there are enough like it."""
+        own = self.kept.setdefault(policy, []) if self.most else []
+        if self._film and sum(film.success == self._film.success for film in own) < self.most:
+            own.append(self._film)
+
+
+def _say_of_hardware(env: HilEnv) -> None:
+    for said in env.take_findings():
+        say(f"{said.code}: {said.what}; {said.fix}")
 
 
 def _write_tables(episodes: pd.DataFrame, folder: Path, fps: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,6 +50,7 @@ class Recorded:
     steps: int = 0
     strata: Counter[str] = field(default_factory=Counter)
     drift: list[str] = field(default_factory=list)  # what the reward classifier's monitor said
+    arm: list[str] = field(default_factory=list)  # and the arm
 
     def count(self, episode: Episode, after: Episode | None, *, success: bool) -> None:
         self.kept += 1
@@ -164,17 +166,28 @@ def _record(env: SuccessRule, human: Human, kept: Kept, cfg: RecordConf, interru
         while tally.kept < cfg.episodes:
             if tally.attempts >= ATTEMPTS_PER_EPISODE * cfg.episodes:
                 raise _wrong_human(cfg, tally)
-            episode, after, success = play(env, human, attempt_seed(cfg.seed, tally.attempts), cfg.steps_after_success)
+            seed, where = attempt_seed(cfg.seed, tally.attempts), _next_place(env, cfg, tally)
+            episode, after, success = play(env, human, seed, cfg.steps_after_success, where)
             tally.attempts += 1
             for found in env.drift.take() if env.drift else []:
                 tally.drift.append(found.finding.what)
                 bar.write(f"drift: {found.finding.what}; {found.finding.fix}")
+            for said in env.take_findings():
+                tally.arm.append(said.what)
+                bar.write(f"{said.code}: {said.what}; {said.fix}")
             if cfg.keep == "all" or success == (cfg.keep == "successes"):
                 interrupts.hold()
                 kept.add(_faulty(episode, cfg.fault), _faulty(after, cfg.fault), success=success)
                 bar.update()
                 interrupts.release()
             bar.set_postfix(attempts=tally.attempts)
+
+
+def _next_place(env: SuccessRule, cfg: RecordConf, tally: Recorded) -> dict[str, Any]:
+    """Where a person is to put the cube: into the stratum with the fewest episodes, so that all fill evenly."""
+    if not env.person_sets_scene or cfg.task.stratum != "all" or len(env.strata) < 2:
+        return {}
+    return {"stratum": min(env.strata, key=lambda stratum: tally.strata[stratum])}
 
 
 def _wrong_human(cfg: RecordConf, tally: Recorded) -> UserError:
@@ -220,13 +233,15 @@ class EpisodeRecorder:
         )
 
 
-def play(env: SuccessRule, human: Human, seed: int, steps_after_success: int) -> tuple[Episode, Episode | None, bool]:
+def play(
+    env: SuccessRule, human: Human, seed: int, steps_after_success: int, where: Mapping[str, Any] | None = None
+) -> tuple[Episode, Episode | None, bool]:
     """One demonstration, what was seen after its success (None: nothing), and whether it succeeded.
 
     An episode may terminate without success: at a time-out that counts as an end, or because the environment says so.
     ``env.end_on_success`` must be False.
     """
-    observation, info = env.reset(seed=seed)
+    observation, info = env.reset(seed=seed, options=dict(where or {}))
     human.reset(seed)
     stratum = str(info.get("stratum", ""))
     frames, closed = EpisodeRecorder(env, observation, info), False
@@ -264,7 +279,7 @@ def _notes(cfg: RecordConf, tally: Recorded, *, interrupted: bool) -> dict[str, 
         "frames": tally.frames,
         "interrupted": interrupted,
         "strata": dict(sorted(tally.strata.items())),
-    } | ({"drift": tally.drift} if tally.drift else {})
+    } | {key: said for key, said in (("drift", tally.drift), ("arm", tally.arm)) if said}
 
 
 def _print(artifact: Artifact, tally: Recorded) -> None:

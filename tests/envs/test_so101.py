@@ -146,3 +146,14 @@ def test_what_cannot_be_is_said_before_the_arm_is_touched(arm: Path) -> None:
         env_class(So101Conf(arm="nowhere"))
     with pytest.raises(ConfigError, match="knows where its cube is"):
         scene_class(So101Conf(arm=str(arm)))  # to repeat an episode, or to put the cube there, takes a simulation
+
+
+def test_a_servo_that_gets_hot_is_told_once(desk: SuccessRule, bare: RehearsalEnv) -> None:
+    desk.reset(seed=7)
+    desk.take_findings()
+    bare.emulator.fault("temperature", joint="elbow_flex", celsius=58)
+    for _ in range(4):
+        desk.step(NOOP)
+    found = [finding for finding in desk.take_findings() if finding.code == "servo_temperature"]
+    assert len(found) == 1 and "elbow_flex" in found[0].what
+    assert desk.take_findings() == []

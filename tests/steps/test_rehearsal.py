@@ -54,7 +54,8 @@ def test_an_afternoon_at_the_arm(desk: Path) -> None:
         answers="s\nf\n",
     )  # fmt: skip
     assert "The classifier's verdict beside the person's" in said
-    rows = pd.read_csv(resolve("judged", "evaluations", "outputs").path / "episodes.csv")
+    evaluated = resolve("judged", "evaluations", "outputs").path
+    rows = pd.read_csv(evaluated / "episodes.csv")
     assert sorted(rows.policy) == ["bc", "lift"] and sorted(rows.success) == [False, True]
 
 
