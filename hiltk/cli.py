@@ -530,6 +530,8 @@ def arm_relax(
 
 
 app.registered_commands.sort(key=lambda command: list(VERBS).index(str(command.name)))  # groups in the table's order
+for _name, _prefixed in _prefixes.items():
+    _prefixed.registered_commands.sort(key=lambda command: list(VERBS).index(f"{_name} {command.name}"))
 
 
 def main() -> None:
