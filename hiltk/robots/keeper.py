@@ -164,15 +164,16 @@ class Keeper:
 
     def _do(self, do: str, values: list[float]) -> dict[str, Any]:
         safety = self.safety
-        self._looked_s = self.clock.now()
         if do == "observe":
-            return {"reading": reading_words(safety.observe())}
-        self._asked_s, self._held = self._looked_s, False
+            reading = safety.observe()
+            self._looked_s = reading.stamp_s
+            return {"reading": reading_words(reading)}
         if do == "command":
             self._require_awake()
             sent = safety.command(values)
-            self._idle = False
+            self._asked_s, self._held, self._idle = safety.commanded_s, False, False
             return {"sent": sent.tolist()}
+        self._asked_s, self._held = self.clock.now(), False
         if do in ("move_to", "park"):
             reading = safety.move_to(self.arm.park_deg if do == "park" else values, self._poll)
             self._asked_s, self._idle = self.clock.now(), True

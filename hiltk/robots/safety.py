@@ -84,7 +84,7 @@ class Safety:
         self._box = np.array([arm.workspace_low_m, arm.workspace_high_m])
         self._speeds = arm.speeds()
         self._allowed = self._speeds * self.period_s  # how far each joint may be moved by the next goal
-        self._written_s = clock.now()
+        self._written_s = self.commanded_s = clock.now()
         self.goal: np.ndarray | None = None  # last command; None: torque is off, or was never all on
         self.powered = False  # whether torque was switched on here, in any joint
         self.reading: Reading | None = None
@@ -203,7 +203,7 @@ class Safety:
             raise self.stopped
         if self.goal is None:
             raise ArmStopped("the arm has no torque yet", code="power", fix="move_to switches it on")
-        now = self.clock.now()
+        now = self.commanded_s = self.clock.now()
         if not self._is_fresh(now):
             return self._write(self.goal)
         goal = self._slowed(np.clip(wanted, self._low, self._high), now)
