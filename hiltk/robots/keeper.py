@@ -13,6 +13,7 @@ Where parking fails, torque stays on in the joints that answer: a person has to 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -27,7 +28,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -84,6 +85,7 @@ class Keeper:
         connection: to the client.
         is_orphan: says that the client's process is gone, even where a child of it holds the connection open.
         schedule: is called once everything is imported and open, and says how this process is scheduled.
+        tell: a person at the terminal, where the client is gone and can no longer do so.
     """
 
     def __init__(
@@ -94,9 +96,10 @@ class Keeper:
         connection: Connection,
         is_orphan: Callable[[], bool] = lambda: False,
         schedule: Callable[[], str] = lambda: "a thread",
+        tell: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.job, self.arm, self.bus, self.clock = job, job.arm, bus, clock
-        self.connection, self.is_orphan, self._schedule = connection, is_orphan, schedule
+        self.connection, self.is_orphan, self._schedule, self._tell = connection, is_orphan, schedule, tell
         self.ending = False  # set from outside: by a signal
         self.client_left = False
         self.parked_alone = False
@@ -208,7 +211,8 @@ class Keeper:
         """
         if self._waiting:
             return self._waiting.popleft()
-        if self.ending or self.is_orphan():
+        self.client_left |= self.is_orphan()
+        if self.ending or self.client_left:
             raise _Gone
         try:
             if not self.connection.poll(wait_s):
@@ -303,7 +307,7 @@ class Keeper:
         safety = self.safety
         if safety.stopped is not None and safety.stopped.code == "stopped":  # whoever said so saw why
             return [self._still_holding("it was stopped")]
-        say(f"parking: {why}")
+        self._say(f"parking: {why}")
         safety.leaving = True
         try:
             failure = self._parked()
@@ -317,8 +321,13 @@ class Keeper:
         holding = safety.release()
         if holding:
             return [self._still_holding(f"torque did not go off in {', '.join(holding)}")]
-        say("parked, torque off")
+        self._say("parked, torque off")
         return []
+
+    def _say(self, text: str) -> None:
+        say(text)
+        if self.client_left:
+            self._tell(f"arm '{self.arm.name}': {text}")
 
     def _parked(self) -> Exception | None:
         """Go to the park pose, again where bus or port failed; what kept the arm from it, or None."""
@@ -363,12 +372,15 @@ class Keeper:
             fix=f"support the arm, then `hiltk arm relax {self.arm.name}`, or switch the servos' supply off",
             severity=Severity.error,
         )
-        say(f"{finding.what}\n  fix: {finding.fix}")
+        self._say(f"{finding.what}\n  fix: {finding.fix}")
         return finding
 
 
 def main() -> None:
-    """Body of the process: ``python -m hiltk.robots.keeper FD``, with the job on that connection."""
+    """Body of the process: ``python -m hiltk.robots.keeper FD TERMINAL``, with the job on that connection.
+
+    TERMINAL is another file descriptor, or -1.
+    """
     connection, parent = Connection(int(sys.argv[1])), os.getppid()
     try:
         job = job_of(json.loads(connection.recv_bytes()))
@@ -386,12 +398,19 @@ def main() -> None:
         return
     clock: Clock = emulated.clock if emulated is not None else WallClock()
     bus = make_bus(job.arm, lambda: emulated.port if emulated else job.arm.port, clock)
-    keeper = Keeper(job, bus, clock, connection, lambda: os.getppid() != parent, lambda: _scheduled(job.arm))
+    keeper = Keeper(job, bus, clock, connection, lambda: os.getppid() != parent, lambda: _scheduled(job.arm), _tell)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: setattr(keeper, "ending", True))
     keeper.serve()
     if emulated is not None:
         emulated.close()
+
+
+def _tell(text: str) -> None:
+    """Where the command wrote to a terminal, that is still open when it is gone."""
+    if (terminal := int(sys.argv[2])) >= 0:
+        with contextlib.suppress(OSError):
+            os.write(terminal, f"{text}\n".encode())
 
 
 def _scheduled(arm: ArmFile) -> str:
@@ -576,12 +595,14 @@ class ArmClient:
 def start_keeper(job: Job) -> Connection:
     """A keeper in a process and a session of its own; the connection to it."""
     ours, theirs = socket.socketpair()
-    log = log_of(Path(job.path))
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with theirs, log.open("w") as output:
+    terminal = -1
+    with theirs, _log_file(Path(job.path)) as output, contextlib.ExitStack() as kept:
+        if os.isatty(2):
+            terminal = os.dup(2)
+            kept.callback(os.close, terminal)
         process = subprocess.Popen(
-            [sys.executable, "-m", "hiltk.robots.keeper", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
+            [sys.executable, "-m", "hiltk.robots.keeper", str(theirs.fileno()), str(terminal)],
+            pass_fds=[theirs.fileno(), *([terminal] if terminal >= 0 else [])],
             start_new_session=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdin=subprocess.DEVNULL,
@@ -592,6 +613,15 @@ def start_keeper(job: Job) -> Connection:
     connection = Connection(ours.detach())
     connection.send_bytes(json.dumps(asdict(job)).encode())
     return connection
+
+
+def _log_file(path: Path) -> TextIO:
+    """A folder that is read-only or full keeps no arm from being kept."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return log_of(path).open("w")
+    except OSError:
+        return open(os.devnull, "w")
 
 
 def log_of(path: Path) -> Path:

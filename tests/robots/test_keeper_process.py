@@ -22,10 +22,9 @@ from tests.robots.fakes import READY
 ROOT = Path(__file__).parents[2]
 
 
-def commanding(path: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.robots.commanding", str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+def commanding(path: Path, stderr: int | None = None) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.robots.commanding", str(path)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True)
 
 
 def said(process: subprocess.Popen[str], word: str) -> None:
@@ -52,12 +51,16 @@ def is_at_rest(rehearsal: Rehearsal) -> bool:
 def test_kill_9_parks_the_arm_and_the_next_command_finds_it_free(
     rehearsal: Rehearsal, until: Callable[..., None]
 ) -> None:
-    process = commanding(rehearsal.path)
+    terminal, inner = os.openpty()
+    process = commanding(rehearsal.path, inner)
+    os.close(inner)
     said(process, "driving")
     assert rehearsal.emulated.scene.state().torque.all()
     end(process, signal.SIGKILL)
     until(lambda: is_at_rest(rehearsal))
     until(lambda: "parked, torque off" in log_of(rehearsal.path).read_text())
+    assert b"arm 'rehearsal': parking: the command has ended" in os.read(terminal, 4096)  # whoever killed it sees this
+    os.close(terminal)
     rehearsal.client().close()
 
 
