@@ -154,6 +154,26 @@ CONSTRUCTION = (
     Cover(("G2",), "hiltk.orchestration.workers.Workers", "processes are spawned, never forked"),
     Cover(("G3",), "hiltk.humans.make.make_human", "no human of hiltk reads keys, so no window competes for them"),
     Cover(
+        ("G4",),
+        "hiltk.robots.ports.check_port",
+        "ports go by names that stay; a number is refused where there are two arms",
+    ),
+    Cover(
+        ("G4",),
+        "hiltk.robots.ports.camera_source",
+        "cameras go by names that stay; a number is refused where there are two",
+    ),
+    Cover(
+        ("C12", "C13"),
+        "hiltk.robots.arm_checks.mistakes",
+        "workspace, reset and park pose lie within what the calibrated joints reach, and have no default",
+    ),
+    Cover(
+        ("C6", "C7"),
+        "hiltk.robots.calibration.require_agreement",
+        "the calibration in the servos is compared with the arm's file, joint by joint",
+    ),
+    Cover(
         ("G5",),
         "hiltk.interrupts.Interrupts",
         "Ctrl-C, SIGTERM and SIGHUP are heard by every command, and never cut a file in half",
