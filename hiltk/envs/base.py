@@ -76,6 +76,9 @@ class HilEnv(gym.Env[RawObservation, np.ndarray]):
         """
         return cls
 
+    def rest(self) -> None:
+        """No action follows for a while: the episode has ended, a network learns, a person is asked."""
+
     def take_findings(self) -> list[Finding]:
         """What the hardware had to say since this was last asked: a servo that gets hot, a supply that sags."""
         return []

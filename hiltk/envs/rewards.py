@@ -147,7 +147,13 @@ class SuccessRule(HilEnv):
         if self.has_predicate:
             self._true_hold.see(bool(info["success_now"]), last=ended)
         info["true_success"] = self._true_success(info)
-        return observation, reward, *end(self.rule, over=over, timeout=truncated), info
+        terminated, closed = end(self.rule, over=over, timeout=truncated)
+        if terminated or closed:
+            self.env.rest()
+        return observation, reward, terminated, closed, info
+
+    def rest(self) -> None:
+        self.env.rest()
 
     def take_findings(self) -> list[Finding]:
         return self.env.take_findings()

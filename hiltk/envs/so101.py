@@ -31,9 +31,10 @@ from hiltk.robots.safety import ArmStopped
 from hiltk.sim.scene import CUBE_HALF_M
 from hiltk.spec import IMAGE_PREFIX, STATE_KEY, ImageSpec, RewardSpec, RobotSpec, Spec
 
+SERVO_LOG = ".servos.csv"  # beside the arm's file, of the last run: position, load, current, voltage, heat by tick
 START_TRIES = 4  # corrections on the way to the reset pose: a sagging arm is sent higher by what it sags
 START_ERROR_M, START_REFUSED_M = 0.005, 0.025  # good enough; the arm is not where it says it is
-LATE = 0.1  # of a period: a tick further off is counted
+LATE = 0.5  # of a period: a command later than that would be observed before it has had its time
 
 
 class So101Env(HilEnv):
@@ -153,7 +154,8 @@ class So101Env(HilEnv):
         try:
             if client is not None:
                 say(f"parking the arm '{self.arm.name}'")
-                client.close()
+                for left in client.close():
+                    say(f"{left.what}\n  fix: {left.fix}")
         except KeyboardInterrupt:
             assert client is not None
             client.stop()
@@ -161,6 +163,11 @@ class So101Env(HilEnv):
             raise
         finally:
             self._opened.close()
+
+    def rest(self) -> None:
+        """The arm holds, and its keeper knows that silence is meant."""
+        if self._client is not None:
+            self._client.hold()
 
     def take_findings(self) -> list[Finding]:
         found = self._client.findings[self._told :] if self._client is not None else []
@@ -174,15 +181,20 @@ class So101Env(HilEnv):
         if self._client is None:
             self._opened = ExitStack()
             self._client, self._told = self._connect(self._opened), 0
+            say(f"the arm '{self.arm.name}': {self._client.scheduling}; its servos: {self._client.log()}")
         return self._client
 
     def _connect(self, opened: ExitStack) -> ArmClient:
         self.keys = opened.enter_context(Keys())
         if self.keys.live:
             say("   ".join(f"[{key}] {MEANINGS[key]}" for key in (PAUSE, STOP)))
-        client = ArmClient(self.arm, arm_path(self.conf.arm), fps=self.conf.fps)
+        client = self._client_of(None)
         self.cameras = opened.enter_context(Cameras(self.arm, self.conf.cameras))
         return client
+
+    def _client_of(self, emulator: EmulatedArm | None) -> ArmClient:
+        path = arm_path(self.conf.arm)
+        return ArmClient(self.arm, path, emulator, fps=self.conf.fps, log=path.with_suffix(SERVO_LOG))
 
     def _go_to_start(self, client: ArmClient, position_m: np.ndarray) -> Reading:
         """Move until the *measured* end effector is at a position (3,): an arm that sags is sent as much higher.
@@ -241,7 +253,7 @@ class So101Env(HilEnv):
         """Until this period ends; a command that came too late for it gets one of its own."""
         period, now = 1 / self.conf.fps, client.clock.now()
         self._due += period
-        self._late = now > self._due - (1 - LATE) * period
+        self._late = now > self._due - (1 - LATE) * period + 1e-6
         if self._late:
             self._due = now + period
         client.clock.sleep_until(self._due)
@@ -321,7 +333,7 @@ class RehearsalEnv(So101Env, SceneEnv):
     def _connect(self, opened: ExitStack) -> ArmClient:
         self.keys = opened.enter_context(Keys())
         self.emulator: EmulatedArm = opened.enter_context(start_emulator(self.arm, arm_path(self.conf.arm)))
-        client = ArmClient(self.arm, arm_path(self.conf.arm), self.emulator, fps=self.conf.fps)
+        client = self._client_of(self.emulator)
         self.cameras = opened.enter_context(Cameras(self.arm, self.conf.cameras, self.emulator))
         return client
 
