@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -72,3 +73,26 @@ def test_a_policy_from_simulation_starts_a_training_on_the_arm(desk: Path) -> No
         cli.app, ["train", "name=other", *ARM, *SMALL[2:], "init=bc", "env.fps=5"], terminal_width=200
     )
     assert refused.exit_code == 1 and "fps: 10.0 against 5.0" in refused.output  # what must agree is enforced
+
+
+# What makes the manual's commands small enough for a test.
+SMALLER = {
+    "record": (*SMALL[:2], "episodes=3"),
+    "train-classifier": ("steps=60",),
+    "bc-pretrain": ("steps=40", *SMALL[2:]),
+    "train": (*SMALL, "episodes=1", "batch_size=16", "checks.ignore=[REW007,REW008,LRN003]"),
+    "eval": (*SMALL[:2], "episodes=1", "strata=[near]"),
+}
+
+
+@pytest.mark.slow
+def test_the_manual_from_demonstrations_to_a_verdict(desk: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs/first-hour.md").read_text()
+    lines = [line for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    ran = []
+    for line in lines:
+        verb, *words = line.replace("black", "desk").split()[1:]
+        if verb in SMALLER:
+            done(verb, *words, *SMALLER[verb], answers="s\nf\n")
+            ran.append(verb)
+    assert ran == ["record"] * 3 + ["train-classifier", "bc-pretrain", "train", "eval"]
