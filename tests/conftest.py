@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from hiltk.data.episode import Episode, Source
+from hiltk.data.scheduling import scheduling_kept
 from hiltk.spec import STATE_KEY, ImageSpec, Spec
 
 # How long an example takes says how busy the machine is.
@@ -33,9 +34,13 @@ START_DEG = np.array([0.0, -30.0, 30.0, 80.0, 90.0, 40.0])  # gripper pointing d
 
 
 @pytest.fixture(autouse=True)
-def _floats_as_ieee_says() -> Iterator[None]:
-    """Commands flush denormals to zero for speed; the tests after one must not inherit that."""
-    yield
+def _process_as_it_was() -> Iterator[None]:
+    """Commands flush denormals to zero for speed, and LeRobot's encoder makes this thread a real-time one (see
+    `hiltk.data.scheduling`), beside which emulated servos answer late: the tests after one must not inherit that."""
+    with scheduling_kept():
+        if hasattr(os, "sched_setscheduler"):  # what a fixture of a whole file has encoded
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        yield
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)
 

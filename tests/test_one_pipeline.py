@@ -18,6 +18,7 @@ ALLOWED = {
     "rewards/augment.py": "augmentation while the classifier trains",
     "rewards/versions.py": "the same augmentation of held-out frames, whose floats become bytes again",
     "evaluation/videos.py": "films for people",
+    "robots/views.py": "the page of `hiltk arm check`, for people",
     "humans/labeller.py": "a preview for people",
     "checks/images.py": "numbers about brightness and sharpness",
     "checks/subject.py": "numbers about brightness, colour and likeness",

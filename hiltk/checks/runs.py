@@ -150,8 +150,8 @@ def other_robot(all_: Subjects) -> Iterator[Finding]:
     Symptom:  the wrist is wrong in training only; everything is off by a constant angle.
     Cause:    id or calibration_dir left empty in one config, so another calibration was used; a recalibration between
               recording and training; an offset that a new calibration had made obsolete.
-    Detected: - robot.calibration_id differs between artifacts that both have one [two_arms]
-              - robot.calibration_hash differs, under the same id [an_arm_calibrated_again]
+    Detected: - robot.calibration_id differs between artifacts, of which one has no hash [two_arms]
+              - robot.calibration_hash differs, whatever the ids [an_arm_calibrated_again]
               - between a simulated and a real robot this is a warning: that may be meant [a_simulated_and_a_real_arm]
               - the robot that is about to act is calibrated and the data does not say how it was
                 [a_calibrated_arm_with_data_of_none]
@@ -162,7 +162,8 @@ def other_robot(all_: Subjects) -> Iterator[Finding]:
         (name, spec.robot) for name, spec in all_.specs() if spec.robot.calibration_id or spec.robot.calibration_hash
     ]
     for (one, a), (other, b) in pairwise(known):
-        if (a.calibration_id, a.calibration_hash) != (b.calibration_id, b.calibration_hash):
+        same = a.calibration_hash == b.calibration_hash if a.calibration_hash and b.calibration_hash else None
+        if not (a.calibration_id == b.calibration_id if same is None else same):  # a hash says more than a name
             yield Finding(
                 f"{one} is calibrated as '{a.calibration_id}', {other} as '{b.calibration_id}'",
                 where=f"robot.calibration_hash {a.calibration_hash or '-'} and {b.calibration_hash or '-'}",

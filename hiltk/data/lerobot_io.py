@@ -29,6 +29,7 @@ from hiltk.data.consistency import require_consistent
 from hiltk.data.episode import Episode, Source
 from hiltk.data.lerobot_files import RECORD_AGAIN, LeRobotFiles, take
 from hiltk.data.lerobot_tools import create_dataset
+from hiltk.data.scheduling import scheduling_kept
 from hiltk.data.statistics import vector_stats
 from hiltk.errors import UserError
 from hiltk.observation import fit_image
@@ -106,7 +107,7 @@ class DatasetWriter:
         check_episode(episode, self.spec, name=f"episode {self.episodes}")
         rows = episode_rows(episode, after)
         count = len(rows[ACTION])
-        with SuppressProgressBars():
+        with SuppressProgressBars(), scheduling_kept():
             for t in range(count):
                 self._dataset.add_frame({k: v[t] for k, v in rows.items()} | {"task": task or self.spec.task or "task"})
             self._dataset.save_episode(parallel_encoding=False)  # no forks: simulators and torch run threads

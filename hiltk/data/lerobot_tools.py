@@ -21,6 +21,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from hiltk.data.lerobot_files import RECORD_AGAIN, LeRobotFiles, damaged, read_stats, to_numpy
+from hiltk.data.scheduling import scheduling_kept
 from hiltk.data.statistics import column_stats
 from hiltk.errors import HiltkError, UserError
 
@@ -111,7 +112,8 @@ def _lerobots_tools(where: str, what: str = "LeRobot's dataset tools refuse") ->
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        yield
+        with scheduling_kept():
+            yield
     except HiltkError:
         raise
     except Exception as error:  # whatever pyarrow, datasets, PyAV and LeRobot make of files they do not expect

@@ -100,7 +100,7 @@ class SuccessRule(HilEnv):
             raise ConfigError(
                 "this environment does not say when its task is done",
                 where="reward.source=predicate",
-                fix="use reward.source=classifier or reward.source=env",
+                fix="reward=classifier reward.classifier=NAME" + (", or reward=env" if env.has_own_reward else ""),
             )
         self.env = env
         self.rule = spec

@@ -1041,7 +1041,7 @@ def calibrated(b: Bench, *robots: tuple[str, str]) -> list[Artifact]:
 
 @together("RUN004", error, also="RUN006")
 def two_arms(b: Bench) -> Subjects:
-    return gather(calibrated(b, ("black", "0123"), ("white", "0123")))
+    return gather(calibrated(b, ("black", ""), ("white", "0123")))
 
 
 @together("RUN004", error, also="RUN005 RUN006")
