@@ -38,7 +38,8 @@ def _process_as_it_was() -> Iterator[None]:
     """Commands flush denormals to zero for speed, and LeRobot's encoder makes this thread a real-time one (see
     `hiltk.data.scheduling`), beside which emulated servos answer late: the tests after one must not inherit that."""
     with scheduling_kept():
-        if hasattr(os, "sched_setscheduler"):  # what a fixture of a whole file has encoded
+        if hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
+            # A fixture of a whole file has encoded something.
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         yield
     if "torch" in sys.modules:
