@@ -64,10 +64,7 @@ class Control:
 
     def solve(self, start_deg: np.ndarray, position_m: np.ndarray, tries: int) -> np.ndarray:
         """Joints (6,) with the end effector at a position (3,), by several runs of inverse kinematics."""
-        joints = np.array(start_deg, dtype=np.float64)
-        for _ in range(tries):
-            joints = self.kinematics.inverse(joints, position_m, WRIST_ROLL_DEG)
-        return joints
+        return self.kinematics.settled(start_deg, position_m, WRIST_ROLL_DEG, tries)
 
     def at_rest(self, joints_deg: np.ndarray) -> np.ndarray:
         """The joints (6,) with the gripper as open as an episode starts."""

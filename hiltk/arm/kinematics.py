@@ -106,6 +106,13 @@ class Kinematics:
         joints[ARM_JOINTS] = np.asarray(joints_deg)[ARM_JOINTS]
         return joints
 
+    def settled(self, joints_deg: ArrayLike, target_pos_m: ArrayLike, roll_deg: float, tries: int) -> np.ndarray:
+        """As `inverse`, run ``tries`` times, each from where the last one ended: for a target that is far."""
+        joints = np.array(joints_deg, dtype=np.float64)
+        for _ in range(tries):
+            joints = self.inverse(joints, target_pos_m, roll_deg)
+        return joints
+
     def _advance(self) -> float:
         """One solver step; returns the largest joint change it asked for, rad."""
         step = mink.solve_ik(

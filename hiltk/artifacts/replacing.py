@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 FULL = 1 << 20  # bytes: with less than this left, a failed write failed for want of space
 PART = ".tmp~"  # before the suffix, from which libraries tell the format; no camera or column is called so
@@ -32,6 +34,14 @@ def replacing(target: Path) -> Iterator[Path]:
         if full and not isinstance(error, OSError):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
         raise
+
+
+def write_rows(target: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """A CSV file with a header, in place of the one that may be there; a column that a row lacks stays empty."""
+    with replacing(target) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def disk_is_full(error: BaseException, folder: Path) -> bool:

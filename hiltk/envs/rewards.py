@@ -183,11 +183,16 @@ class SuccessRule(HilEnv):
         return self._true_hold.held if self.has_predicate else None
 
 
-def observation_space(spec: Spec) -> gym.spaces.Dict:
-    """The Gymnasium space of what the observation pipeline returns for ``spec``."""
+def observation_space(spec: Spec, *, native: bool = False) -> gym.spaces.Dict:
+    """The Gymnasium space of what the observation pipeline returns for ``spec``.
+
+    Args:
+        native: of what goes into it, with images as the cameras give them.
+    """
     spaces: dict[str, gym.Space[Any]] = {
         STATE_KEY: gym.spaces.Box(-np.inf, np.inf, (len(spec.state.dims),), np.float32)
     }
     for image in spec.images:
-        spaces[image.key] = gym.spaces.Box(0, 255, (image.height, image.width, 3), np.uint8)
+        size = (image.native_height, image.native_width) if native else (image.height, image.width)
+        spaces[image.key] = gym.spaces.Box(0, 255, (*size, 3), np.uint8)
     return gym.spaces.Dict(spaces)

@@ -13,10 +13,11 @@ from hiltk.arm.control import Control
 from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import EE_SITE, model_hash
 from hiltk.arm.poses import READY_DEG
-from hiltk.arm.state import STATE_DIMS, StateReader, joint_dims, state_spec
+from hiltk.arm.state import StateReader, joint_dims, state_spec
 from hiltk.config.groups import SceneReset, So101Conf, TaskConf
 from hiltk.console import say
 from hiltk.envs.base import HilEnv, Info, RawObservation, SceneEnv
+from hiltk.envs.rewards import observation_space
 from hiltk.envs.tasks import TASKS, Situation, Spawn, check_task, sample_spawn, strata_within, stratum_of
 from hiltk.errors import UserError
 from hiltk.findings import Finding
@@ -65,7 +66,8 @@ class So101Env(HilEnv):
 
     @classmethod
     def of(cls, conf: So101Conf) -> type[HilEnv]:
-        return RehearsalEnv if load_arm_file(conf.arm).is_emulated else So101Env
+        # Whether the rest of the file can be meant is looked at once, when the environment is built.
+        return RehearsalEnv if load_arm_file(conf.arm, checked=False).is_emulated else So101Env
 
     def __init__(self, conf: So101Conf, task: TaskConf, seed: int = 0) -> None:
         check_task(task)
@@ -82,7 +84,7 @@ class So101Env(HilEnv):
         self.io_spec = self._make_spec()
         self._action_size = len(self.io_spec.action.dims)
         self.action_space = spaces.Box(-1, 1, (self._action_size,), np.float32)
-        self.observation_space = self._make_space()
+        self.observation_space = observation_space(self.io_spec, native=True)
         self._opened = ExitStack()
         self._client: ArmClient | None = None
         self._told = 0  # of its findings
@@ -246,8 +248,7 @@ class So101Env(HilEnv):
     # ------------------------------------------------------------------ time
 
     def _begin_clock(self, client: ArmClient, reading: Reading) -> None:
-        self._due, self._seen_s = client.clock.now(), reading.stamp_s
-        self._tick_s, self._late = 1 / self.conf.fps, False
+        self._due, self._seen_s, self._late = client.clock.now(), reading.stamp_s, False
 
     def _wait(self, client: ArmClient) -> None:
         """Until this period ends; a command that came too late for it gets one of its own."""
@@ -312,13 +313,6 @@ class So101Env(HilEnv):
             reset_noise_m=list(arm.reset_noise_m),
             reset_joints=[round(float(angle), 4) for angle in self.control.at_rest(self._ready)],
         )
-
-    def _make_space(self) -> spaces.Dict:
-        images = {
-            IMAGE_PREFIX + image.name: spaces.Box(0, 255, (image.native_height, image.native_width, 3), np.uint8)
-            for image in self.io_spec.images
-        }
-        return spaces.Dict({STATE_KEY: spaces.Box(-np.inf, np.inf, (len(STATE_DIMS),), np.float32), **images})
 
 
 class RehearsalEnv(So101Env, SceneEnv):

@@ -13,10 +13,11 @@ from hiltk.arm.control import Control
 from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import EE_SITE, model_hash
 from hiltk.arm.poses import READY_DEG
-from hiltk.arm.state import STATE_DIMS, StateReader, joint_dims, state_spec
+from hiltk.arm.state import StateReader, joint_dims, state_spec
 from hiltk.arm.units import to_degrees, to_radians
 from hiltk.config.groups import JitterConf, So101SimConf, TaskConf
 from hiltk.envs.base import Info, RawObservation, SceneEnv
+from hiltk.envs.rewards import observation_space
 from hiltk.envs.tasks import TASKS, Situation, Spawn, check_task, sample_spawn, strata_within, stratum_of
 from hiltk.errors import ConfigError, UserError
 from hiltk.sim.appearance import Appearance
@@ -78,7 +79,7 @@ class So101SimEnv(SceneEnv):
         self.io_spec = self._make_spec()
         self._action_size = len(self.io_spec.action.dims)
         self.action_space = spaces.Box(-1, 1, (self._action_size,), np.float32)
-        self.observation_space = self._make_space()
+        self.observation_space = observation_space(self.io_spec, native=True)
         self._started = False
 
     # ------------------------------------------------------------------ Gymnasium
@@ -264,11 +265,6 @@ class So101SimEnv(SceneEnv):
             reset_noise_m=list(self.conf.reset_noise_m),
             reset_joints=[round(float(angle), 4) for angle in self.control.at_rest(self._ready)],
         )
-
-    def _make_space(self) -> spaces.Dict:
-        size = (self.conf.image_height, self.conf.image_width, 3)
-        images = {IMAGE_PREFIX + name: spaces.Box(0, 255, size, np.uint8) for name in self.conf.cameras}
-        return spaces.Dict({STATE_KEY: spaces.Box(-np.inf, np.inf, (len(STATE_DIMS),), np.float32), **images})
 
 
 def _check_conf(conf: So101SimConf, task: TaskConf) -> None:

@@ -42,7 +42,7 @@ def film_examples(
         shown = run_episode(film_env, replay, seed=seen.seed, stratum=seen.stratum, film=film)
         if _same(seen, shown):
             yield film
-        elif own.frames:
+        elif own.views:
             yield own
 
 

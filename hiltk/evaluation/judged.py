@@ -7,7 +7,6 @@ classifier's verdict is stored beside theirs.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from hiltk.artifacts.replacing import replacing
+from hiltk.artifacts.replacing import write_rows
 from hiltk.evaluation.seeds import episode_seeds
 from hiltk.intervals import wilson
 from hiltk.keys import FAILURE, SUCCESS, UNDO, Keys
@@ -70,20 +69,14 @@ class Verdicts:
 
     def add(self, row: dict[str, object]) -> None:
         self.rows.append(row)
-        self._write()
+        write_rows(self.file, self.columns, self.rows)
 
     def take_back(self) -> str:
         """Turn the last verdict round; says what it is now."""
         last = self.rows[-1]
         last["success"] = not last["success"]
-        self._write()
+        write_rows(self.file, self.columns, self.rows)
         return "success" if last["success"] else "failure"
-
-    def _write(self) -> None:
-        with replacing(self.file) as partial, partial.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, self.columns)
-            writer.writeheader()
-            writer.writerows(self.rows)
 
     def frame(self) -> pd.DataFrame:
         return pd.DataFrame(self.rows, columns=self.columns)

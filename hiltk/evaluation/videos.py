@@ -26,27 +26,33 @@ RUNNING, SUCCESS, FAILURE = (150, 155, 160), (0, 130, 90), (200, 60, 40)
 class Film:
     """Collects the frames of one episode; call it as `run_episode`'s ``film``.
 
-    ``frames`` are annotated composites (H, W, 3) uint8, all cameras side by side; ``views`` are the first camera's
-    frames as they came.
+    ``views`` are the cameras' frames as they came, ``steps`` the number of each and whether it shows success. Nothing
+    is drawn before somebody looks: while an arm is driven there is no time for it.
     """
 
     title: str
     fps: float
-    frames: list[np.ndarray] = field(default_factory=list)
     views: list[dict[str, np.ndarray]] = field(default_factory=list)
+    steps: list[tuple[int, bool]] = field(default_factory=list)
     success: bool = False
 
     def __call__(self, observation: Observation, *, step: int, success: bool) -> None:
-        views = camera_views(observation)
-        self.views.append(views)
+        self.views.append(camera_views(observation))
+        self.steps.append((step, success))
         self.success = success
-        time = f"{step / self.fps:.1f} s  step {step}"
-        self.frames.append(compose(views, f"{self.title}  {time}", SUCCESS if success else RUNNING))
+
+    @property
+    def frames(self) -> list[np.ndarray]:
+        """Annotated composites (H, W, 3) uint8, all cameras side by side."""
+        return [
+            compose(views, f"{self.title}  {step / self.fps:.1f} s  step {step}", SUCCESS if success else RUNNING)
+            for views, (step, success) in zip(self.views, self.steps, strict=True)
+        ]
 
     def finished(self, hold_s: float = 1.0) -> list[np.ndarray]:
         """The frames with the outcome written on the last one, which stays for ``hold_s``."""
         outcome, color = ("success", SUCCESS) if self.success else ("failure", FAILURE)
-        steps = len(self.frames) - 1
+        steps = len(self.views) - 1
         last = compose(self.views[-1], f"{self.title}  {steps / self.fps:.1f} s  {outcome}", color)
         return [*self.frames[:-1], *[last] * max(1, round(hold_s * self.fps))]
 

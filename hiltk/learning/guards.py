@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 from hiltk import limits
-from hiltk.artifacts.replacing import replacing
+from hiltk.artifacts.replacing import write_rows
 from hiltk.findings import Finding, Severity
 from hiltk.learning.metrics import Row, alone
 
@@ -327,10 +327,7 @@ class GuardLog:
     def write(self, episode: int, findings: Sequence[Finding]) -> None:
         """Add findings; the file is replaced as a whole, so that it is never half written."""
         self.rows += [{"episode": episode, "code": f.code, "message": f.what, "fix": f.fix} for f in findings]
-        with replacing(self.path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.COLUMNS)
-            writer.writeheader()
-            writer.writerows(self.rows)
+        write_rows(self.path, self.COLUMNS, self.rows)
 
 
 def noted(folder: Path) -> list[Finding]:

@@ -23,7 +23,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from hiltk.artifacts.replacing import replacing
+from hiltk.artifacts.replacing import write_rows
 from hiltk.findings import Finding
 
 if TYPE_CHECKING:
@@ -122,10 +122,7 @@ class CsvLog:
         self.path, self.columns = folder / "metrics.csv", columns
         self.rows: list[Row] = self._read(keep) if keep and self.path.is_file() else []
         # Whole or not at all: a kill here must not cost the metrics of the run so far.
-        with replacing(self.path) as partial, partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(self._formatted(row) for row in self.rows)
+        write_rows(self.path, columns, (self._formatted(row) for row in self.rows))
 
     def _read(self, keep: int) -> list[Row]:
         text = self.path.read_text()

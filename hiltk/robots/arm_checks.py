@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hiltk.arm.control import MAX_LEAD_M
 from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import JOINTS
 from hiltk.arm.poses import READY_DEG, WRIST_ROLL_DEG
@@ -16,10 +17,11 @@ from hiltk.errors import HiltkError, nearest
 from hiltk.robots.arm_file import EMULATED_PORT, FEETECH_ROBOTS, ArmFile, CameraFile, JointCalibration, SafetyFile
 from hiltk.robots.arm_yaml import Mistake
 from hiltk.robots.emulated.faults import fault_values
+from hiltk.spec import ImageSpec, is_inside
 
 TICKS = 4096  # of a turn
 MAX_OFFSET = 2047  # that the servo can store
-REACH_TOLERANCE_M = 0.01
+REACH_TOLERANCE_M = MAX_LEAD_M  # what the control lets a target be ahead of the joints
 MODEL_SLACK_DEG = 15.0  # a real joint's swept range and the model's limits are not the same to the degree
 MAX_TEMPERATURE_C = 70.0  # above it the servo switches itself off
 
@@ -199,8 +201,7 @@ def _camera(key: str, camera: CameraFile, *, emulated: bool) -> Iterator[Mistake
     if len(camera.crop) != 4:
         yield Mistake(f"{key}.crop", f"{_count(camera.crop)} instead of 4", "[top, left, height, width]")
         return
-    top, left, height, width = camera.crop
-    if min(top, left) < 0 or min(height, width) < 1 or top + height > camera.height or left + width > camera.width:
+    if not is_inside(ImageSpec(native_height=camera.height, native_width=camera.width, crop=list(camera.crop))):
         yield Mistake(
             f"{key}.crop", f"{camera.crop} does not lie in {frame}", "[top, left, height, width] in its pixels"
         )
@@ -256,9 +257,8 @@ def _reach(arm: ArmFile, kinematics: Kinematics) -> Iterator[Mistake]:
 
 def miss_m(kinematics: Kinematics, target_m: Iterable[float]) -> float:
     """How far from a place (3,) the end effector stays, metres."""
-    target, joints = np.array([*target_m]), READY_DEG
-    for _ in range(4):
-        joints = kinematics.inverse(joints, target, WRIST_ROLL_DEG)
+    target = np.array([*target_m])
+    joints = kinematics.settled(READY_DEG, target, WRIST_ROLL_DEG, tries=4)
     return float(np.linalg.norm(kinematics.forward(joints)[0] - target))
 
 

@@ -33,7 +33,7 @@ from hiltk.errors import UserError
 from hiltk.robots.arm_file import ArmFile, JointCalibration
 from hiltk.robots.calibration import require_agreement
 from hiltk.robots.clock import Clock, WallClock
-from hiltk.robots.ports import slow_down
+from hiltk.robots.ports import check_device, slow_down
 
 MODEL_STS3215 = 777
 # Bits of a servo's status, in register 65 and in each of its answers.
@@ -260,8 +260,10 @@ class ServoBus:
         return None
 
     def _decoded(self, answers: dict[str, bytes]) -> Reading:
+        from lerobot.motors.encoding_utils import decode_sign_magnitude
+
         bus = self._bus
-        raw = {joint: _signed(_word(answer, 56), 15) for joint, answer in answers.items()}
+        raw = {joint: decode_sign_magnitude(_word(answer, 56), 15) for joint, answer in answers.items()}
         joints = bus._normalize({self._id(joint): value for joint, value in raw.items()})
 
         def column(value: Callable[[bytes], float]) -> np.ndarray:
@@ -270,13 +272,13 @@ class ServoBus:
         return Reading(
             joints_deg=np.array([joints[self._id(joint)] for joint in JOINTS], dtype=np.float64),
             stamp_s=self.clock.now(),
-            speed_deg_s=column(lambda answer: _signed(_word(answer, 58), 15) / TICKS_PER_DEG),
-            load=column(lambda answer: _signed(_word(answer, 60), 10) / 1000),
+            speed_deg_s=column(lambda answer: decode_sign_magnitude(_word(answer, 58), 15) / TICKS_PER_DEG),
+            load=column(lambda answer: decode_sign_magnitude(_word(answer, 60), 10) / 1000),
             voltage_v=column(lambda answer: answer[62 - _BLOCK] / 10),
             temperature_c=column(lambda answer: answer[63 - _BLOCK]),
             status=column(lambda answer: answer[65 - _BLOCK]).astype(int),
             moving=column(lambda answer: answer[66 - _BLOCK]).astype(bool),
-            current_ma=column(lambda answer: _signed(_word(answer, 69), 15) * _MA_PER_UNIT),
+            current_ma=column(lambda answer: decode_sign_magnitude(_word(answer, 69), 15) * _MA_PER_UNIT),
         )
 
     def goals(self) -> np.ndarray:
@@ -499,26 +501,12 @@ def _open_port(bus: Any, wait_s: float) -> None:
                 raise UserError(
                     "another program drives the arm on this port", where=port, fix="end it, or wait until it has parked"
                 ) from error
-            raise _port_error(port, cause) from error
+            check_device(port)  # which mostly says why
+            raise UserError(
+                f"this is no serial port that can be opened: {cause}", where=port, fix="`hiltk doctor` lists ports"
+            ) from error
     handler.ser.timeout = _WAIT_S
     handler.clearPort = handler.ser.reset_input_buffer
-
-
-def _port_error(port: str, cause: BaseException) -> UserError:
-    number = getattr(cause, "errno", None) or (cause.args[0] if cause.args else None)
-    if number == 13:
-        return UserError(
-            "the port may not be opened: permission denied",
-            where=port,
-            fix="`sudo usermod -aG dialout $USER` (uucp on Arch), then log in again; `ls -l` says the port's group",
-        )
-    if number == 2:
-        return UserError(
-            "there is no such port", where=port, fix="`hiltk doctor` lists the ports there are; is the arm plugged in?"
-        )
-    return UserError(
-        f"this is no serial port that can be opened: {cause}", where=port, fix="`hiltk doctor` lists ports"
-    )
 
 
 def _silent_error(joints: list[str], port: str) -> BusError:
@@ -542,9 +530,3 @@ def status_words(bits: int) -> str:
 
 def _word(answer: bytes, register: int) -> int:
     return int.from_bytes(answer[register - _BLOCK : register - _BLOCK + 2], "little")
-
-
-def _signed(value: int, bit: int) -> int:
-    """A register whose ``bit`` is its sign."""
-    size = value & ((1 << bit) - 1)
-    return -size if value >> bit & 1 else size

@@ -82,8 +82,20 @@ def check_port(path: str) -> None:
     """Refuse what cannot be opened as a serial port, or may be another one tomorrow.
 
     Raises:
-        UserError: there is no such port, it is something else, access is denied, or it goes by a number and there are
-            two.
+        UserError: as `check_device`, or it goes by a number and there are two.
+    """
+    check_device(path)
+    others = [port.path for port in serial_ports() if port.adapter]
+    if _NUMBERED.fullmatch(path) and len(others) > 1:
+        what = "there are several arms, and this number may be another one's tomorrow"
+        raise UserError(what, where=f"port: {path}", fix=f"one of {', '.join(others)}")
+
+
+def check_device(path: str) -> None:
+    """Refuse what cannot be opened as a serial port.
+
+    Raises:
+        UserError: there is no such port, it is something else, or access is denied.
     """
     where = f"port: {path}"
     if sys.platform == "darwin" and path.startswith("/dev/tty."):
@@ -104,10 +116,6 @@ def check_port(path: str) -> None:
     if not _is_terminal(path):
         what = _input_name(path) or "another kind of device"
         raise UserError(f"this is no serial port but {what}", where=where, fix=_ports_text())
-    others = [port.path for port in serial_ports() if port.adapter]
-    if _NUMBERED.fullmatch(path) and len(others) > 1:
-        what = "there are several arms, and this number may be another one's tomorrow"
-        raise UserError(what, where=where, fix=f"one of {', '.join(others)}")
 
 
 def _ports_text() -> str:

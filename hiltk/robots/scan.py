@@ -102,6 +102,8 @@ def _answering(bus: Any) -> dict[int, int]:
 
 
 def _servo(bus: Any, number: int, baud: int, status: int) -> Servo:
+    from lerobot.motors.encoding_utils import decode_sign_magnitude
+
     def read(register: tuple[int, int]) -> int | None:
         for _ in range(_TRIES):
             value, result, _error = bus._read(*register, number, raise_on_error=False)
@@ -119,7 +121,7 @@ def _servo(bus: Any, number: int, baud: int, status: int) -> Servo:
         position=read(_POSITION),
         voltage_v=None if voltage is None else voltage / 10,
         temperature_c=read(_TEMPERATURE),
-        load=None if load is None else (-1 if load & 1024 else 1) * (load & 1023) / 1000,
+        load=None if load is None else decode_sign_magnitude(load, 10) / 1000,
         torque=None if torque is None else torque == 1,
         status=status,
     )

@@ -15,6 +15,7 @@ from hiltk.errors import UserError
 from hiltk.observation import fit_image
 from hiltk.rewards.classifier import SuccessClassifier
 from hiltk.robots.arm_file import ArmFile
+from hiltk.robots.cameras import image_spec
 from hiltk.spec import ImageSpec
 
 HEIGHT, GAP, LINE = 240, 8, 22  # pixels
@@ -88,7 +89,7 @@ def page(
             top, left, height, width = own.crop
             corners = (left, top), (left + width - 1, top + height - 1)
             cv2.rectangle(shown, *corners, (255, 220, 0), max(1, frame.shape[0] // 160))
-        made = ImageSpec(name, seen.height, seen.width, own.height, own.width, list(own.crop))
+        made = image_spec(name, own, seen.height, seen.width)
         cells = [_cell(shown, f"{name}: as it comes")]
         cells.append(_cell(fit_image(frame, made), f"networks see {made.height} x {made.width}"))
         if name in references:

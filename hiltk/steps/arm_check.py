@@ -20,7 +20,7 @@ from hiltk.robots.calibration import differences
 from hiltk.robots.cameras import Cameras, Picture, image_spec
 from hiltk.robots.ports import check_cameras
 from hiltk.robots.views import Reference, page, trained_on
-from hiltk.steps.arm_common import emulator_of, has_wire_time, moving, port_of, start_deg, table
+from hiltk.steps.arm_common import emulator_of, moving, port_of, start_deg, table
 
 STEP_M = 0.01
 LEAST_M, ASIDE_M = 0.006, 0.004  # along the axis, and across it: less or more is no sag or play
@@ -129,7 +129,7 @@ def _cameras(
     with emulator_of(file, path) as emulator, Cameras(file, list(file.cameras), emulator) as cameras:
         pictures, rates, ages = _watched(cameras)
         exposures = cameras.exposures()
-    fast = not has_wire_time(file)
+    fast = file.is_simulated_time
     shown = table("cameras", "camera", "frame", "asked", "comes at", "age", "exposure", "light")
     for name, one in file.cameras.items():
         frame = pictures[name].image

@@ -22,11 +22,6 @@ from hiltk.robots.keeper import ArmClient
 from hiltk.robots.ports import check_port
 
 
-def has_wire_time(arm: ArmFile) -> bool:
-    """Whether seconds pass by themselves; in an emulated arm's fast time answers come at once."""
-    return not (arm.is_emulated and arm.emulated.time == "fast")
-
-
 @contextmanager
 def port_of(arm: ArmFile, path: Path) -> Iterator[tuple[str, Any]]:
     """The port to open, and of an emulated arm its `EmulatedArm`, which is started; None of one on the desk.
@@ -54,9 +49,7 @@ def emulator_of(arm: ArmFile, path: Path) -> Iterator[Any]:
 
 def start_deg(file: ArmFile, kinematics: Kinematics) -> np.ndarray:
     """Joints (6,) with the end effector where episodes start."""
-    joints = READY_DEG
-    for _ in range(10):
-        joints = kinematics.inverse(joints, file.reset_ee_m, WRIST_ROLL_DEG)
+    joints = kinematics.settled(READY_DEG, np.array(file.reset_ee_m), WRIST_ROLL_DEG, tries=10)
     return np.append(joints[:5], min(joints[5], file.gripper_max))
 
 

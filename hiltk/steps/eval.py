@@ -229,7 +229,7 @@ def _judge_all(
                 seed=trial.seed,
                 stratum=trial.stratum,
                 deterministic=not cfg.stochastic,
-                film=film if env.io_spec.images else None,
+                film=film if env.io_spec.images and cfg.videos else None,
                 verdict=verdict,
             )
             own = (result.seed, trial.number, trial.stratum, result.success, result.steps, result.total_reward)
@@ -237,7 +237,7 @@ def _judge_all(
             row = dict(zip(EPISODE_COLUMNS, own, strict=True))
             verdicts.add({"policy": candidate.label, **row, AT_RESET: False, **dict.fromkeys(classified, machine)})
             alike = [r for r in kept if [verdicts.rows[r][k] for k in LIKE] == [verdicts.rows[-1][k] for k in LIKE]]
-            if film.frames and len(alike) < cfg.videos:
+            if film.views and len(alike) < cfg.videos:
                 kept[len(verdicts.rows) - 1] = film
     films: Films = {candidate.label: [] for candidate in candidates}
     for row_number, film in kept.items():
