@@ -101,7 +101,7 @@ class ActionSpec:
     semantics: Semantics = Semantics.commanded
     gripper: GripperFormat = GripperFormat.continuous
     gripper_step: float = 15.0
-    scale_deg: float = 0.0
+    scale_deg: float = field(default=0.0, metadata=LATER)
 
     @property
     def names(self) -> list[str]:
