@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hiltk.arm.model import JOINTS
+from hiltk.arm.joints import JOINTS
 from hiltk.arm.units import ARM_JOINTS
 from hiltk.errors import UserError
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from hiltk.arm.calibration import DEG_PER_TICK
 from hiltk.arm.joints import JOINTS
 from hiltk.config.setting import setting
 from hiltk.formats import ARM
@@ -159,9 +160,14 @@ class ArmFile:
     def joint_limits(self) -> np.ndarray:
         """Lowest and highest command of each joint (6, 2): the calibrated range less the margin; the gripper 0..100."""
         ranges = [self.calibration[joint] for joint in JOINTS[:-1]]
-        half = np.array([(one.range_max - one.range_min) / 2 for one in ranges]) * 360 / 4095
+        half = np.array([(one.range_max - one.range_min) / 2 for one in ranges]) * DEG_PER_TICK
         half -= self.safety.joint_margin_deg
         return np.vstack([np.stack([-half, half], axis=1), [0.0, 100.0]])
+
+
+def numbered() -> dict[str, JointCalibration]:
+    """Servos as LeRobot numbers them from the base on, of an arm that is not calibrated yet."""
+    return {joint: JointCalibration(id=number) for number, joint in enumerate(JOINTS, start=1)}
 
 
 def _digest(plain: Any) -> str:

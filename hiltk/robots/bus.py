@@ -28,6 +28,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hiltk.arm.calibration import DEG_PER_TICK
 from hiltk.arm.model import JOINTS
 from hiltk.errors import UserError
 from hiltk.robots.arm_file import ArmFile, JointCalibration
@@ -39,7 +40,6 @@ MODEL_STS3215 = 777
 # Bits of a servo's status, in register 65 and in each of its answers.
 STATUS = {1: "voltage", 2: "encoder", 4: "heat", 8: "current", 32: "overload"}
 OVERLOAD, HEAT = 32, 4
-TICKS_PER_DEG = 4095 / 360
 
 _BLOCK, _BLOCK_BYTES = 56, 15  # Present_Position .. Present_Current, read at once
 _WIRE_S = (14 + 6 * (6 + _BLOCK_BYTES)) * 10e-6  # of that request and its six answers, at 1 Mbaud
@@ -272,7 +272,7 @@ class ServoBus:
         return Reading(
             joints_deg=np.array([joints[self._id(joint)] for joint in JOINTS], dtype=np.float64),
             stamp_s=self.clock.now(),
-            speed_deg_s=column(lambda answer: decode_sign_magnitude(_word(answer, 58), 15) / TICKS_PER_DEG),
+            speed_deg_s=column(lambda answer: decode_sign_magnitude(_word(answer, 58), 15) * DEG_PER_TICK),
             load=column(lambda answer: decode_sign_magnitude(_word(answer, 60), 10) / 1000),
             voltage_v=column(lambda answer: answer[62 - _BLOCK] / 10),
             temperature_c=column(lambda answer: answer[63 - _BLOCK]),
@@ -356,7 +356,7 @@ class ServoBus:
         The speed also holds where no program is left to send goals.
         """
         jaws = self.arm.calibration["gripper"]
-        ticks = np.asarray(speed, dtype=np.float64) * TICKS_PER_DEG
+        ticks = np.asarray(speed, dtype=np.float64) / DEG_PER_TICK
         ticks[-1] = np.asarray(speed)[-1] * abs(jaws.range_max - jaws.range_min) / 100
         for joint, most, fastest in zip(JOINTS, np.asarray(torque), ticks, strict=True):
             self._write("Torque_Limit", joint, int(most))

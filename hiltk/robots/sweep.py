@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hiltk.arm.calibration import DEG_PER_TICK
 from hiltk.arm.model import JOINTS
 from hiltk.robots.arm_file import JointCalibration
 
@@ -70,7 +71,7 @@ def calibration_of(swept: Sweep, ids: Mapping[str, int]) -> dict[str, JointCalib
 
 
 def span_deg(joint: JointCalibration) -> float:
-    return (joint.range_max - joint.range_min) * 360 / 4095
+    return (joint.range_max - joint.range_min) * DEG_PER_TICK
 
 
 def doubts(calibration: Mapping[str, JointCalibration], model_deg: np.ndarray) -> Iterator[str]:

@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from hiltk.arm.calibration import DEG_PER_TICK
 from hiltk.arm.kinematics import Kinematics
 from hiltk.arm.model import JOINTS
 from hiltk.console import say
 from hiltk.errors import ConfigError, UserError
-from hiltk.robots.arm_file import ArmFile, JointCalibration
+from hiltk.robots.arm_file import ArmFile, JointCalibration, numbered
 from hiltk.robots.arm_store import chosen_arm, save_calibration
 from hiltk.robots.bus import ServoBus
 from hiltk.robots.calibration import differences
@@ -69,8 +70,7 @@ def run(arm: str, *, write: bool, restore: bool, supported: bool, person: Person
 
 def _with_ids(file: ArmFile) -> ArmFile:
     """A file that the driver takes: with ids, where there is no calibration yet."""
-    ids = {joint: JointCalibration(id=number) for number, joint in enumerate(JOINTS, start=1)}
-    return replace(file, calibration={**ids, **file.calibration})
+    return replace(file, calibration={**numbered(), **file.calibration})
 
 
 # ---------------------------------------------------------------- measuring
@@ -106,7 +106,7 @@ def _measured(
 def _progress(swept: Sweep) -> Table:
     shown = table("", "joint", "lowest", "middle", "highest", "degrees")
     for n, joint in enumerate(JOINTS):
-        span = (swept.high[n] - swept.low[n]) * 360 / 4095
+        span = (swept.high[n] - swept.low[n]) * DEG_PER_TICK
         shown.add_row(joint, *(f"{v[n]:.0f}" for v in (swept.low, swept.middle, swept.high)), f"{span:.0f}")
     return shown
 

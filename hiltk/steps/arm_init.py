@@ -18,7 +18,7 @@ from hiltk.config.groups import So101SimConf
 from hiltk.console import say
 from hiltk.errors import ConfigError, UserError, nearest
 from hiltk.robots.arm_checks import MODEL_SLACK_DEG, mistakes, shrunk_box
-from hiltk.robots.arm_file import ArmFile, CameraFile, JointCalibration
+from hiltk.robots.arm_file import ArmFile, CameraFile, JointCalibration, numbered
 from hiltk.robots.arm_store import arm_path, save_arm_file
 from hiltk.robots.camera_probe import probe
 from hiltk.robots.ports import CameraDevice, camera_devices, check_cameras, check_port, serial_ports
@@ -154,8 +154,7 @@ def _in_servos(arm: ArmFile) -> dict[str, JointCalibration]:
     """Empty where they cannot be read; that is said."""
     from hiltk.robots.bus import ServoBus
 
-    ids = {joint: JointCalibration(id=number) for number, joint in enumerate(JOINTS, start=1)}
-    bus = ServoBus(ArmFile(name=arm.name, port=arm.port, calibration=ids), lambda: arm.port)
+    bus = ServoBus(ArmFile(name=arm.name, port=arm.port, calibration=numbered()), lambda: arm.port)
     try:
         bus.open(checks=False)
         return bus.stored_calibration()

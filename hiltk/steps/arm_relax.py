@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from hiltk.arm.model import JOINTS
 from hiltk.console import say
 from hiltk.errors import UserError
-from hiltk.robots.arm_file import ArmFile, JointCalibration
+from hiltk.robots.arm_file import ArmFile, numbered
 from hiltk.robots.arm_store import chosen_arm
 from hiltk.robots.keeper import relax
 from hiltk.robots.ports import check_port
@@ -21,8 +20,7 @@ def run(arm: str, *, port: str, supported: bool) -> None:
     """
     if port:
         check_port(port)
-        ids = {joint: JointCalibration(id=number) for number, joint in enumerate(JOINTS, start=1)}
-        _relax(ArmFile(name=port, port=port, calibration=ids), port, supported)
+        _relax(ArmFile(name=port, port=port, calibration=numbered()), port, supported)
         return
     file, path = chosen_arm(arm, checked=False)
     with port_of(file, path) as (opened, _):
