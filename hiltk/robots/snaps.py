@@ -58,8 +58,8 @@ class SnapWriter:
         """One frame (H, W, 3) uint8 RGB of each camera, as the driver gave it, and how old it was."""
         number = f"{len(self) + 1:04d}.png"
         for name, image in self.images.items():
-            _write(self.folder / name / number, frames[name])
-            _write(self.folder / name / SEEN / number, fit_image(frames[name], image))
+            write_png(self.folder / name / number, frames[name])
+            write_png(self.folder / name / SEEN / number, fit_image(frames[name], image))
         taken = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._about["pictures"].append({"file": number, "taken": taken, "age_s": dict(ages_s)})
         (self.folder / ABOUT).write_text(json.dumps(self._about, indent=1) + "\n")
@@ -87,7 +87,12 @@ def _read(file: Path) -> dict[str, Any]:
         raise UserError(f"the snap cannot be read: {error}", where=str(file), fix="take it again") from error
 
 
-def _write(file: Path, frame: np.ndarray) -> None:
+def write_png(file: Path, frame: np.ndarray, what: str = "picture") -> None:
+    """A picture (H, W, 3) uint8 RGB as a PNG file.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(file), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)):
-        raise UserError("the picture cannot be written", where=str(file), fix="is the disk full?")
+        raise UserError(f"the {what} cannot be written", where=str(file), fix="is the disk full?")

@@ -16,6 +16,7 @@ from hiltk.observation import fit_image
 from hiltk.rewards.classifier import SuccessClassifier
 from hiltk.robots.arm_file import ArmFile
 from hiltk.robots.cameras import image_spec
+from hiltk.robots.snaps import write_png
 from hiltk.spec import ImageSpec
 
 HEIGHT, GAP, LINE = 240, 8, 22  # pixels
@@ -97,9 +98,7 @@ def page(
         rows.append(np.hstack(cells))
     width = max(row.shape[1] for row in rows)
     sheet = np.vstack([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows])
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(file), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
-        raise UserError("the page cannot be written", where=str(file), fix="is the disk full?")
+    write_png(file, sheet, "page")
     return file
 
 
